@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: ISC
+#
+# postern.  `make run` and `make check` do all set-up on a fresh Debian 12.
+#
+#   all      build/postern                 run         install what is missing, build, postern local run
+#   check    everything but the long runs  check-long  and those too
+#   asan     build/asan/postern            tsan        build/tsan/postern
+#   fuzz     SECONDS=60: every target      bench       what tests/bench/README.md describes
+#   install  PREFIX, DESTDIR               fmt, clean
+#
+# Objects go to build/VARIANT/obj; each room is one archive, so that a unit test
+# links its own room and those below it and nothing else.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SECONDS ?= 60
+VERSION := 0.1.0
+CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
+PYTHON  := /usr/bin/python3
+B       ?= build
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+# ---- what it is made of ---------------------------------------------------
+
+ROOMS         := base mail modules auth queue session setup
+base_SRC      := $(wildcard smtpd/base/*.c)
+mail_SRC      := $(wildcard smtpd/mail/*.c)
+modules_SRC   := $(wildcard modules/*.c modules/*/*.c)
+auth_SRC      := $(wildcard auth/*.c)
+queue_SRC     := $(wildcard queue/*.c queue/deliver/*.c)
+session_SRC   := $(wildcard smtpd/session/*.c)
+setup_SRC     := $(wildcard smtpd/setup/*.c)
+UNIT_SRC      := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
+UNIT_HELP_SRC := $(filter-out %_test.c,$(wildcard tests/unit/*.c))
+FUZZ_SRC      := $(wildcard tests/fuzz/*_fuzz.c)
+SHIM_SRC      := $(wildcard tests/crash/*_shim.c)
+TOOL_SRC      := $(wildcard tests/bench/*.c)
+
+# A unit test in tests/unit/ROOM/ links ROOM and what lies below it.
+BELOW_base    := base
+BELOW_mail    := mail base
+BELOW_modules := modules mail base
+BELOW_auth    := auth mail base
+BELOW_queue   := queue mail base
+BELOW_session := session modules auth queue mail base
+BELOW_setup   := setup session modules auth queue mail base
+
+LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson -lresolv -lpthread -lm
+
+BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-modules liblmdb-dev \
+	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev
+TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
+	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
+	dovecot-imapd dovecot-lmtpd mandoc git
+
+# ---- flags ----------------------------------------------------------------
+
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Werror
+CPPFLAGS += -I. -D_GNU_SOURCE -DPOSTERN_VERSION='"$(VERSION)"'
+BASEFLAGS:= -std=c11 $(WARN) -g -fno-omit-frame-pointer -pthread
+IS_CLANG := $(findstring clang,$(CC))
+HARDEN   := -O2 -fPIE -fstack-protector-strong -fstack-clash-protection -U_FORTIFY_SOURCE \
+	-D_FORTIFY_SOURCE=$(if $(IS_CLANG),2,3)
+LINKHARD := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
+
+CFLAGS_plain := $(BASEFLAGS) $(HARDEN)
+LDFLAGS_plain:= $(LINKHARD) -pthread
+CFLAGS_asan  := $(BASEFLAGS) -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+LDFLAGS_asan := -fsanitize=address,undefined -pthread
+CFLAGS_tsan  := $(BASEFLAGS) -O1 -fPIE -fsanitize=thread
+LDFLAGS_tsan := -pie -fsanitize=thread -pthread
+CFLAGS_fuzz  := $(BASEFLAGS) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+	-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined -pthread
+
+# ---- rules, once for each variant: $(1) its folder, $(2) its name, $(3) compiler
+
+define VARIANT
+$(1)/obj/%.o: %.c | $(B)/packages.stamp
+	@mkdir -p $$(@D)
+	$$(Q)$(3) $$(CPPFLAGS) $$(CFLAGS_$(2)) $$(CFLAGS) -MMD -MP -c -o $$@ $$<
+$(foreach r,$(ROOMS),$(call ROOM,$(1),$(r)))
+$(1)/postern: $(1)/obj/smtpd/postern.o $(foreach r,$(BELOW_setup),$(1)/lib$(r).a)
+	$$(Q)$(3) $$(LDFLAGS_$(2)) $$(LDFLAGS) -o $$@ $$^ $(LIBS)
+$(foreach r,$(ROOMS),$(call UNITS,$(1),$(2),$(3),$(r)))
+-include $$(shell find $(1)/obj -name '*.d' 2>/dev/null)
+endef
+
+# A new archive each time, so that a removed source leaves no object behind.
+define ROOM
+$(1)/lib$(2).a: $(patsubst %.c,$(1)/obj/%.o,$($(2)_SRC))
+	@mkdir -p $$(@D) && rm -f $$@
+	$$(Q)ar crs $$@ $$^
+
+endef
+
+define UNITS
+$(1)/tests/unit/$(4)/%: $(1)/obj/tests/unit/$(4)/%.o $(patsubst %.c,$(1)/obj/%.o,$(UNIT_HELP_SRC)) $(foreach l,$(BELOW_$(4)),$(1)/lib$(l).a)
+	@mkdir -p $$(@D)
+	$$(Q)$(3) $$(LDFLAGS_$(2)) $$(LDFLAGS) -o $$@ $$^ -lcmocka $(LIBS)
+
+endef
+
+$(eval $(call VARIANT,$(B),plain,$(CC)))
+$(eval $(call VARIANT,$(B)/asan,asan,$(CC)))
+$(eval $(call VARIANT,$(B)/tsan,tsan,$(CC)))
+$(eval $(call VARIANT,$(B)/fuzz,fuzz,clang))
+
+Q := $(if $(V),,@)
+
+UNITS_plain := $(UNIT_SRC:%.c=$(B)/%)
+UNITS_asan  := $(UNIT_SRC:%.c=$(B)/asan/%)
+UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk%,$(UNIT_SRC)))
+FUZZERS     := $(FUZZ_SRC:%.c=$(B)/fuzz/%)
+SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
+TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
+
+$(B)/fuzz/tests/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(foreach r,$(BELOW_session),$(B)/fuzz/lib$(r).a)
+	@mkdir -p $(@D)
+	$(Q)clang $(LDFLAGS_fuzz) -o $@ $^ $(LIBS)
+
+$(B)/tests/crash/%.so: tests/crash/%.c | $(B)/packages.stamp
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(BASEFLAGS) -O1 -fPIC -shared -o $@ $< -ldl
+
+$(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(LDFLAGS_plain) -o $@ $^ $(LIBS)
+
+# ---- goals ----------------------------------------------------------------
+
+.PHONY: all run check check-long asan tsan units fuzzers fuzz bench install clean fmt layers packages
+
+all: $(B)/postern
+asan: $(B)/asan/postern
+tsan: $(B)/tsan/postern $(UNITS_tsan)
+units: $(UNITS_plain)
+fuzzers: $(FUZZERS)
+
+run: $(B)/postern
+	$(B)/postern local run
+
+# Goals that may install packages; the others only say what is missing.
+SETS_UP := $(filter run check check-long fuzz bench packages,$(MAKECMDGOALS))
+NEEDS   := $(BUILD_PACKAGES) $(if $(filter-out run,$(SETS_UP)),$(TEST_PACKAGES))
+
+packages: $(B)/packages.stamp
+
+# Looked at once per set of packages: the stamp holds the names that were there.
+ifneq ($(strip $(NEEDS)),$(strip $(shell cat $(B)/packages.stamp 2>/dev/null)))
+ifneq ($(if $(SETS_UP),,$(wildcard $(B)/packages.stamp)),$(B)/packages.stamp)
+.PHONY: $(B)/packages.stamp
+endif
+endif
+$(B)/packages.stamp:
+	@mkdir -p $(B)
+	@sh tests/packages $(if $(SETS_UP),install,tell) $(NEEDS) && echo "$(strip $(NEEDS))" > $@
+
+check: all asan tsan $(UNITS_plain) $(UNITS_asan) $(FUZZERS) $(SHIMS) $(TOOLS)
+	@$(PYTHON) tests/run --build $(B)
+
+check-long: all asan tsan $(UNITS_plain) $(UNITS_asan) $(FUZZERS) $(SHIMS) $(TOOLS)
+	@$(PYTHON) tests/run --build $(B) --long
+
+layers:
+	@$(PYTHON) tests/layers
+
+fuzz: $(FUZZERS)
+	@$(PYTHON) tests/run --build $(B) --only fuzz --fuzz-seconds $(SECONDS)
+
+bench: all $(TOOLS)
+	@$(PYTHON) tests/bench/bench.py --build $(B) $(if $(PEERS),--peers $(PEERS))
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5 \
+		$(DESTDIR)$(PREFIX)/share/doc/postern/examples $(DESTDIR)$(PREFIX)/lib/systemd/system
+	install -m 755 $(B)/postern $(DESTDIR)$(PREFIX)/sbin/postern
+	install -m 644 etc/man/*.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 etc/man/*.5 $(DESTDIR)$(PREFIX)/share/man/man5/
+	install -m 644 etc/postern.conf $(DESTDIR)$(PREFIX)/share/doc/postern/postern.conf
+	install -m 644 etc/examples/* $(DESTDIR)$(PREFIX)/share/doc/postern/examples/
+	sed 's,@PREFIX@,$(PREFIX),g' etc/postern.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service
+
+fmt:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(B)

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * json: one document, built in order, over jansson (json.c alone includes it).
+ *
+ * A tiny writer: objects and arrays nest by handle; what is added belongs to
+ * its parent.  Text that is not UTF-8 has its bad bytes shown as U+FFFD.
+ */
+#ifndef BASE_JSON_H
+#define BASE_JSON_H
+
+#include <stdio.h>
+
+#include "smtpd/base/str.h"
+
+struct json;                                     /* an object or array; freed with its root */
+
+struct json *json_object(void);                  /* a root */
+struct json *json_array(void);                   /* a root */
+void json_set(struct json *, const char *key, str);           /* {NULL,0}: null */
+void json_set_c(struct json *, const char *key, const char *);/* NULL: null */
+void json_set_num(struct json *, const char *key, int64_t);
+void json_set_bool(struct json *, const char *key, bool);
+void json_set_null(struct json *, const char *key);
+struct json *json_set_object(struct json *, const char *key);
+struct json *json_set_array(struct json *, const char *key);
+void json_add(struct json *, str);
+struct json *json_add_object(struct json *);
+void json_print(struct json *root, FILE *);      /* indented, a newline at the end; frees it */
+char *json_text(struct json *root);              /* one line, malloc'ed; frees it */
+
+#endif
