@@ -31,7 +31,8 @@ void buf_clear(struct buf *);                /* drops all bytes, keeps the stora
 void buf_release(struct buf *);              /* frees the storage if nothing is in it */
 str  buf_str(const struct buf *);            /* valid until the next change */
 /* At least n bytes of room behind the last byte, to be filled by the caller,
- * who then says how many came with buf_filled; NULL when they do not fit. */
+ * who then says how many came with buf_filled; NULL, with `failed` latched,
+ * when they do not fit into max. */
 char *buf_room(struct buf *, size_t n);
 void  buf_filled(struct buf *, size_t n);
 

@@ -24,7 +24,7 @@ struct map {
 void  map_init(struct map *, bool nocase);
 void  map_fini(struct map *);
 void *map_get(const struct map *, str key);          /* NULL: not there */
-bool  map_put(struct map *, str key, void *value);   /* replaces; false: no memory */
+bool  map_put(struct map *, str key, void *value);   /* replaces key and value; false: no memory */
 void *map_remove(struct map *, str key);             /* what was there, or NULL */
 /* Walks all entries: start with *at = 0, NULL at the end; no change meanwhile
  * except removal of the entry just returned. */

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * arena: blocks that grow from 1 KiB to 64 KiB, the newest first; what does
+ * not fit a block of usual size gets one of its own.  `used` counts what was
+ * handed out, so a budget means the same whatever the blocks are.  One thread
+ * at a time.
+ */
+#include "smtpd/base/arena.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_LEAST ((size_t)1 << 10)
+#define BLOCK_MOST  ((size_t)64 << 10)
+#define ALIGN       _Alignof(max_align_t)
+
+struct arena_block {
+	struct arena_block *next;
+	size_t              size, used;
+	_Alignas(max_align_t) char bytes[];
+};
+
+void arena_init(struct arena *a, size_t budget)
+{
+	*a = (struct arena){ .budget = budget };
+}
+
+static void empty(struct arena *a, bool wipe)
+{
+	for (struct arena_block *b = a->blocks, *next; b != NULL; b = next) {
+		next = b->next;
+		if (wipe)
+			explicit_bzero(b->bytes, b->used);
+		free(b);
+	}
+	arena_init(a, a->budget);
+}
+
+void arena_fini(struct arena *a)
+{
+	empty(a, false);
+}
+
+void arena_wipe(struct arena *a)
+{
+	empty(a, true);
+}
+
+static struct arena_block *block_new(size_t size)
+{
+	struct arena_block *b;
+
+	if (size > SIZE_MAX - sizeof(*b))
+		return NULL;
+	b = malloc(sizeof(*b) + size);
+	if (b == NULL)
+		return NULL;
+	b->next = NULL;
+	b->size = size;
+	b->used = 0;
+	return b;
+}
+
+/* A block with room for n more bytes, or NULL. */
+static struct arena_block *block_with(struct arena *a, size_t n)
+{
+	struct arena_block *first = a->blocks, *b;
+	size_t              usual = BLOCK_LEAST - sizeof(*b);
+
+	if (first != NULL && n <= first->size - first->used)
+		return first;
+	if (first != NULL) {
+		usual = 2 * (first->size + sizeof(*b));
+		usual = (usual < BLOCK_MOST ? usual : BLOCK_MOST) - sizeof(*b);
+	}
+	b = block_new(n > usual / 2 ? n : usual);
+	if (b == NULL)
+		return NULL;
+	/* A block made for one thing is full at once: the one with room stays in front. */
+	if (first != NULL && b->size == n) {
+		b->next = first->next;
+		first->next = b;
+	} else {
+		b->next = first;
+		a->blocks = b;
+	}
+	return b;
+}
+
+void *arena_alloc(struct arena *a, size_t n)
+{
+	struct arena_block *b = NULL;
+	void               *p;
+
+	if (n == 0)
+		n = 1;
+	if (n <= SIZE_MAX - (ALIGN - 1)) {
+		n = (n + ALIGN - 1) & ~(ALIGN - 1);
+		if (a->used <= a->budget && n <= a->budget - a->used)
+			b = block_with(a, n);
+	}
+	if (b == NULL) {
+		a->spent = true;
+		return NULL;
+	}
+	p = b->bytes + b->used;
+	b->used += n;
+	a->used += n;
+	return memset(p, 0, n);
+}
+
+void *arena_alloc_array(struct arena *a, size_t n, size_t size)
+{
+	if (size != 0 && n > SIZE_MAX / size) {
+		a->spent = true;
+		return NULL;
+	}
+	return arena_alloc(a, n * size);
+}
+
+str arena_printf(struct arena *a, const char *format, ...)
+{
+	va_list args;
+	int     n;
+	char   *p;
+
+	va_start(args, format);
+	n = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
+	if (p == NULL) {
+		a->spent = true;
+		return STR_NONE;
+	}
+	va_start(args, format);
+	vsnprintf(p, (size_t)n + 1, format, args);
+	va_end(args);
+	return (str){ p, (size_t)n };
+}
