@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * iprev: does the address have a name, and the name the address (RFC 8601 3)?
+ */
+#ifndef MODULES_IPREV_H
+#define MODULES_IPREV_H
+
+#include "smtpd/base/dns.h"
+
+enum iprev_result { IPREV_NOT_DONE, IPREV_PASS, IPREV_FAIL, IPREV_TEMPERROR, IPREV_PERMERROR };
+const char *iprev_result_word(enum iprev_result);
+
+struct iprev_outcome {
+	enum iprev_result result;
+	str  name;          /* the confirmed name, or the first PTR name */
+	str  reason;
+	bool helo_matches;  /* the confirmed name equals the HELO name */
+};
+
+extern const struct module iprev_module;
+const struct iprev_outcome *iprev_state_outcome(const void *conn);
+
+#endif
