@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * queue: the strong room.
+ *
+ * A message is in one of three places:
+ *
+ *   building   in memory (and, when large, an unnamed file), owned by the loop
+ *              that reads it; a crash forgets it, and the client, never having
+ *              heard 250, sends it again
+ *   stored     committed to disk; 250 was sent after this and not before
+ *   gone       its last recipient was settled and its rows were deleted
+ *
+ * A stored message's recipients are each in one of these states, committed:
+ *
+ *   waiting    to be tried at `next` (tries so far, last answer beside it)
+ *   staged     its file is complete and synced in a Maildir's tmp/
+ *   held       waits for the operator (or the circuit breaker's release)
+ *   settled    delivered, bounced or removed: never tried again
+ *
+ * What each step guarantees
+ *
+ *   submit → done(OK)    message row, body rows (or the body's file, its own
+ *                        and its directory's fsync done) are one transaction,
+ *                        synced: it survives loss of power
+ *   submit → done(else)  nothing of it will ever be delivered
+ *   lease                memory only.  After a crash what was leased is due at
+ *                        once; everything else keeps its time
+ *   fates                committed before the timetable hears of them; a fate
+ *                        whose commit fails is kept and tried again, and its
+ *                        recipient stays leased: nothing is sent twice in one life
+ *   staged → settled     the two steps of a Maildir: exactly once, ARCHITECTURE.md
+ *   bounce               the commit that stores a bounce also settles the
+ *                        recipient it speaks of: never both, never neither
+ *   gone                 when the last recipient settles, the rows go in that
+ *                        same transaction; a body's file goes after it
+ *
+ * EIO from a sync ends the process with status 75: what is on the disk is then
+ * in doubt, and the next start sees what really is there.
+ *
+ * Threads: puts belong to their loop until submitted; fates and leases to the
+ * timetable and whom it lends them; the committer alone writes; reading for
+ * delivery happens on the disk desk (queue_load, queue_read).
+ */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include "smtpd/base/arena.h"
+#include "smtpd/base/desk.h"
+#include "smtpd/base/err.h"
+#include "smtpd/base/mbox.h"
+#include "smtpd/mail/addr.h"
+
+#define QUEUE_ROWS_MAX   ((size_t)256 << 10)  /* larger contents are a file beside the store */
+#define QUEUE_ID_TEXT    16                   /* room for the text of an id */
+
+struct queue;
+struct log;
+
+struct queue_conf {
+	str      state;               /* directory; queue/ below it is ours (0700) */
+	uint64_t map_bytes;           /* 4 GiB */
+	uint64_t full_percent;        /* 90: of the map, for new mail */
+	uint64_t free_disk_percent;   /* 5: of the file system, for new mail */
+};
+
+/* Opens or makes the store; one server a directory (a lock file says who).
+ * Main thread, before any other.  NULL with a sentence. */
+struct queue *queue_open(const struct queue_conf *, struct arena *, str *why);
+enum err      queue_start(struct queue *, struct desk *disk);   /* starts the committer */
+void          queue_stop(struct queue *);                       /* everything committed, the committer ended */
+void          queue_close(struct queue *);
+uint64_t      queue_random(const struct queue *);               /* drawn when the store was made; in Maildir names */
+
+/* May new mail come in?  OK, or ERR_FULL (map or disk).  Cheap; any thread. */
+enum err queue_room(const struct queue *, uint64_t bytes);
+
+/* Ids: 64 bits, rising, unique for ever in one store; shown as 11 characters of
+ * base 32 in lower case without vowels. */
+uint64_t queue_new_id(struct queue *);                          /* any thread */
+str      queue_id_text(uint64_t id, char out[static QUEUE_ID_TEXT]);
+bool     queue_id_parse(str text, uint64_t *id);
+
+/* ---- contents: what the wire brought, kept fields and body --------------- */
+
+/* Where a message's bytes gather: memory up to QUEUE_ROWS_MAX, then an unnamed
+ * file in the state directory, written on the disk desk in pieces of 64 KiB.
+ * Loop thread. */
+struct spool;
+struct spool *spool_new(struct queue *, struct mbox *home);
+/* Copies.  false: a piece is on its way to the disk; stop reading until `ready`
+ * (set by spool_on_ready) fires on home's thread.  Errors latch. */
+bool     spool_add(struct spool *, str);
+void     spool_on_ready(struct spool *, void (*ready)(void *arg), void *arg);
+enum err spool_error(const struct spool *);       /* ERR_FULL, ERR_IO, ERR_MEMORY or OK */
+uint64_t spool_bytes(const struct spool *);
+size_t   spool_memory(const struct spool *);      /* bytes of memory it holds now */
+void     spool_drop(struct spool *);              /* at any time before it was taken over; frees itself when its writes are home */
+
+/* ---- the put --------------------------------------------------------------- */
+
+enum rcpt_flag {
+	RCPT_NOTIFY_NEVER = 1, RCPT_NOTIFY_SUCCESS = 2, RCPT_NOTIFY_FAILURE = 4, RCPT_NOTIFY_DELAY = 8,  /* RFC 3461; none: failure and delay */
+	RCPT_QUARANTINE   = 16,   /* to Junk */
+	RCPT_ROUTE        = 32,   /* submitted here: the local domain's `route` applies */
+	RCPT_LOCAL        = 64,   /* our domain */
+};
+
+enum message_flag {
+	MESSAGE_SMTPUTF8 = 1, MESSAGE_8BIT = 2, MESSAGE_RET_FULL = 4, MESSAGE_RET_HDRS = 8,
+	MESSAGE_LOGIN = 16,       /* submitted with a login */
+	MESSAGE_OWN = 32,         /* bounce, notice, report: written by postern */
+	MESSAGE_HELD = 64,        /* recipients start held */
+};
+
+struct queue_put;
+typedef void queue_done(struct queue_put *, enum err, void *arg);
+
+/* Builds one message.  The put takes memory from `a` and answers to `home`.
+ * The first failure sticks and the later calls do nothing: check once, in
+ * done.  Everything is copied but the spool. */
+struct queue_put *queue_put_new(struct queue *, struct arena *a, struct mbox *home, uint64_t id);
+void queue_put_from(struct queue_put *, const struct path *sender, unsigned message_flags, str envid, str login);
+void queue_put_rcpt(struct queue_put *, const struct path *rcpt, unsigned rcpt_flags, str orcpt);
+void queue_put_field(struct queue_put *, str field);       /* prepended in front of all before it; with CRLF */
+void queue_put_header_bytes(struct queue_put *, uint64_t); /* of the spool's front are header, empty line included */
+void queue_put_body(struct queue_put *, struct spool *);   /* takes the spool over */
+/* This put is a bounce: its commit settles these recipients of message `id`. */
+void queue_put_settles(struct queue_put *, uint64_t id, const uint32_t *rcpts, size_t n);
+
+/* Lends the put to the committer.  Until done() runs on home's thread nobody
+ * else may touch it or its arena.  done() gets OK only after the bytes are on
+ * disk; else ERR_FULL (no room), ERR_IO, ERR_MEMORY: nothing is stored. */
+void     queue_put_submit(struct queue_put *, queue_done *done, void *arg);
+void     queue_put_drop(struct queue_put *);               /* only before submit */
+uint64_t queue_put_id(const struct queue_put *);
+
+/* ---- the way out (timetable and those it lends to) -------------------------- */
+
+enum rcpt_state { RCPT_WAITING, RCPT_STAGED, RCPT_HELD, RCPT_SETTLED };
+
+struct queue_rcpt {
+	str      address;          /* path text */
+	str      orcpt;
+	unsigned flags;            /* enum rcpt_flag */
+	enum rcpt_state state;
+	uint32_t tries;
+	int64_t  next;             /* seconds; when to try again */
+	int64_t  changed;          /* when the last fate was written */
+	str      said;             /* last answer */
+	bool     delay_told;       /* a delay notice went out */
+	str      place;            /* staged: the Maildir file's path without tmp/ or new/ ("DIR\nNAME") */
+	int64_t  staged_at;
+};
+
+struct queue_entry {               /* one stored message, in an arena of its own */
+	struct arena       arena;
+	uint64_t           id;
+	int64_t            arrived;    /* seconds */
+	str                sender;     /* path text; "" for <> */
+	str                login, envid;
+	unsigned           flags;      /* enum message_flag */
+	str                head;       /* the prepended fields, in order */
+	uint64_t           header_bytes, bytes;   /* of the content: its header; all of it */
+	bool               in_file;    /* content is a file, not rows */
+	struct queue_rcpt *rcpts;
+	size_t             nrcpts;
+	str                content;    /* whole, while it is still in memory; else p == NULL */
+	char              *content_memory; /* malloc'ed, or NULL */
+};
+void queue_entry_free(struct queue_entry *);
+void queue_entry_forget_content(struct queue_entry *);     /* frees the memory copy; rows or file remain */
+
+/* News: each committed message, sent to `box` with the entry (content still in
+ * memory when it is small), whose owner the receiver becomes.  Set before start. */
+struct queue_news { struct baton baton; struct queue_entry *entry; };
+void queue_watch(struct queue *, struct mbox *box, void (*arrived)(struct baton *));
+
+/* Before threads: every stored message without content, oldest first. */
+enum err queue_walk(struct queue *, void (*seen)(void *arg, struct queue_entry *), void *arg);
+
+/* Fates: from the timetable (or a verb's wish) to the committer and home again. */
+enum fate { FATE_STAGED, FATE_DELIVERED, FATE_DEFERRED, FATE_BOUNCED, FATE_REMOVED, FATE_HELD, FATE_RELEASED, FATE_DELAY_TOLD };
+
+struct queue_fate {
+	uint32_t  rcpt;            /* index in the entry */
+	enum fate fate;
+	int64_t   next;            /* deferred, released: when to try */
+	uint32_t  tries;
+	str       said;            /* cut at 1,000 bytes */
+	str       place;           /* staged */
+};
+struct queue_fates {               /* malloc'ed by the sender; its strings live in arena */
+	struct baton       baton;  /* home and arrived set by the sender */
+	struct arena       arena;
+	uint64_t           id;
+	struct queue_fate *v;
+	size_t             n;
+	enum err           result; /* when home: OK, or ERR_ABSENT (no such message or recipient any more) */
+	bool               gone;   /* the message's last recipient has settled: its rows are deleted */
+	void              *user;
+};
+struct queue_fates *queue_fates_new(size_t n);
+void queue_fates_free(struct queue_fates *);
+void queue_settle(struct queue *, struct queue_fates *);
+
+/* On the disk desk (blocking, own read transaction inside the call): */
+enum err queue_load(struct queue *, uint64_t id, struct queue_entry **out);          /* without content */
+/* Copies n content bytes from offset; *got < n only at the end. */
+enum err queue_read(struct queue *, uint64_t id, bool in_file, uint64_t offset, char *out, size_t n, size_t *got);
+
+/* Figures for status; any thread. */
+struct queue_figures { uint64_t messages, commits, puts, fates, map_used, map_size, batch_longest; };
+void queue_figures(struct queue *, struct queue_figures *);
+
+#endif
