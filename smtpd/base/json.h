@@ -14,8 +14,8 @@
 
 struct json;                                     /* an object or array; freed with its root */
 
-struct json *json_object(void);                  /* a root */
-struct json *json_array(void);                   /* a root */
+struct json *json_new_object(void);              /* a root (jansson owns the shorter names) */
+struct json *json_new_array(void);               /* a root */
 void json_set(struct json *, const char *key, str);           /* {NULL,0}: null */
 void json_set_c(struct json *, const char *key, const char *);/* NULL: null */
 void json_set_num(struct json *, const char *key, int64_t);
