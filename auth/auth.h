@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * auth: who may send.
+ *
+ * libsasl2 (auth/sasl.c alone) does the mechanisms; accounts come from a
+ * Dovecot passwd-file of SCRAM-SHA-256 verifiers (auth/accounts.c), which is
+ * one immutable table, replaced as a whole when the file changes.  All Cyrus
+ * calls and all hashing happen on the login desk.
+ *
+ * Every failure looks the same from outside: 535 5.7.8, one text, and the work
+ * of one check, whether the account exists or not.
+ */
+#ifndef AUTH_AUTH_H
+#define AUTH_AUTH_H
+
+#include <netinet/in.h>
+
+#include "smtpd/base/arena.h"
+#include "smtpd/base/conf.h"
+#include "smtpd/base/desk.h"
+#include "smtpd/base/loop.h"
+#include "smtpd/mail/addr.h"
+#include "smtpd/mail/directory.h"
+
+struct auth_conf {
+	struct conf_head head;
+	str         accounts;          /* passwd-file; default STATE/accounts */
+	struct strs mechanisms;        /* SCRAM-SHA-256 PLAIN LOGIN */
+	uint64_t    iterations;        /* of new verifiers: 4,096 */
+	uint64_t    memory_ms;         /* how long a PLAIN/LOGIN success is remembered: an hour; 0: never */
+};
+extern const struct conf_section auth_section;
+
+struct auth;                           /* one a process; its accounts table is swapped when the file changes */
+
+/* Main thread, before others: sasl_set_mutex, sasl_server_init, plug-in. */
+struct auth *auth_open(const struct auth_conf *, str hostname, struct desk *login, struct arena *, str *why);
+void         auth_close(struct auth *);
+/* Main thread: reads the accounts file again when it has changed (or `always`);
+ * a faulty file keeps the old table and says FILE:LINE.  *changed: the
+ * directory must be built again. */
+enum err     auth_look_again(struct auth *, bool always, bool *changed, struct arena *, str *why);
+enum err     auth_reconfigure(struct auth *, const struct auth_conf *, struct arena *, str *why);
+/* All account addresses, for the directory; main thread. */
+enum err     auth_accounts(struct auth *, struct arena *, struct strs *addresses);
+
+/* "SCRAM-SHA-256 PLAIN LOGIN": what EHLO says after AUTH; lives with `auth`. */
+str auth_mechanisms(const struct auth *);
+
+/* ---- one exchange (RFC 4954); loop thread -------------------------------- */
+
+enum auth_says {
+	AUTH_MORE,        /* send 334 with `challenge` (base64 by the caller) */
+	AUTH_PASSED,      /* login is set */
+	AUTH_REFUSED,     /* 535 5.7.8 */
+	AUTH_LATER,       /* 454 4.7.0: desk full, directory down */
+	AUTH_NO_MECH,     /* 504 5.5.4 */
+	AUTH_MALFORMED,   /* 501 5.5.2 */
+};
+
+struct auth_try;
+typedef void auth_answered(struct auth_try *, enum auth_says, str challenge, void *user); /* on the loop, never inside the call */
+
+struct auth_try *auth_try_new(struct auth *, struct loop *, const char *client_ip, auth_answered *, void *user);
+/* `initial` NULL: no initial response.  Decoded bytes. */
+void auth_try_begin(struct auth_try *, str mechanism, const str *initial);
+void auth_try_step(struct auth_try *, str response);
+str  auth_try_login(const struct auth_try *);       /* after AUTH_PASSED: the account's address */
+str  auth_try_mechanism(const struct auth_try *);
+/* May be called while a step is out: the try becomes a ghost and frees itself
+ * when it comes home; `answered` is not called any more. */
+void auth_try_end(struct auth_try *);
+
+/* ---- rights ------------------------------------------------------------- */
+
+/* May this login send as this address?  Its own, its plus forms, aliases that
+ * lead to it (directory).  Used for MAIL FROM and each From address. */
+bool auth_owns(const struct directory *, struct arena *, str login, const struct path *);
+
+/* ---- verifiers (auth/verifier.c), for the account verb and tests -------- */
+
+struct verifier { unsigned iterations; str salt; unsigned char stored[32], server[32]; };
+enum err verifier_make(struct arena *, str password, unsigned iterations, struct verifier *out);
+bool     verifier_parse(struct arena *, str scheme_text, struct verifier *out);   /* "{SCRAM-SHA-256}…" */
+str      verifier_text(struct arena *, const struct verifier *);
+bool     verifier_check(const struct verifier *, str password);   /* one PBKDF2: blocking */
+
+/* The account verb: add|passwd|list|remove (auth/account_verb.c). `accounts` is
+ * the file's path, `local` says whether a domain is one of ours. */
+int account_verb(int argc, char **argv, const char *accounts, unsigned iterations,
+                 bool (*local)(void *, str domain), void *arg);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * deliver: the way out.
+ *
+ * The timetable thread owns what is due, destinations and leases.  It lends a
+ * lease (recipients of one message that share a route) to a loop (SMTP, LMTP)
+ * or to the disk desk (Maildir), gets it back with fates, hands those to the
+ * committer, and writes bounces as letters.
+ */
+#ifndef QUEUE_DELIVER_DELIVER_H
+#define QUEUE_DELIVER_DELIVER_H
+
+#include "queue/backoff.h"
+#include "queue/letter.h"
+#include "queue/queue.h"
+#include "smtpd/base/conf.h"
+#include "smtpd/base/loop.h"
+#include "smtpd/mail/directory.h"
+
+struct relay_conf {
+	struct conf_head head;
+	uint64_t retry_first_ms, retry_most_ms, give_up_ms, give_up_bounce_ms, delay_notice_ms;
+	uint64_t destination_concurrency;    /* connections to one destination: 20 */
+	uint64_t concurrency;                /* in all: 100 */
+	uint64_t messages_per_connection;    /* 100 */
+	uint64_t idle_ms;                    /* how long a connection waits for the next message: 2 s */
+	bool     ipv6;                       /* send over IPv6 too */
+	str      smarthost;                  /* HOST:PORT for everything that is not local; empty: MX */
+	uint64_t connect_ms;                 /* 30 s */
+	uint64_t port;                       /* of MX hosts: 25; tests use another */
+};
+extern const struct conf_section relay_section;
+
+/* What a generation lends to the timetable and its clients: immutable, lives
+ * until the timetable has sent `released` home for it. */
+struct deliver_setup {
+	const struct relay_conf *relay;
+	const struct directory  *directory;
+	str                      hostname;
+};
+
+struct timetable;
+
+/* `take_letter` is session's inject, run on the loop that receives the letter. */
+struct timetable *timetable_new(struct queue *, struct loop *const *loops, size_t nloops, struct desk *disk,
+                                const struct deliver_setup *, void (*take_letter)(struct baton *));
+/* Reads the queue (queue_walk) and starts the thread. `one_by_one`: the last
+ * life ended uncleanly; deliver the first round one at a time. */
+enum err timetable_start(struct timetable *, bool one_by_one);
+/* New generation; `released` runs on `home` when nothing uses the old one. */
+struct setup_swap { struct baton baton; const struct deliver_setup *new_setup, *old_setup; };
+void timetable_reconfigure(struct timetable *, struct setup_swap *);
+/* No new leases from now; those out get up to `within_ms`; then the thread ends. */
+void timetable_stop(struct timetable *, uint64_t within_ms);
+void timetable_free(struct timetable *);
+
+/* Wishes of the control socket: retry, hold, release, remove, flush. */
+struct queue_wish {                        /* malloc'ed by the sender */
+	struct baton baton;                /* home, arrived: the sender's */
+	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE } what;
+	uint64_t     id;                   /* 0: all */
+	size_t       touched;              /* messages, when home */
+	enum err     result;
+	void        *user;
+};
+void timetable_wish(struct timetable *, struct queue_wish *);
+
+struct timetable_figures { uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest; };
+void timetable_figures(struct timetable *, struct timetable_figures *);   /* atomics; any thread */
+
+#endif

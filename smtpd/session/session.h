@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * session: the way in, as the front door sees it.
+ *
+ * A session belongs to one loop.  Its generation (settings, directory, module
+ * chain) is the loop's at the moment it connects and stays so until it ends.
+ */
+#ifndef SESSION_SESSION_H
+#define SESSION_SESSION_H
+
+#include "auth/auth.h"
+#include "modules/chain.h"
+#include "queue/queue.h"
+#include "smtpd/base/conf.h"
+#include "smtpd/base/loop.h"
+#include "smtpd/base/tls.h"
+#include "smtpd/mail/directory.h"
+
+enum role { ROLE_INBOUND, ROLE_SUBMISSION };
+enum tls_mode { TLS_NONE, TLS_STARTTLS, TLS_REQUIRED, TLS_IMPLICIT };
+
+struct listener_conf {
+	struct conf_head head;            /* title: its name, in logs */
+	struct strs address;
+	int  role, tls;                   /* enum role, enum tls_mode */
+	bool loopback_limits;             /* connections of loopback addresses are not limited by address */
+};
+
+struct limits_conf {                      /* CONTRACT.md "Limits", same order */
+	struct conf_head head;
+	uint64_t message_size, header_size, field_size, fields;
+	uint64_t recipients, recipients_before_good;
+	uint64_t messages_inbound, messages_submission;
+	uint64_t errors, idle_commands;
+	uint64_t connections, connections_address, connections_network;
+	uint64_t received_fields;
+	uint64_t command_timeout_ms, data_timeout_ms, tls_timeout_ms, crawl_bytes, crawl_ms;
+	uint64_t memory;                  /* of all messages being received: 256 MiB */
+};
+
+extern const struct conf_section listener_section, limits_section;
+
+/* One generation, as sessions need it.  Immutable.  Loops count their own
+ * users (front.users); the last to reach zero sends it home. */
+struct session_setup {
+	str                         hostname, authserv_id;
+	const struct limits_conf   *limits;
+	const struct directory     *directory;
+	const struct chain         *chain;
+	struct tls_server          *tls;           /* NULL: no STARTTLS is offered */
+	struct auth                *auth;
+	struct queue               *queue;
+	const str                  *own_ips;       /* unused by strangers */
+	size_t                      nown_ips;
+};
+
+struct front;                             /* one a loop: its sessions, its listeners */
+
+/* Before threads, one for each loop. */
+struct front *front_new(struct loop *, unsigned nloops);
+/* On the loop's thread (post it there): new sessions use this from now on;
+ * `unused` runs on `home` when the last session of the old one has gone. */
+struct front_swap {
+	struct baton                baton;        /* home, arrived (at home): the sender's */
+	struct front               *front;
+	const struct session_setup *setup;
+	const struct listener_conf *const *listeners; /* nlisteners, parallel to fds */
+	const int                  *fds;          /* bound, listening, non-blocking; shared by all loops, owned by main */
+	size_t                      nlisteners;
+	const struct session_setup *old;          /* set when it comes home: nobody uses it any more */
+};
+void front_swap(struct front_swap *);     /* from main */
+/* SIGTERM: listeners are no longer watched, idle sessions hear 421, the rest
+ * gets within_ms; `arrived` runs at home when all have gone. */
+struct front_stop { struct baton baton; struct front *front; uint64_t within_ms; };
+void front_stop(struct front_stop *);
+void front_free(struct front *);
+uint64_t front_sessions(const struct front *);    /* atomic; any thread */
+
+/* Letters (queue/letter.h) arrive on a loop by this. The loop's front is found
+ * in loop->house. */
+void inject_letter(struct baton *);
+
+/* Counters and tables that need registering before threads. */
+void session_counters(void);
+
+#endif
