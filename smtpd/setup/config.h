@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config: the one configuration file, read by the tables of all rooms.
+ *
+ * Nobody below sees a struct config: each room is given its own part of it.
+ * Main thread (and the keeper) only; immutable after config_read.
+ */
+#ifndef SETUP_CONFIG_H
+#define SETUP_CONFIG_H
+
+#include <sys/types.h>
+
+#include "auth/auth.h"
+#include "modules/module.h"
+#include "queue/deliver/deliver.h"
+#include "smtpd/base/conf.h"
+#include "smtpd/session/session.h"
+
+#define CONFIG_FILE "/etc/postern/postern.conf"
+
+struct tls_section {
+	struct conf_head head;
+	struct strs certificate, key;
+	int         minimum;            /* 0: TLS 1.2, 1: 1.3 */
+	str         client_ca;
+};
+
+struct resolver_section {
+	struct conf_head head;
+	struct strs forward;
+	str         trust_anchor;
+	uint64_t    timeout_ms;
+	str         records;            /* file of local answers, or empty */
+};
+
+struct log_section {
+	struct conf_head head;
+	int to, level;
+	str file;
+};
+
+struct queue_section {
+	struct conf_head head;
+	uint64_t map_bytes, full_percent, free_disk_percent;
+};
+
+struct dkim_section {                   /* inside domain */
+	struct conf_head head;          /* title: the selector */
+	str         key;
+	int         algorithm;          /* 0: by the key */
+	struct strs headers;
+	uint64_t    expire_ms;
+};
+
+struct deliver_section {
+	struct conf_head head;
+	str      maildir, lmtp, user, group;
+	str      mode;
+};
+
+struct domain_section {
+	struct conf_head head;          /* title: the domain as written */
+	str      name;                  /* A-labels */
+	struct conf_list dkim;
+	str      aliases, catch_all, copy, route;
+	struct deliver_section deliver;
+	struct place place;             /* made of deliver */
+};
+
+struct verify_section {                 /* the modules' own sections lie behind it */
+	struct conf_head head;
+	str      authserv_id;
+};
+
+struct config {
+	struct conf_head head;
+	str      hostname, state, user, plus;
+	uint64_t loops;
+	bool     environment;
+	struct conf_list        listeners, domains;
+	struct tls_section      tls;
+	struct auth_conf        auth;
+	struct limits_conf      limits;
+	struct relay_conf       relay;
+	struct resolver_section resolver;
+	struct log_section      log;
+	struct queue_section    queue;
+	struct verify_section  *verify;
+	const void            **module_confs;   /* parallel to the built-in modules */
+
+	/* derived */
+	const char *file;
+	uid_t       uid;
+	gid_t       gid;
+	struct strs secret_files;       /* every file that the server opens: the keeper's list */
+};
+
+/* Reads and checks; everything in the arena.  ERR_BAD: `faults` says why, all
+ * at once.  ERR_ABSENT etc.: the file itself could not be read, `why`. */
+enum err config_read(const char *file, conf_open *, struct arena *, struct config **,
+                     struct conf_faults *, str *why);
+/* Looks at the world, too: files that must be there and readable, users. */
+void     config_check_files(const struct config *, conf_open *, struct arena *, struct conf_faults *);
+void     config_print_faults(const struct conf_faults *, FILE *);
+/* The sample: etc/postern.conf is this text. */
+void     config_sample(struct buf *out);
+
+bool     config_domain_is_local(void *config, str domain);
+
+#endif
