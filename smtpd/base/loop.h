@@ -20,6 +20,7 @@ struct loop;
 
 struct loop_call {                     /* something to run at the loop's next turn */
 	struct loop_call *next, **at;  /* at != NULL: it is waiting */
+	struct loop      *loop;
 	void (*run)(struct loop_call *);
 };
 
@@ -31,12 +32,16 @@ struct loop {
 	unsigned          index;       /* 0 .. loops-1 */
 	struct loop_call *calls, **calls_tail;
 	const char       *doing;       /* handler now running, for loop.late */
+	uint64_t          doing_since_ms;
+	const char       *slowest;     /* handler of this turn that took longest */
+	uint64_t          slowest_ms;
 	uint64_t          turn_began_ms, longest_ms;
 	char             *scratch;     /* LOOP_SCRATCH bytes that any handler may use within one call */
 	void             *house;       /* what the owner of the loop hangs on it */
 	ev_async          wake;
 	ev_prepare        before;
 	ev_check          after;
+	ev_idle           awake;       /* active while calls wait: the poll does not sleep */
 	bool              stopping;
 };
 
@@ -47,6 +52,11 @@ void         loop_free(struct loop *);
 void         loop_run(struct loop *);                    /* returns after loop_stop */
 void         loop_stop(struct loop *);                   /* from its own thread */
 void         loop_send(struct loop *, struct baton *);   /* from any thread; arrived() runs on the loop */
+
+/* Timers and io say their names themselves; what else has a handler on the
+ * loop's libev says its own at its beginning. */
+void         loop_doing(struct loop *, const char *name);
+uint64_t     loop_longest(const struct loop *);          /* longest turn in ms; any thread */
 
 /* A callback never fires inside the call that armed it: what is ready at once
  * is put off with loop_defer to the next turn. */

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * desk: threads around one mailbox.  They take no signals: those are main's.
+ */
+#include "smtpd/base/desk.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "smtpd/base/stat.h"
+
+#define NAME_MAX_LINUX 16 /* of a thread, with its NUL */
+
+struct desk {
+	struct mbox *inbox;
+	char         name[NAME_MAX_LINUX];
+	unsigned     nthreads;
+	pthread_t    threads[];
+};
+
+static void *sit(void *arg)
+{
+	struct desk  *d = arg;
+	struct baton *b;
+
+	pthread_setname_np(pthread_self(), d->name);
+	stat_thread();
+	while ((b = mbox_take(d->inbox, 1, SIZE_MAX, UINT64_MAX)) != NULL) {
+		struct job *j = SUPER(b, struct job, baton);
+
+		j->work(j);
+		mbox_send(b->home, b);
+	}
+	return NULL;
+}
+
+static bool hire(struct desk *d)
+{
+	sigset_t all, old;
+	int      e;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	e = pthread_create(&d->threads[d->nthreads], NULL, sit, d);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (e != 0)
+		return false;
+	d->nthreads++;
+	return true;
+}
+
+struct desk *desk_open(const char *name, unsigned threads)
+{
+	struct desk *d = calloc(1, sizeof(*d) + threads * sizeof(d->threads[0]));
+
+	if (d == NULL)
+		return NULL;
+	snprintf(d->name, sizeof(d->name), "%s", name);
+	d->inbox = mbox_new(NULL, NULL);
+	if (d->inbox == NULL) {
+		free(d);
+		return NULL;
+	}
+	for (unsigned i = 0; i < threads; i++)
+		if (!hire(d)) {
+			desk_close(d);
+			return NULL;
+		}
+	return d;
+}
+
+void desk_close(struct desk *d)
+{
+	if (d == NULL)
+		return;
+	mbox_stop(d->inbox);
+	for (unsigned i = 0; i < d->nthreads; i++)
+		pthread_join(d->threads[i], NULL);
+	mbox_free(d->inbox);
+	free(d);
+}
+
+enum err desk_submit(struct desk *d, struct job *j)
+{
+	/* Several askers may pass at once: the bound is soft by their number. */
+	if (mbox_count(d->inbox) >= DESK_WAITING)
+		return ERR_BUSY;
+	desk_submit_anyway(d, j);
+	return OK;
+}
+
+void desk_submit_anyway(struct desk *d, struct job *j)
+{
+	must(j->work != NULL && j->baton.home != NULL);
+	mbox_send(d->inbox, &j->baton);
+}
+
+size_t desk_waiting(struct desk *d)
+{
+	return mbox_count(d->inbox);
+}
+
+size_t desk_threads(const struct desk *d)
+{
+	return d->nthreads;
+}
