@@ -8,6 +8,7 @@
 #ifndef SETUP_CONFIG_H
 #define SETUP_CONFIG_H
 
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "auth/auth.h"
