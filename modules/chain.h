@@ -40,10 +40,16 @@ struct chain_conn *chain_open(const struct chain *, struct loop *, struct peer *
 void chain_close(struct chain_conn *);                /* cancels everything; gone() of each module */
 /* The DNS that modules ask; default loop->dns. */
 void chain_use_dns(struct chain_conn *, struct dns *);
+/* A reject at connect, HELO, MAIL or RCPT spares the modules not yet asked in
+ * that stage.  A thorough connection asks them all the same: verify, explain
+ * and a trial, which go on after a reject.  Off by default. */
+void chain_thorough(struct chain_conn *, bool on);
 
 enum say chain_connect(struct chain_conn *, chain_done *, void *user);
 enum say chain_helo(struct chain_conn *, str name, chain_done *, void *user);
-/* Begins a message: `in` and the arena live until chain_end. */
+/* Begins a message: `in` and the arena live until chain_end.  A stage's strings
+ * and paths live until it is over.  When the arena is spent the answer is
+ * SAY_DEFER (452) and no message has begun. */
 enum say chain_mail(struct chain_conn *, struct message *in, struct arena *, const struct log *, chain_done *, void *user);
 enum say chain_rcpt(struct chain_conn *, const struct path *to, chain_done *, void *user);
 void     chain_header(struct chain_conn *, const struct field *);
@@ -56,6 +62,9 @@ enum say chain_queue(struct chain_conn *, struct added *, chain_done *, void *us
 void     chain_results(struct chain_conn *, struct authres *);
 void     chain_end(struct chain_conn *);              /* the message is over, however; done() of each module */
 
+/* Of the stage that ended last: the strongest; of equals the first in order.
+ * SAY_QUARANTINE sticks: what was said before MAIL holds for the connection,
+ * what was said since for the message. */
 const struct verdict *chain_verdict(const struct chain_conn *);
 const void *chain_msg(const struct chain_conn *, const struct module *);    /* for verify, explain and tests */
 const void *chain_connstate(const struct chain_conn *, const struct module *);
