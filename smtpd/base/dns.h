@@ -40,7 +40,7 @@ struct dns_rr {
 	union {
 		struct in_addr  a;
 		struct in6_addr aaaa;
-		str             name;                          /* PTR, NS, CNAME: lower case, no root dot */
+		str             name;                          /* PTR, NS, CNAME, SOA's first: lower case, no root dot */
 		struct { uint16_t preference; str host; } mx;  /* null MX: host is empty */
 		str             txt;                           /* the strings joined without separator */
 		struct { uint8_t usage, selector, matching; str data; } tlsa;
@@ -68,13 +68,17 @@ struct dns_ask {                      /* embedded in the asker; zeroed before fi
 	/* dns.c's own from here */
 	struct dns    *dns;
 	struct arena  *arena;
-	void          *question;
-	struct dns_ask *next;
+	struct dns_question *question;
+	struct dns_link {
+		struct dns_link *next, *prev;
+	} link;
+	uint64_t       until_ms;
+	enum dns_status early;        /* what it hears when nothing was asked */
 	bool           out;           /* asked, not yet answered or cancelled */
 };
 
-/* The arena must live until the answer or the cancel.  timeout_ms 0: the
- * resolver's setting (5 s). */
+/* The arena must live until the answer or the cancel; an answer that it cannot
+ * hold is DNS_SERVFAIL.  timeout_ms 0: the resolver's setting (5 s). */
 void dns_ask(struct dns *, struct dns_ask *, struct arena *, str name, enum dns_type, uint64_t timeout_ms,
              dns_answered *answered, void *user);
 void dns_cancel(struct dns_ask *);    /* harmless when nothing is out */
@@ -95,7 +99,8 @@ struct dns_conf {
 /* Main thread, before the loop runs: creates the libunbound context and asks
  * it `localhost` once, which builds it.  NULL with a reason. */
 struct dns *dns_new(const struct dns_conf *, struct loop *, struct arena *, str *why);
-void        dns_free(struct dns *);   /* every question out is answered DNS_TIMEOUT first */
+/* Every question out is answered DNS_TIMEOUT first.  Never inside `answered`. */
+void        dns_free(struct dns *);
 size_t      dns_out(const struct dns *);
 
 /* What stands behind a struct dns: libunbound, or a table in the units. */
@@ -106,8 +111,10 @@ struct dns_source {
 	void (*cancel)(struct dns_source *, struct dns_question *);
 	void (*close)(struct dns_source *);
 };
+/* Takes the source over.  NULL when memory is spent (the source is closed). */
 struct dns *dns_with(struct dns_source *, struct loop *, uint64_t timeout_ms);
-str           dns_question_name(const struct dns_question *);  /* presentation form, escaped */
+str           dns_question_name(const struct dns_question *);  /* presentation form, escaped, NUL behind it */
+str           dns_question_text(const struct dns_question *);  /* plain text, lower case */
 enum dns_type dns_question_type(const struct dns_question *);
 void          dns_question_set(struct dns_question *, void *source_data);
 void         *dns_question_get(const struct dns_question *);
@@ -115,7 +122,8 @@ void         *dns_question_get(const struct dns_question *);
  * status is an error. */
 void dns_question_done(struct dns_question *, enum dns_status if_no_packet, str packet, bool secure, bool bogus, str why);
 
-/* The parser, alone, for fuzzing: fills *out in the arena. */
+/* The parser, alone, for fuzzing: fills *out in the arena.  The name asked is
+ * the packet's own question; records of other owners are not looked at. */
 void dns_parse(struct arena *, str packet, enum dns_type, struct dns_answer *out);
 
 #endif
