@@ -44,6 +44,12 @@ struct log_kv {
 
 void log_write(const struct log *, enum log_level, const char *event, const struct log_kv *, size_t n);
 
+/* A value as it stands in a line: bare when it is made of [A-Za-z0-9._:@/+=<>-[],]
+ * and not empty, else quoted with \" \\ \xHH; longer ones cut and ended by `...`.
+ * For who searches the log. */
+#define LOG_VALUE_ROOM (LOG_VALUE * 4 + 8)
+str log_value(str, char out[static LOG_VALUE_ROOM]);
+
 enum log_to { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 
 enum err log_open(enum log_to, const char *file, str *why); /* main, also at reload: reopens */
