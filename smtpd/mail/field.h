@@ -37,6 +37,8 @@ struct splitter {
 	bool          done;        /* the header is complete */
 	bool          no_blank;    /* it ended without an empty line */
 	bool          at_line_start;
+	bool          cr;          /* private: the last byte of a value was CR */
+	unsigned char state;       /* private */
 };
 
 void splitter_init(struct splitter *, struct arena *, size_t max_bytes, size_t max_field, size_t max_fields);
@@ -44,7 +46,8 @@ void splitter_fini(struct splitter *);
 /* Takes from the front of `in` what belongs to the header, including the empty
  * line; returns how much.  After `done` it takes nothing.  When the header ended
  * at a line that is no field, *put_back holds bytes taken earlier that belong
- * to the body's front (usually empty). */
+ * to the body's front (usually empty; after `over` they are lost).  It points
+ * into the splitter: use it before splitter_fini. */
 size_t splitter_feed(struct splitter *, str in, str *put_back);
 void   splitter_end(struct splitter *, str *put_back);   /* the message ended */
 
