@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Builds a generation: directory, keys, chain, certificates, in that order.
+ * Main thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "modules/dkim/dkim.h"
+#include "smtpd/setup/aliases.h"
+#include "smtpd/setup/generation.h"
+#include "smtpd/setup/verbs.h"
+
+enum err file_read(conf_open *open_file, str path, size_t most, struct arena *a, str *text, str *why)
+{
+	int fd = open_file(path);
+	char *p = arena_alloc(a, most + 1);
+	size_t n = 0;
+	ssize_t got = 0;
+
+	if (fd < 0 || p == NULL) {
+		enum err e = fd < 0 ? err_of_errno(errno) : ERR_MEMORY;
+
+		*why = arena_printf(a, "%.*s: %s: make it readable for the server's user", STR_ARG(path),
+		                    fd < 0 ? strerror(errno) : "no memory");
+		if (fd >= 0)
+			close(fd);
+		return e;
+	}
+	while (n <= most && (got = read(fd, p + n, most + 1 - n)) > 0)
+		n += (size_t)got;
+	close(fd);
+	if (got < 0 || n > most) {
+		*why = arena_printf(a, "%.*s: %s", STR_ARG(path), got < 0 ? "it cannot be read" : "it is too large");
+		return got < 0 ? ERR_IO : ERR_BAD;
+	}
+	*text = (str){ p, n };
+	return OK;
+}
+
+/* ---- directory ---------------------------------------------------------------- */
+
+static enum err add_domains(struct generation *g)
+{
+	for (size_t i = 0; i < g->config->domains.n; i++) {
+		const struct domain_section *d = g->config->domains.v[i];
+		struct directory_domain entry = {
+			.name = d->name, .place = d->place, .route = d->route,
+			.catch_all = d->catch_all, .copy = d->copy,
+		};
+
+		if (directory_add_domain(g->directory, &entry) != OK)
+			return ERR_MEMORY;
+	}
+	return OK;
+}
+
+static enum err add_aliases(struct generation *g, conf_open *open_file, str *why)
+{
+	for (size_t i = 0; i < g->config->domains.n; i++) {
+		const struct domain_section *d = g->config->domains.v[i];
+		str text;
+		enum err e;
+
+		if (d->aliases.n == 0)
+			continue;
+		e = file_read(open_file, d->aliases, 4 << 20, &g->arena, &text, why);
+		if (e == OK)
+			e = aliases_read(g->directory, &g->arena, text, d->aliases, d->name, why);
+		if (e != OK)
+			return e;
+	}
+	return OK;
+}
+
+static enum err build_directory(struct generation *g, const struct generation_needs *needs, str *why)
+{
+	struct strs accounts = { 0 };
+
+	g->directory = directory_new(&g->arena, g->config->plus.n > 0 ? g->config->plus.p[0] : '\0');
+	if (g->directory == NULL || add_domains(g) != OK || auth_accounts(needs->auth, &g->arena, &accounts) != OK)
+		return ERR_MEMORY;
+	for (size_t i = 0; i < accounts.n; i++)
+		if (directory_add_account(g->directory, accounts.v[i]) == ERR_MEMORY)
+			return ERR_MEMORY;
+	if (accounts.n > 0)
+		directory_set_postmaster(g->directory, accounts.v[0]);
+	return add_aliases(g, needs->open_file, why);
+}
+
+/* ---- keys ------------------------------------------------------------------------ */
+
+static size_t count_keys(const struct config *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->domains.n; i++)
+		n += ((const struct domain_section *)c->domains.v[i])->dkim.n;
+	return n;
+}
+
+static enum err load_key(struct generation *g, conf_open *open_file, const struct domain_section *d,
+                         const struct dkim_section *s, struct dkim_keyring *ring, str *why)
+{
+	struct dkim_signer signer = {
+		.domain = d->name, .selector = s->head.title,
+		.header_canon = CANON_RELAXED, .body_canon = CANON_RELAXED,
+		.headers = s->headers.n > 0 ? &s->headers : NULL,
+		.expire_s = (int64_t)(s->expire_ms / 1000),
+	};
+	struct arena secret;
+	struct key *key = NULL;
+	str pem, said = STR_NONE;
+	enum err e;
+
+	arena_init(&secret, 256 << 10);
+	e = file_read(open_file, s->key, 64 << 10, &secret, &pem, &said);
+	if (e == OK)
+		key = key_private_pem(pem, &said);
+	if (key == NULL)
+		*why = e == OK ? arena_printf(&g->arena, "%.*s: %.*s: make a new one with `postern key generate`",
+		                              STR_ARG(s->key), STR_ARG(said))
+		               : str_keep(&g->arena, said);
+	arena_wipe(&secret);
+	if (key == NULL)
+		return e == OK ? ERR_BAD : e;
+	g->keys[g->nkeys++] = key;
+	if ((s->algorithm == 1 && key_kind(key) != KEY_RSA) || (s->algorithm == 2 && key_kind(key) != KEY_ED25519)) {
+		*why = arena_printf(&g->arena, "%s:%d: the key in %.*s is not made for that algorithm: take the option "
+		                    "algorithm out", s->head.file ? s->head.file : "?", s->head.line, STR_ARG(s->key));
+		return ERR_BAD;
+	}
+	signer.key = key;
+	return dkim_keyring_add(ring, &signer);
+}
+
+static enum err load_keys(struct generation *g, conf_open *open_file, struct dkim_keyring *ring, str *why)
+{
+	g->keys = calloc(count_keys(g->config) + 1, sizeof(*g->keys));
+	if (g->keys == NULL)
+		return ERR_MEMORY;
+	for (size_t i = 0; i < g->config->domains.n; i++) {
+		const struct domain_section *d = g->config->domains.v[i];
+
+		for (size_t k = 0; k < d->dkim.n; k++) {
+			enum err e = load_key(g, open_file, d, d->dkim.v[k], ring, why);
+
+			if (e != OK)
+				return e;
+		}
+	}
+	return OK;
+}
+
+/* The keyring is handed to whichever module has a place for it. */
+static void give_keyring(struct generation *g, struct dkim_keyring *ring)
+{
+	for (size_t i = 0; builtin_modules[i] != NULL; i++)
+		if (builtin_modules[i] == &dkim_module)
+			((struct dkim_conf *)(uintptr_t)g->config->module_confs[i])->keyring = ring;
+}
+
+/* ---- certificates ----------------------------------------------------------------- */
+
+static enum err build_tls(struct generation *g, conf_open *open_file, str *why)
+{
+	const struct tls_section *s = &g->config->tls;
+	struct tls_pair *pairs = ARENA_ARRAY(&g->arena, struct tls_pair, s->certificate.n + 1);
+	struct tls_conf conf = { .pairs = pairs, .npairs = s->certificate.n, .minimum_13 = s->minimum == 1,
+		                 .client_ca = s->client_ca };
+
+	if (pairs == NULL)
+		return ERR_MEMORY;
+	for (size_t i = 0; i < s->certificate.n; i++)
+		pairs[i] = (struct tls_pair){ s->certificate.v[i], s->key.v[i] };
+	if (s->certificate.n == 0)
+		return OK;
+	g->tls = tls_server_new(&conf, open_file, &g->arena, why);
+	return g->tls ? OK : ERR_BAD;
+}
+
+enum err generation_build(struct generation *g, const struct generation_needs *needs, str *why)
+{
+	struct dkim_keyring *ring = dkim_keyring_new(&g->arena);
+	struct config *c = g->config;
+	enum err e;
+
+	*why = STR("out of memory");
+	if (ring == NULL)
+		return ERR_MEMORY;
+	e = build_directory(g, needs, why);
+	if (e == OK)
+		e = load_keys(g, needs->open_file, ring, why);
+	if (e == OK)
+		e = build_tls(g, needs->open_file, why);
+	if (e != OK)
+		return e;
+	give_keyring(g, ring);
+	g->chain = chain_new(builtin_modules, c->module_confs, &g->arena, why);
+	if (g->chain == NULL)
+		return ERR_BAD;
+	g->session = (struct session_setup){
+		.hostname = c->hostname, .authserv_id = c->verify->authserv_id, .limits = &c->limits,
+		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
+		.queue = needs->queue,
+	};
+	g->deliver = (struct deliver_setup){ .relay = &c->relay, .directory = g->directory, .hostname = c->hostname };
+	return OK;
+}
+
+void generation_free(struct generation *g)
+{
+	if (g == NULL)
+		return;
+	if (g->tls != NULL)
+		tls_server_free(g->tls);
+	for (size_t i = 0; i < g->nkeys; i++)
+		key_free(g->keys[i]);
+	free(g->keys);
+	arena_fini(&g->arena);
+	free(g);
+}

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * generation: one configuration and all that is made of it.
+ *
+ * Immutable once built.  Loops and the timetable use it; main frees it when
+ * every loop and the timetable have said that they use a newer one.
+ */
+#ifndef SETUP_GENERATION_H
+#define SETUP_GENERATION_H
+
+#include "smtpd/setup/config.h"
+
+struct generation {
+	struct arena         arena;
+	struct config       *config;
+	struct directory    *directory;
+	struct chain        *chain;
+	struct tls_server   *tls;           /* NULL: no certificate */
+	struct key         **keys;          /* DKIM; freed with the generation */
+	size_t               nkeys;
+	struct session_setup session;
+	struct deliver_setup deliver;
+	unsigned             users;         /* loops and the timetable; main counts them down */
+};
+
+/* What a generation is made with and does not own. */
+struct generation_needs {
+	conf_open    *open_file;
+	struct auth  *auth;
+	struct queue *queue;
+};
+
+/* Reads nothing but what `config` names.  Takes the generation's arena with
+ * `config` in it.  OK, or the sentence in *why (in the arena). */
+enum err generation_build(struct generation *, const struct generation_needs *, str *why);
+void     generation_free(struct generation *);      /* and itself */
+
+/* A whole small file, through the opener; at most `most` bytes; text in the arena. */
+enum err file_read(conf_open *, str path, size_t most, struct arena *, str *text, str *why);
+
+#endif
