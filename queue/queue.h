@@ -69,6 +69,8 @@ struct queue *queue_open(const struct queue_conf *, struct arena *, str *why);
 enum err      queue_start(struct queue *, struct desk *disk);   /* starts the committer */
 void          queue_stop(struct queue *);                       /* everything committed, the committer ended */
 void          queue_close(struct queue *);
+/* The last server on this store ended without queue_stop. */
+bool          queue_was_unclean(const struct queue *);
 uint64_t      queue_random(const struct queue *);               /* drawn when the store was made; in Maildir names */
 
 /* May new mail come in?  OK, or ERR_FULL (map or disk).  Cheap; any thread. */
