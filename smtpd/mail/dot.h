@@ -21,12 +21,14 @@ struct dot {
 	size_t longest, line;  /* octets of the longest line without CRLF; of this one */
 };
 
-/* BDAT has no dots: dot_pass only looks for faults (and repairs). */
+/* BDAT has no dots: dot_pass only looks for faults (and repairs); dot_end,
+ * after the last chunk, finds the CR that nothing followed. */
 void   dot_init(struct dot *, bool repair);
 /* Uses some of *in (moving its front) and returns the next piece of message
  * text; an empty piece means *in is used up or the message is done. */
 str    dot_next(struct dot *, str *in);
 str    dot_pass(struct dot *, str *in);
+void   dot_end(struct dot *);
 /* The other way: calls sink with pieces so that the stuffed text, final
  * CRLF "." CRLF excluded, goes out.  `at_line_start` is kept between calls. */
 struct dot_out { bool at_line_start; bool cr; };
