@@ -5,8 +5,10 @@
  * Reading goes into the loop's scratch buffer and is shown to `bytes`, which
  * says how much it used; the rest is kept (that is the only time a conn holds
  * an input buffer) and shown again, with what has come since, after
- * conn_resume.  A `bytes` that used nothing although it was not paused waits
- * for more.  Writing gathers until the end of the turn (conn_flush at once);
+ * conn_resume.  A `bytes` that used a part and is not paused is shown the rest
+ * again at once; one that used nothing although it was not paused waits for
+ * more (at most 256 KiB).  What `bytes` is shown may lie in the loop's scratch
+ * buffer: it must not use that for anything else before it has read its input.  Writing gathers until the end of the turn (conn_flush at once);
  * output over CONN_OUT_HIGH pauses reading until it has drained.
  *
  * `ended` fires exactly once, never inside conn_open, conn_dial, conn_write,
@@ -55,6 +57,8 @@ struct conn *conn_dial(struct loop *, const struct sockaddr *to, socklen_t n,
 
 void  conn_close(struct conn *);                        /* socket closed at once, unsent output lost, memory freed */
 void  conn_close_politely(struct conn *);               /* the user is done: flushes (30 s at most), shuts down, frees */
+size_t conn_leaving(const struct loop *);               /* how many of the loop's are still at that */
+void  conn_leave_now(const struct loop *);              /* ends those at once: before loop_free */
 void *conn_user(const struct conn *);
 struct loop *conn_loop(const struct conn *);
 int   conn_fd(const struct conn *);
@@ -63,16 +67,23 @@ void  conn_write(struct conn *, str);
 void  conn_writef(struct conn *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void  conn_flush(struct conn *);
 size_t conn_unsent(const struct conn *);
+uint64_t conn_bytes_in(const struct conn *);            /* payload since the beginning, TLS undone */
+uint64_t conn_bytes_out(const struct conn *);
 
 void  conn_pause(struct conn *);                        /* `bytes` is not called until resume */
 void  conn_resume(struct conn *);                       /* at the next turn */
-size_t conn_pending(const struct conn *);               /* unused input held (or in TLS' own buffer) */
-void  conn_drop_pending(struct conn *);                 /* throws unused input away (STARTTLS) */
+/* Unused input held, or in TLS' own buffer; inside `bytes` all that it was shown. */
+size_t conn_pending(const struct conn *);
+/* Throws unused input away (STARTTLS); inside `bytes` all that it was shown,
+ * whatever it returns. */
+void  conn_drop_pending(struct conn *);
 
 void  conn_deadline(struct conn *, uint64_t in_ms);     /* replaces the earlier one; 0: none */
 
-/* TLS starts once output has drained.  The server form waits for the peer's
- * hello; input already held is the caller's to drop first. */
+/* TLS starts once what was written before has left; what is written after goes
+ * encrypted.  The server form waits for the peer's hello.  Input already held is
+ * the caller's to drop first: clear bytes are never shown as if they had come
+ * encrypted, so what is still held when TLS would start ends in CONN_TLS_FAILED. */
 void  conn_secure_server(struct conn *, struct tls_server *);
 void  conn_secure_client(struct conn *, struct tls_client *, const char *server_name);
 struct tls_state conn_tls(const struct conn *);

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * tls_inside: what the OpenSSL files of base share; nobody else includes it.
+ */
+#ifndef BASE_TLS_INSIDE_H
+#define BASE_TLS_INSIDE_H
+
+#include <openssl/ssl.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "smtpd/base/tls.h"
+
+/* A connection's SSL with its role set; NULL: no memory.  Any loop. */
+SSL *tls_server_ssl(struct tls_server *);
+SSL *tls_client_ssl(struct tls_client *, const char *name);   /* name may be NULL */
+
+/* tls_ticket.c: keys of the process, for every context. */
+void tls_ticket_setup(SSL_CTX *);
+void tls_ticket_rotate(uint64_t now_ms);       /* main thread; makes the first, then one every 12 h */
+
+/* tls_pair.c: files to contexts.  `why` gets one sentence. */
+#define TLS_WHY 512
+
+struct tls_stamp {                             /* differs when the file does */
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec changed, written;
+};
+
+struct tls_ca {                                /* who may sign client certificates; empty: nobody is asked */
+	X509_STORE *store;
+	STACK_OF(X509_NAME) *names;
+	unsigned char id[32];                  /* a session is resumed only under the same authorities */
+};
+
+bool tls_stamp_eq(const struct tls_stamp *, const struct tls_stamp *);
+bool tls_stamp_read(tls_open *, str path, struct tls_stamp *);
+bool tls_ca_load(tls_open *, str path, struct tls_ca *, struct tls_stamp *, char why[static TLS_WHY]);
+void tls_ca_free(struct tls_ca *);
+SSL_CTX *tls_pair_load(tls_open *, const struct tls_pair *, bool minimum_13, const struct tls_ca *,
+                       struct tls_stamp stamps[static 2], char why[static TLS_WHY]);
+void tls_reason(char *out, size_t room);       /* the last OpenSSL error in words; empties the queue */
+
+#endif
