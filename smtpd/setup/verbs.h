@@ -35,6 +35,9 @@ int verb_misused(const char *verb, const char *format, ...) __attribute__((forma
 /* True, and help printed, when an argument is --help or -h. */
 bool verb_asks_help(int argc, char **argv, int *status);
 
+/* For verbs whose only option is -c FILE: -1 to go on, else the exit status. */
+int verb_file_option(const char *verb, int argc, char **argv, const char **file);
+
 struct config;
 struct arena;
 /* For verbs that need the configuration: reads it, prints faults. NULL: *status says. */

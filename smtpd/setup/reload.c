@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Generations come and go; listening sockets are opened, kept and closed.
+ *
+ * A reload with a fault changes nothing.  What cannot change without a restart
+ * (state, user, loops, resolver, queue size) is named in the log.  Main thread.
+ */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "smtpd/base/keeper.h"
+#include "smtpd/setup/serve.h"
+#include "smtpd/setup/verbs.h"
+
+/* ---- handing a generation out -------------------------------------------------- */
+
+static void let_go(struct generation *old)
+{
+	if (old != NULL && --old->users == 0)
+		generation_free(old);
+}
+
+struct swap {
+	struct front_swap swap;
+	struct generation *old;
+};
+
+static void loop_let_go(struct baton *b)
+{
+	struct front_swap *f = SUPER(b, struct front_swap, baton);
+	struct swap *w = SUPER(f, struct swap, swap);
+
+	let_go(w->old);
+	free((void *)(uintptr_t)f->listeners);
+	free((void *)(uintptr_t)f->fds);
+	free(w);
+}
+
+static void timetable_let_go(struct baton *b)
+{
+	struct setup_swap *w = SUPER(b, struct setup_swap, baton);
+
+	let_go(SUPER(w->old_setup, struct generation, deliver));
+	free(w);
+}
+
+/* Every (socket, listener) pair of a generation, for one loop to keep. */
+static void listeners_for(const struct server *s, const struct config *c, struct front_swap *f)
+{
+	const struct listener_conf **listeners = calloc(s->nopened + 1, sizeof(*listeners));
+	int *fds = calloc(s->nopened + 1, sizeof(*fds));
+	size_t n = 0;
+
+	must(listeners != NULL && fds != NULL);
+	for (size_t i = 0; i < c->listeners.n; i++) {
+		const struct listener_conf *l = c->listeners.v[i];
+
+		for (size_t k = 0; k < l->address.n; k++)
+			for (size_t o = 0; o < s->nopened; o++)
+				if (s->opened[o].wanted && n < s->nopened &&
+				    str_eq(s->opened[o].endpoint, l->address.v[k])) {
+					listeners[n] = l;
+					fds[n++] = s->opened[o].fd;
+				}
+	}
+	f->listeners = listeners;
+	f->fds = fds;
+	f->nlisteners = n;
+}
+
+void server_use(struct server *s, struct generation *next)
+{
+	struct generation *old = s->now == next ? NULL : s->now;
+
+	next->users = (unsigned)s->nloops + 1;
+	s->now = next;
+	for (size_t i = 0; i < s->nloops; i++) {
+		struct swap *w = calloc(1, sizeof(*w));
+
+		must(w != NULL);
+		w->old = old;
+		w->swap.baton.home = s->main->mbox;
+		w->swap.baton.arrived = loop_let_go;
+		w->swap.front = s->fronts[i];
+		w->swap.setup = &next->session;
+		listeners_for(s, next->config, &w->swap);
+		front_swap(&w->swap);
+	}
+	if (old != NULL) {
+		struct setup_swap *w = calloc(1, sizeof(*w));
+
+		must(w != NULL);
+		w->baton.home = s->main->mbox;
+		w->baton.arrived = timetable_let_go;
+		w->new_setup = &next->deliver;
+		w->old_setup = &old->deliver;
+		timetable_reconfigure(s->timetable, w);
+	}
+}
+
+/* ---- listening sockets ------------------------------------------------------------ */
+
+static struct opened *find_opened(struct server *s, str endpoint)
+{
+	for (size_t i = 0; i < s->nopened; i++)
+		if (str_eq(s->opened[i].endpoint, endpoint))
+			return &s->opened[i];
+	return NULL;
+}
+
+static void say_opened(const struct listener_conf *l, str endpoint, int fd)
+{
+	struct sockaddr_storage at;
+	socklen_t n = sizeof(at);
+	struct arena a;
+	unsigned port = 0;
+
+	arena_init(&a, 4096);
+	if (getsockname(fd, (struct sockaddr *)&at, &n) == 0 && at.ss_family == AF_INET)
+		port = ntohs(((struct sockaddr_in *)&at)->sin_port);
+	else if (at.ss_family == AF_INET6)
+		port = ntohs(((struct sockaddr_in6 *)&at)->sin6_port);
+	log_event(NULL, LOG_NOTICE, "listener.opened", KV("name", l->head.title), KV("endpoint", endpoint),
+	          KV("address", port == 0 ? endpoint
+	                                  : arena_printf(&a, "%s:%u", addr_text((struct sockaddr *)&at).s, port)));
+	arena_fini(&a);
+}
+
+static void say_why_not(struct server *s, const struct listener_conf *l, str endpoint, int errnum, str *why)
+{
+	struct endpoint e = { 0 };
+	str holder = STR_NONE;
+
+	endpoint_parse(endpoint, 0, &e);
+	if (errnum == EADDRINUSE)
+		holder = port_holder(&s->arena, e.port);
+	if (errnum == EADDRINUSE && holder.n > 0)
+		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by %.*s: stop that program (for a system "
+		                    "service: systemctl stop NAME), or change the listener's address",
+		                    STR_ARG(l->head.title), STR_ARG(endpoint), STR_ARG(holder));
+	else if (errnum == EADDRINUSE)
+		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by another program: `ss -ltnp` shows "
+		                    "which; stop it, or change the listener's address",
+		                    STR_ARG(l->head.title), STR_ARG(endpoint));
+	else if (errnum == EACCES || errnum == EPERM)
+		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s needs a privilege: start as root, or give the "
+		                    "program CAP_NET_BIND_SERVICE (the shipped unit file does)",
+		                    STR_ARG(l->head.title), STR_ARG(endpoint));
+	else
+		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s: %s: correct the address",
+		                    STR_ARG(l->head.title), STR_ARG(endpoint), strerror(errnum));
+}
+
+static int given_fd(str endpoint, const struct serve_given *given, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (str_eq(given[i].endpoint, endpoint))
+			return given[i].fd;
+	return -1;
+}
+
+/* A host without IPv6 (or without IPv4) starts with the default file: the
+ * wildcard address of a family that is not there is a note. */
+static bool family_is_absent(str endpoint, int errnum)
+{
+	return (errnum == EAFNOSUPPORT || errnum == EADDRNOTAVAIL) &&
+	       (str_starts(endpoint, "[::]:") || str_starts(endpoint, "0.0.0.0:"));
+}
+
+static enum err open_one(struct server *s, const struct listener_conf *l, str endpoint,
+                         const struct serve_given *given, size_t ngiven, str *why)
+{
+	struct opened *o = find_opened(s, endpoint);
+	struct opened *more;
+	int fd;
+
+	if (o != NULL) {
+		o->wanted = true;
+		return OK;
+	}
+	fd = given_fd(endpoint, given, ngiven);
+	if (fd < 0)
+		fd = keeper_listen(endpoint);
+	if (fd < 0 && family_is_absent(endpoint, errno)) {
+		log_event(NULL, LOG_NOTICE, "listener.skipped", KV("name", l->head.title), KV("address", endpoint),
+		          KV_C("why", "this host does not have that address family"));
+		return OK;
+	}
+	if (fd < 0) {
+		say_why_not(s, l, endpoint, errno, why);
+		return ERR_DENIED;
+	}
+	more = realloc(s->opened, (s->nopened + 1) * sizeof(*more));
+	if (more == NULL) {
+		close(fd);
+		return ERR_MEMORY;
+	}
+	s->opened = more;
+	s->opened[s->nopened++] = (struct opened){ str_keep(&s->arena, endpoint), fd, true };
+	say_opened(l, endpoint, fd);
+	return OK;
+}
+
+enum err server_open_listeners(struct server *s, const struct config *c, const struct serve_given *given,
+                               size_t ngiven, str *why)
+{
+	for (size_t i = 0; i < s->nopened; i++)
+		s->opened[i].wanted = false;
+	for (size_t i = 0; i < c->listeners.n; i++) {
+		const struct listener_conf *l = c->listeners.v[i];
+
+		for (size_t k = 0; k < l->address.n; k++) {
+			enum err e = open_one(s, l, l->address.v[k], given, ngiven, why);
+
+			if (e != OK)
+				return e;
+		}
+	}
+	return OK;
+}
+
+void server_close_unwanted(struct server *s)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < s->nopened; i++) {
+		if (s->opened[i].wanted) {
+			s->opened[kept++] = s->opened[i];
+			continue;
+		}
+		log_event(NULL, LOG_NOTICE, "listener.closed", KV("endpoint", s->opened[i].endpoint));
+		close(s->opened[i].fd);
+	}
+	s->nopened = kept;
+}
+
+/* Closing waits until every loop has taken the swap that was sent before. */
+struct fence { struct baton baton; struct server *server; size_t left; };
+struct fence_post { struct baton baton; struct fence *fence; };
+
+static void post_came_home(struct baton *b)
+{
+	struct fence_post *p = SUPER(b, struct fence_post, baton);
+	struct fence *f = p->fence;
+
+	free(p);
+	if (--f->left > 0)
+		return;
+	server_close_unwanted(f->server);
+	free(f);
+}
+
+static void post_passed(struct baton *b)
+{
+	b->arrived = post_came_home;
+	mbox_send(b->home, b);
+}
+
+static void close_when_swapped(struct server *s)
+{
+	struct fence *f = calloc(1, sizeof(*f));
+
+	must(f != NULL);
+	f->server = s;
+	f->left = s->nloops;
+	for (size_t i = 0; i < s->nloops; i++) {
+		struct fence_post *p = calloc(1, sizeof(*p));
+
+		must(p != NULL);
+		p->fence = f;
+		p->baton.home = s->main->mbox;
+		p->baton.arrived = post_passed;
+		loop_send(s->loops[i], &p->baton);
+	}
+}
+
+/* ---- reload -------------------------------------------------------------------------- */
+
+static bool same_lists(const struct strs *a, const struct strs *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (!str_eq(a->v[i], b->v[i]))
+			return false;
+	return true;
+}
+
+static void name_what_waits(const struct config *now, const struct config *next)
+{
+	const struct { const char *option; bool changed; } table[] = {
+		{ "state", !str_eq(now->state, next->state) },
+		{ "user", !str_eq(now->user, next->user) },
+		{ "loops", now->loops != next->loops },
+		{ "resolver", !same_lists(&now->resolver.forward, &next->resolver.forward) ||
+		              !str_eq(now->resolver.trust_anchor, next->resolver.trust_anchor) ||
+		              !str_eq(now->resolver.records, next->resolver.records) },
+		{ "queue", now->queue.map_bytes != next->queue.map_bytes },
+	};
+
+	for (size_t i = 0; i < COUNT(table); i++)
+		if (table[i].changed)
+			log_event(NULL, LOG_WARN, "configuration.waits", KV_C("option", table[i].option),
+			          KV_C("why", "this option takes effect at the next start"));
+}
+
+static void keep_sentence(str *why)
+{
+	static char text[4096];
+	size_t n = why->n < sizeof(text) ? why->n : sizeof(text);
+
+	if (n > 0)
+		memmove(text, why->p, n);
+	*why = (str){ text, n };
+}
+
+static enum err faults_to_sentence(const struct conf_faults *faults, struct arena *a, str *why)
+{
+	for (size_t i = 0; i < faults->n; i++)
+		log_event(NULL, LOG_ERROR, "configuration.fault", KV_C("file", faults->v[i].file),
+		          KV_I("line", faults->v[i].line), KV("text", faults->v[i].text));
+	if (faults->n > 0)
+		*why = arena_printf(a, "%s:%d: %.*s (%zu fault%s in all): the running configuration stays",
+		                    faults->v[0].file ? faults->v[0].file : "?", faults->v[0].line,
+		                    STR_ARG(faults->v[0].text), faults->n, faults->n == 1 ? "" : "s");
+	return ERR_BAD;
+}
+
+static enum err next_generation(struct server *s, struct generation *g, str *why)
+{
+	const struct generation_needs needs = { keeper_open, s->auth, s->queue };
+	struct conf_faults faults;
+	enum err e;
+
+	if (keeper_reload() != OK)
+		log_event(NULL, LOG_DEBUG, "keeper.refused", KV_C("file", s->file));
+	e = config_read(s->file, keeper_open, &g->arena, &g->config, &faults, why);
+	if (e == ERR_BAD)
+		return faults_to_sentence(&faults, &g->arena, why);
+	if (e == OK)
+		e = auth_reconfigure(s->auth, &g->config->auth, &g->arena, why);
+	if (e == OK)
+		e = generation_build(g, &needs, why);
+	if (e == OK)
+		e = server_open_listeners(s, g->config, NULL, 0, why);
+	return e;
+}
+
+enum err server_reload(struct server *s, str *why)
+{
+	struct generation *g = calloc(1, sizeof(*g));
+	struct config *before = s->now->config;
+	enum err e;
+
+	if (g == NULL)
+		return ERR_MEMORY;
+	arena_init(&g->arena, ARENA_UNBOUNDED);
+	e = next_generation(s, g, why);
+	if (e != OK) {
+		keep_sentence(why);
+		server_open_listeners(s, before, NULL, 0, &(str){ 0 });
+		server_close_unwanted(s);
+		generation_free(g);
+		return e;
+	}
+	name_what_waits(before, g->config);
+	log_open(g->config->log.to == 2 ? LOG_TO_FILE : g->config->log.to == 1 ? LOG_TO_SYSLOG : LOG_TO_STDERR,
+	         str_cstr(&g->arena, g->config->log.file), why);
+	log_level_set((enum log_level)g->config->log.level);
+	server_use(s, g);
+	close_when_swapped(s);
+	log_event(NULL, LOG_NOTICE, "configuration.loaded", KV_C("file", s->file));
+	return OK;
+}
+
+void server_look_again(struct server *s)
+{
+	struct arena a;
+	bool changed = false;
+	str why = STR_NONE;
+
+	arena_init(&a, 1 << 20);
+	if (auth_look_again(s->auth, false, &changed, &a, &why) != OK)
+		log_event(NULL, LOG_ERROR, "accounts.refused", KV("why", why));
+	if (s->now->tls != NULL)
+		tls_server_look_again(s->now->tls);
+	if (changed && server_reload(s, &why) != OK)
+		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
+	arena_fini(&a);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * serve: the running server, from the main thread's side.
+ *
+ * Main owns configuration generations, listening sockets, desks and all
+ * threads; it starts them from the floor up and stops them from the roof down.
+ */
+#ifndef SETUP_SERVE_H
+#define SETUP_SERVE_H
+
+#include <pthread.h>
+
+#include "smtpd/base/control.h"
+#include "smtpd/base/desk.h"
+#include "smtpd/setup/generation.h"
+
+struct opened {                    /* a listening socket */
+	str  endpoint;             /* as configured */
+	int  fd;
+	bool wanted;               /* by the newest generation */
+};
+
+struct server {
+	struct arena       arena;           /* lives as long as the process */
+	const char        *file;
+	struct generation *now;
+	struct loop       *main;
+	struct loop      **loops;
+	struct front     **fronts;
+	pthread_t         *threads;
+	size_t             nloops;
+	struct desk       *disk, *login, *slow;
+	struct queue      *queue;
+	struct auth       *auth;
+	struct timetable  *timetable;
+	struct control    *control;
+	struct opened     *opened;
+	size_t             nopened;
+	struct loop_io     signals;
+	struct loop_timer  minute, watchdog;
+	size_t             fronts_up;       /* that have not said that they are empty */
+	bool               stopping, failed;
+	int64_t            started;
+};
+
+struct serve_given { str endpoint; int fd; };   /* sockets that are bound already */
+
+/* Runs until SIGTERM.  `config` has been read into `arena`, which serve takes
+ * over.  Returns the exit status. */
+int serve_run(const char *file, struct config *, struct arena *, const struct serve_given *, size_t ngiven,
+              void (*ready)(struct server *, void *arg), void *arg);
+
+/* reload.c */
+enum err server_reload(struct server *, str *why);      /* the sentence lives in why_arena of the call: a static buffer */
+void     server_look_again(struct server *);            /* accounts and certificates that changed */
+/* Hands `next` to loops and timetable; the old generation is freed when all
+ * have let go of it. */
+void     server_use(struct server *, struct generation *next);
+enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
+void     server_close_unwanted(struct server *);
+
+/* server_control.c */
+extern const struct control_verb server_control_verbs[];
+str      server_control_path(const struct config *, struct arena *);
+
+#endif

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the running server answers on its control socket: reload, status,
+ * accounts (look again), queue.  Main thread; store reads go to the disk desk.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "queue/report.h"
+#include "smtpd/base/clock.h"
+#include "smtpd/base/json.h"
+#include "smtpd/base/stat.h"
+#include "smtpd/setup/serve.h"
+#include "smtpd/setup/verbs.h"
+
+str server_control_path(const struct config *c, struct arena *a)
+{
+	return arena_printf(a, "%.*s/control", STR_ARG(c->state));
+}
+
+static void say_line(struct control_call *call, str text)
+{
+	control_say(call, text);
+	control_say(call, STR("\n"));
+}
+
+static void finish(struct control_call *call, enum err e, str why)
+{
+	if (e != OK)
+		say_line(call, why.n > 0 ? why : str_of(err_text(e)));
+	control_end(call, e == OK ? EXIT_DONE : EXIT_FINDING);
+}
+
+static void reload_asked(struct control_call *call)
+{
+	str why = STR_NONE;
+
+	finish(call, server_reload(call->house, &why), why);
+}
+
+static void accounts_asked(struct control_call *call)
+{
+	server_look_again(call->house);
+	control_end(call, EXIT_DONE);
+}
+
+/* ---- status ----------------------------------------------------------------------- */
+
+struct figures {
+	struct queue_figures queue;
+	struct timetable_figures way_out;
+	uint64_t sessions, loop_longest_ms;
+	int64_t up_s;
+};
+
+static void gather(const struct server *s, struct figures *f)
+{
+	*f = (struct figures){ .up_s = clock_wall() - s->started };
+	queue_figures(s->queue, &f->queue);
+	timetable_figures(s->timetable, &f->way_out);
+	for (size_t i = 0; i < s->nloops; i++) {
+		f->sessions += front_sessions(s->fronts[i]);
+		if (s->loops[i]->longest_ms > f->loop_longest_ms)
+			f->loop_longest_ms = s->loops[i]->longest_ms;
+	}
+}
+
+static char *status_json(const struct server *s, const struct figures *f)
+{
+	struct json *j = json_new_object(), *counters;
+
+	json_set_c(j, "version", POSTERN_VERSION);
+	json_set(j, "hostname", s->now->config->hostname);
+	json_set_num(j, "up_seconds", f->up_s);
+	json_set_num(j, "sessions", (int64_t)f->sessions);
+	json_set_num(j, "queued", (int64_t)f->way_out.messages);
+	json_set_num(j, "waiting", (int64_t)f->way_out.waiting);
+	json_set_num(j, "held", (int64_t)f->way_out.held);
+	json_set_num(j, "leased", (int64_t)f->way_out.leased);
+	json_set_num(j, "delivered", (int64_t)f->way_out.delivered);
+	json_set_num(j, "deferred", (int64_t)f->way_out.deferred);
+	json_set_num(j, "bounced", (int64_t)f->way_out.bounced);
+	json_set_num(j, "oldest", (int64_t)f->way_out.oldest);
+	json_set_num(j, "stored", (int64_t)f->queue.puts);
+	json_set_num(j, "commits", (int64_t)f->queue.commits);
+	json_set_num(j, "batch_longest", (int64_t)f->queue.batch_longest);
+	json_set_num(j, "store_used", (int64_t)f->queue.map_used);
+	json_set_num(j, "store_size", (int64_t)f->queue.map_size);
+	json_set_num(j, "loop_longest_ms", (int64_t)f->loop_longest_ms);
+	json_set_num(j, "log_dropped", (int64_t)log_dropped());
+	counters = json_set_object(j, "counters");
+	for (unsigned i = 0; i < stat_count(); i++)
+		json_set_num(counters, stat_name(i), (int64_t)stat_sum(i));
+	return json_text(j);
+}
+
+static str span_text(struct arena *a, int64_t s)
+{
+	if (s < 120)
+		return arena_printf(a, "%" PRId64 " s", s);
+	if (s < 7200)
+		return arena_printf(a, "%" PRId64 " min", s / 60);
+	if (s < 2 * 86400)
+		return arena_printf(a, "%" PRId64 " h", s / 3600);
+	return arena_printf(a, "%" PRId64 " days", s / 86400);
+}
+
+static str status_text(const struct server *s, const struct figures *f, struct arena *a)
+{
+	int64_t oldest = f->way_out.oldest ? clock_wall() - (int64_t)f->way_out.oldest : 0;
+
+	return arena_printf(a,
+		"postern %s on %.*s, up %.*s\n"
+		"sessions   %" PRIu64 " now\n"
+		"queue      %" PRIu64 " messages, oldest %.*s; %" PRIu64 " recipients waiting, %" PRIu64 " held, %" PRIu64 " being delivered\n"
+		"since start  %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
+		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
+		"loops      longest turn %" PRIu64 " ms\n",
+		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
+		f->way_out.messages, STR_ARG(span_text(a, oldest)), f->way_out.waiting, f->way_out.held,
+		f->way_out.leased, f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
+		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
+		f->loop_longest_ms);
+}
+
+static bool wants_json(const struct control_call *call)
+{
+	for (size_t i = 1; i < call->nwords; i++)
+		if (str_is(call->words[i], "--json"))
+			return true;
+	return false;
+}
+
+static void status_asked(struct control_call *call)
+{
+	const struct server *s = call->house;
+	struct figures f;
+
+	gather(s, &f);
+	if (wants_json(call)) {
+		char *text = status_json(s, &f);
+
+		say_line(call, str_of(text));
+		free(text);
+	} else {
+		control_say(call, status_text(s, &f, &call->arena));
+	}
+	control_end(call, EXIT_DONE);
+}
+
+/* ---- queue list, show -------------------------------------------------------------- */
+
+struct looking {                       /* a report being made on the disk desk */
+	struct job           job;
+	struct control_call *call;
+	struct queue        *queue;
+	bool                 one, json;
+	uint64_t             id;
+	struct buf           text;
+	enum err             result;
+};
+
+static void look(struct job *j)
+{
+	struct looking *l = SUPER(j, struct looking, job);
+
+	l->result = l->one ? queue_report_show(l->queue, l->id, l->json, &l->text)
+	                   : queue_report_list(l->queue, l->json, &l->text);
+}
+
+static void looked(struct baton *b)
+{
+	struct looking *l = SUPER(SUPER(b, struct job, baton), struct looking, job);
+
+	if (l->result == OK)
+		control_say(l->call, buf_str(&l->text));
+	finish(l->call, l->result, l->result == ERR_ABSENT ? STR("no such message in the queue") : STR_NONE);
+	buf_fini(&l->text);
+	free(l);
+}
+
+static void report_asked(struct control_call *call, bool one, uint64_t id)
+{
+	struct server *s = call->house;
+	struct looking *l = calloc(1, sizeof(*l));
+
+	if (l == NULL) {
+		finish(call, ERR_MEMORY, STR_NONE);
+		return;
+	}
+	l->call = call;
+	l->queue = s->queue;
+	l->one = one;
+	l->id = id;
+	l->json = wants_json(call);
+	buf_init(&l->text, 256 << 20);
+	l->job.work = look;
+	l->job.baton.home = s->main->mbox;
+	l->job.baton.arrived = looked;
+	desk_submit_anyway(s->slow, &l->job);
+}
+
+/* ---- queue retry, hold, release, remove ---------------------------------------------- */
+
+struct wishing { struct queue_wish wish; struct control_call *call; };
+
+static void wish_came_home(struct baton *b)
+{
+	struct wishing *w = SUPER(SUPER(b, struct queue_wish, baton), struct wishing, wish);
+	enum err e = w->wish.result;
+
+	if (e == OK)
+		say_line(w->call, arena_printf(&w->call->arena, "%zu message%s", w->wish.touched,
+		                               w->wish.touched == 1 ? "" : "s"));
+	finish(w->call, e, e == ERR_ABSENT ? STR("no such message in the queue") : STR_NONE);
+	free(w);
+}
+
+static const struct { const char *word; int what; } wishes[] = {
+	{ "retry", WISH_RETRY }, { "flush", WISH_RETRY }, { "hold", WISH_HOLD },
+	{ "release", WISH_RELEASE }, { "remove", WISH_REMOVE },
+};
+
+static bool wish_asked(struct control_call *call, uint64_t id)
+{
+	struct server *s = call->house;
+
+	for (size_t i = 0; i < COUNT(wishes); i++) {
+		struct wishing *w;
+
+		if (!str_is(call->words[1], wishes[i].word))
+			continue;
+		w = calloc(1, sizeof(*w));
+		must(w != NULL);
+		w->call = call;
+		w->wish.what = (int)wishes[i].what;
+		w->wish.id = id;
+		w->wish.baton.home = s->main->mbox;
+		w->wish.baton.arrived = wish_came_home;
+		timetable_wish(s->timetable, &w->wish);
+		return true;
+	}
+	return false;
+}
+
+/* words: queue VERB [ID | --all] [--json]; the verb has checked them. */
+static void queue_asked(struct control_call *call)
+{
+	uint64_t id = 0;
+	bool has_id = call->nwords > 2 && queue_id_parse(call->words[2], &id);
+
+	if (call->nwords > 1 && str_is(call->words[1], "list"))
+		report_asked(call, false, 0);
+	else if (call->nwords > 1 && has_id && str_is(call->words[1], "show"))
+		report_asked(call, true, id);
+	else if (call->nwords < 2 || !wish_asked(call, id))
+		finish(call, ERR_BAD, STR("this server does not know that queue command"));
+}
+
+const struct control_verb server_control_verbs[] = {
+	{ "reload", reload_asked },
+	{ "status", status_asked },
+	{ "accounts", accounts_asked },
+	{ "queue", queue_asked },
+	{ NULL, NULL },
+};
