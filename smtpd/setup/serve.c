@@ -8,7 +8,6 @@
  *           (everything committed) → loops → desks → log
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -414,19 +413,6 @@ int serve_run(const char *file, struct config *c, struct arena *arena, const str
 
 struct keeping { const char *file; struct arena arena; };
 
-static int open_plainly(str path)
-{
-	char name[4096];
-
-	if (path.n >= sizeof(name)) {
-		errno = ENAMETOOLONG;
-		return -1;
-	}
-	memcpy(name, path.p, path.n);
-	name[path.n] = '\0';
-	return open(name, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-}
-
 /* In the keeper: what the configuration names now. */
 static enum err names_read(void *arg, struct keeper_names *out)
 {
@@ -439,7 +425,7 @@ static enum err names_read(void *arg, struct keeper_names *out)
 	size_t n = 0;
 
 	arena_init(&fresh, ARENA_UNBOUNDED);
-	e = config_read(k->file, open_plainly, &fresh, &c, &faults, &why);
+	e = config_read(k->file, verb_open_file, &fresh, &c, &faults, &why);
 	if (e != OK) {
 		arena_fini(&fresh);
 		return e;
@@ -491,7 +477,7 @@ int verb_serve(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	arena_init(&arena, ARENA_UNBOUNDED);
-	switch (config_read(file, open_plainly, &arena, &c, &faults, &why)) {
+	switch (config_read(file, verb_open_file, &arena, &c, &faults, &why)) {
 	case OK:
 		break;
 	case ERR_BAD:

@@ -21,6 +21,7 @@ struct verb {
 	verb_run   *run;
 	const char *usage;     /* what follows the name; several lines where there are several forms */
 	const char *summary;   /* one line, begins with a verb */
+	const char *details;   /* options, one a line, or NULL */
 };
 
 extern const struct verb verbs[];                      /* ends with .name == NULL; smtpd/postern.c */
@@ -37,6 +38,8 @@ bool verb_asks_help(int argc, char **argv, int *status);
 
 /* For verbs whose only option is -c FILE: -1 to go on, else the exit status. */
 int verb_file_option(const char *verb, int argc, char **argv, const char **file);
+
+int verb_open_file(str path);      /* open(2) for reading: a conf_open */
 
 struct config;
 struct arena;

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The front door: the modules that are built in, the verbs, and nothing else.
+ *
+ * From here: `serve` (setup/serve.c) starts everything in order; a message
+ * then comes in by session/command.c, intake.c and accept.c, is kept by
+ * queue/committer.c and leaves by queue/deliver/timetable.c.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "modules/dkim/dkim.h"
+#include "modules/dmarc/dmarc.h"
+#include "modules/iprev/iprev.h"
+#include "modules/spf/spf.h"
+#include "smtpd/setup/verbs.h"
+
+/* In any order: each says which others it reads, the chain sorts them. */
+const struct module *const builtin_modules[] = {
+	&iprev_module,
+	&spf_module,
+	&dkim_module,
+	&dmarc_module,
+	NULL,
+};
+
+static int run_verify(int argc, char **argv)
+{
+	return verb_verify(argc, argv, builtin_modules);
+}
+
+static int run_explain(int argc, char **argv)
+{
+	return verb_explain(argc, argv, builtin_modules);
+}
+
+#define CONFIG_OPTION "  -c FILE   the configuration, default /etc/postern/postern.conf"
+#define JUDGE_OPTIONS \
+	"  --ip IP              the client's address\n" \
+	"  --helo NAME          what it called itself\n" \
+	"  --mail-from ADDR     the envelope sender; '' is the null sender\n" \
+	"  --rcpt-to ADDR       an envelope recipient\n" \
+	"  --authserv-id ID     our name in Authentication-Results\n" \
+	"  --resolver ADDR:PORT send every DNS query to this server\n" \
+	"  --now EPOCH          judge as at this time\n" \
+	"  --json               print one JSON document\n" \
+	CONFIG_OPTION
+
+const struct verb verbs[] = {
+	{ "serve", verb_serve, "[-c FILE]", "Runs the server in the foreground.", CONFIG_OPTION },
+	{ "local", verb_local, "run | [DIR] [--ports MAIL,SUBMISSION,SUBMISSIONS]",
+	  "Runs a complete playground on loopback in DIR (default ./run).",
+	  "  --ports A,B,C   ports for mail, submission (STARTTLS) and submissions (TLS); 0 is any free one;\n"
+	  "                  default 2525,5587,4465" },
+	{ "check", verb_check, "[-c FILE]", "Reads the configuration and says every fault as FILE:LINE: text.", CONFIG_OPTION },
+	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
+	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
+	{ "account", verb_account, "add ADDRESS [-c FILE]\npasswd ADDRESS [-c FILE]\nlist [-c FILE]\nremove ADDRESS [-c FILE]",
+	  "Manages who may log in and receive.",
+	  "  add and passwd ask for the password on a terminal; otherwise they read one line of it from\n"
+	  "  standard input.\n" CONFIG_OPTION },
+	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]",
+	  "Makes DKIM keys and shows their DNS records.",
+	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 2048 (default) to 4096\n" CONFIG_OPTION },
+	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]",
+	  "Shows the queue and acts on it.", CONFIG_OPTION },
+	{ "log", verb_log, "ID|ADDRESS [--file LOG] [-c FILE]", "Shows a message's life, from the log.",
+	  "  --file LOG   the log to look in; default the configuration's, or standard input (-)\n" CONFIG_OPTION },
+	{ "verify", run_verify, "--ip IP --helo NAME --mail-from ADDR [OPTION...] < message",
+	  "Judges a message as the server would.", JUDGE_OPTIONS },
+	{ "explain", run_explain, "--ip IP --helo NAME --mail-from ADDR [OPTION...] < message",
+	  "Tells step by step how a message is judged.", JUDGE_OPTIONS },
+	{ "spf", verb_spf, "--ip IP --helo NAME --mail-from ADDR [--json] [--resolver ADDR:PORT]",
+	  "Evaluates SPF alone.",
+	  "  --ip, --helo, --mail-from, --resolver, --json as for verify" },
+	{ "sign", verb_sign, "--domain D --selector S --key FILE.pem [OPTION...] < message > signed",
+	  "Signs a message with DKIM.",
+	  "  --algorithm A   rsa-sha256 or ed25519-sha256; default: by the key\n"
+	  "  --canon H/B     simple or relaxed for header and body; default relaxed/relaxed\n"
+	  "  --headers LIST  names between colons\n"
+	  "  --identity I    i=\n"
+	  "  --expire S      x=, seconds from now\n"
+	  "  --now EPOCH     t=" },
+	{ "help", verb_help_verb, "[VERB]", "Shows this list, or all about one verb.", NULL },
+	{ NULL, NULL, NULL, NULL, NULL },
+};
+
+static void list_verbs(FILE *out)
+{
+	fprintf(out, "postern " POSTERN_VERSION ", a small mail server\n\nusage: postern VERB [OPTION...]\n\n");
+	for (const struct verb *v = verbs; v->name != NULL; v++)
+		fprintf(out, "  %-9s %s\n", v->name, v->summary);
+	fprintf(out, "\n`postern help VERB` tells all about one; `postern local run` shows the whole at work.\n");
+}
+
+int verb_help_verb(int argc, char **argv)
+{
+	const struct verb *v;
+
+	if (argc < 2) {
+		list_verbs(stdout);
+		return EXIT_DONE;
+	}
+	v = verb_find(str_of(argv[1]));
+	if (v == NULL || argc > 2)
+		return verb_misused("help", "there is no verb \"%s\"", argv[argc - 1]);
+	verb_help(stdout, v);
+	return EXIT_DONE;
+}
+
+int verb_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("postern " POSTERN_VERSION);
+	return EXIT_DONE;
+}
+
+int main(int argc, char **argv)
+{
+	const struct verb *v;
+	int status;
+
+	signal(SIGPIPE, SIG_IGN);
+	if (argc < 2) {
+		list_verbs(stderr);
+		return EXIT_USAGE;
+	}
+	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
+		return verb_version(argc - 1, argv + 1);
+	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+		return verb_help_verb(1, argv + 1);
+	v = verb_find(str_of(argv[1]));
+	if (v == NULL) {
+		fprintf(stderr, "postern: there is no verb \"%s\": `postern help` lists them\n", argv[1]);
+		return EXIT_USAGE;
+	}
+	if (verb_asks_help(argc - 1, argv + 1, &status))
+		return status;
+	status = v->run(argc - 1, argv + 1);
+	if (fflush(stdout) != 0 && status == EXIT_DONE)
+		return verb_fail(EXIT_FINDING, argv[1], "standard output could not be written");
+	return status;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Key files are written once and never changed.  Verbs and main thread.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "smtpd/setup/generation.h"
+#include "smtpd/setup/key_files.h"
+#include "smtpd/setup/verbs.h"
+
+static enum err complain(struct arena *a, str path, str *why)
+{
+	enum err e = err_of_errno(errno);
+
+	*why = arena_printf(a, "%.*s: %s", STR_ARG(path), strerror(errno));
+	return e;
+}
+
+/* What root makes in somebody's state directory belongs to that somebody. */
+static void give_to_owner(int fd, const char *path)
+{
+	char *slash = strrchr(path, '/');
+	char parent[4096];
+	struct stat st;
+
+	if (geteuid() != 0 || slash == NULL || slash == path || (size_t)(slash - path) >= sizeof(parent))
+		return;
+	memcpy(parent, path, (size_t)(slash - path));
+	parent[slash - path] = '\0';
+	if (stat(parent, &st) == 0)
+		(void)!fchown(fd, st.st_uid, st.st_gid);
+}
+
+enum err directory_create(str path, struct arena *a, str *why)
+{
+	char *p = str_cstr(a, path);
+
+	if (p == NULL)
+		return ERR_MEMORY;
+	for (char *at = p + 1;; at++) {
+		char kept = *at;
+		int fd;
+
+		if (kept != '/' && kept != '\0')
+			continue;
+		*at = '\0';
+		if (mkdir(p, 0700) == 0 && (fd = open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) {
+			give_to_owner(fd, p);
+			close(fd);
+		} else if (errno != EEXIST && kept == '\0') {
+			return complain(a, path, why);
+		}
+		*at = kept;
+		if (kept == '\0')
+			return OK;
+	}
+}
+
+static bool write_all(int fd, str text)
+{
+	while (text.n > 0) {
+		ssize_t n = write(fd, text.p, text.n);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return false;
+		text = str_skip(text, (size_t)n);
+	}
+	return fsync(fd) == 0;
+}
+
+enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
+{
+	char *p = str_cstr(a, path);
+	int fd;
+
+	if (p == NULL)
+		return ERR_MEMORY;
+	fd = open(p, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return complain(a, path, why);
+	if (!write_all(fd, text)) {
+		enum err e = complain(a, path, why);
+
+		close(fd);
+		unlink(p);
+		return e;
+	}
+	give_to_owner(fd, p);
+	close(fd);
+	return OK;
+}
+
+enum err key_file_write(str state, struct key_file *k, struct arena *a, str *why)
+{
+	str folder = arena_printf(a, "%.*s/keys/%.*s", STR_ARG(state), STR_ARG(k->domain));
+	char *pem = NULL;
+	size_t n = 0;
+	enum err e;
+
+	k->path = arena_printf(a, "%.*s/%.*s.pem", STR_ARG(folder), STR_ARG(k->selector));
+	e = directory_create(folder, a, why);
+	if (e == OK)
+		e = key_pem(k->key, &pem, &n);
+	if (e == OK)
+		e = file_create(k->path, 0600, (str){ pem, n }, a, why);
+	if (pem != NULL) {
+		crypt_wipe(pem, n);
+		free(pem);
+	}
+	return e;
+}
+
+/* ---- reading ------------------------------------------------------------------------ */
+
+static enum err take(struct key_files *out, struct arena *a, str domain, str selector, str path, str *why)
+{
+	struct key_file k = { str_keep(a, domain), str_keep(a, selector), str_keep(a, path), NULL };
+	struct arena secret;
+	str pem, said = STR_NONE;
+	enum err e;
+
+	for (size_t i = 0; i < out->n; i++)
+		if (str_eq(out->v[i].path, path))
+			return OK;
+	if (out->n == out->room) {
+		size_t room = out->room ? 2 * out->room : 16;
+		struct key_file *v = realloc(out->v, room * sizeof(*v));
+
+		if (v == NULL)
+			return ERR_MEMORY;
+		out->v = v;
+		out->room = room;
+	}
+	arena_init(&secret, 256 << 10);
+	e = file_read(verb_open_file, path, 64 << 10, &secret, &pem, &said);
+	if (e == OK)
+		k.key = key_private_pem(pem, &said);
+	if (k.key == NULL)
+		*why = arena_printf(a, "%.*s: %.*s", STR_ARG(path), STR_ARG(said));
+	arena_wipe(&secret);
+	if (k.key == NULL)
+		return e == OK ? ERR_BAD : e;
+	out->v[out->n++] = k;
+	return OK;
+}
+
+static int by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static int visible(const struct dirent *d)
+{
+	return d->d_name[0] != '.';
+}
+
+static enum err take_folder(struct key_files *out, struct arena *a, str folder, str domain, str *why)
+{
+	struct dirent **names;
+	int n = scandir(str_cstr(a, folder), &names, visible, by_name);
+	enum err e = OK;
+
+	for (int i = 0; i < n; i++) {
+		str name = str_of(names[i]->d_name);
+
+		if (e == OK && str_ends_nocase(name, STR(".pem")))
+			e = take(out, a, domain, str_head(name, name.n - 4),
+			         arena_printf(a, "%.*s/%.*s", STR_ARG(folder), STR_ARG(name)), why);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	return e;
+}
+
+enum err key_files_read(str state, const struct config *c, struct arena *a, struct key_files *out, str *why)
+{
+	str keys = arena_printf(a, "%.*s/keys", STR_ARG(state));
+	struct dirent **names;
+	int n = scandir(str_cstr(a, keys), &names, visible, by_name);
+	enum err e = OK;
+
+	for (int i = 0; i < n; i++) {
+		str domain = str_keep(a, str_of(names[i]->d_name));
+
+		if (e == OK)
+			e = take_folder(out, a, arena_printf(a, "%.*s/%.*s", STR_ARG(keys), STR_ARG(domain)), domain, why);
+		free(names[i]);
+	}
+	if (n >= 0)
+		free(names);
+	for (size_t i = 0; e == OK && i < c->domains.n; i++) {
+		const struct domain_section *d = c->domains.v[i];
+
+		for (size_t k = 0; e == OK && k < d->dkim.n; k++) {
+			const struct dkim_section *s = d->dkim.v[k];
+
+			e = take(out, a, d->name, s->head.title, s->key, why);
+		}
+	}
+	return e;
+}
+
+void key_files_free(struct key_files *f)
+{
+	for (size_t i = 0; i < f->n; i++)
+		key_free(f->v[i].key);
+	free(f->v);
+	*f = (struct key_files){ 0 };
+}
+
+void key_file_print_record(str domain, str selector, str record, FILE *out)
+{
+	fprintf(out, "%.*s._domainkey.%.*s. IN TXT (", STR_ARG(selector), STR_ARG(domain));
+	while (record.n > 0) {
+		str piece = str_head(record, 255);
+
+		fprintf(out, " \"%.*s\"", STR_ARG(piece));
+		record = str_skip(record, piece.n);
+	}
+	fprintf(out, " )\n");
+}
