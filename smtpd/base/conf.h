@@ -6,6 +6,14 @@
  * structs in an arena that lives as long as the configuration generation.
  * Reading never stops at the first fault: every fault is kept with FILE:LINE,
  * and an unknown option names the nearest known one.
+ *
+ * Everywhere in a file `include("OTHER")` reads another (a relative name is
+ * looked up beside the including file), and at the top `environment = yes`
+ * allows "${NAME}" in values; both are known without standing in a table.
+ * A setting or a title given twice is a fault, `+=` does not exist, values are
+ * trimmed and hold no control characters.
+ *
+ * libconfuse keeps its state in globals: main thread only, not from a check.
  */
 #ifndef BASE_CONF_H
 #define BASE_CONF_H
@@ -34,6 +42,7 @@ struct conf_option {
 	const char *const *words;       /* CONF_WORD: NULL-terminated */
 	uint64_t           least, most; /* numbers, sizes, times; both 0: any */
 	bool             (*check)(str value, struct arena *, str *why); /* one value; false with "must be …" */
+	const char        *example;     /* what the sample shows when there is no fallback; NULL: it is commented out */
 };
 
 /* Every section's struct begins with this. */
@@ -53,8 +62,11 @@ struct conf_section {
 	size_t                     offset;    /* in the parent's struct: of the struct itself, or, when titled, of a struct conf_list */
 	bool                       titled;    /* any number, each with a title */
 	const char                *help;
-	/* Looks at the filled struct: faults between options. conf_fault for each. */
+	/* Looks at the filled struct: faults between options. conf_fault for each.
+	 * Called once the file is read, subsections first, for untitled sections
+	 * that are not in the file too; not called when the text itself is broken. */
 	void (*check)(void *section, struct conf_reader *);
+	const char                *example;   /* titled: the title in the sample; NULL: the section is commented out */
 };
 
 struct conf_list { void **v; size_t n; };     /* pointers to section structs, in file order */
@@ -72,7 +84,7 @@ typedef int conf_open(str path);
 
 /* Reads `file` by the root table into `out` (root->size bytes, zeroed here and
  * filled with defaults).  All memory is the arena's.  OK, or ERR_BAD with at
- * least one fault, sorted by file and line. */
+ * least one fault, sorted by file and line, or ERR_MEMORY. */
 enum err conf_read(const char *file, conf_open *, const struct conf_section *root, void *out,
                    struct arena *, struct conf_faults *);
 
@@ -83,6 +95,11 @@ void conf_fault(struct conf_reader *, const struct conf_head *, const char *opti
 void conf_fault_add(struct conf_faults *, struct arena *, const struct conf_head *, const char *option,
                     const char *format, ...) __attribute__((format(printf, 5, 6)));
 bool conf_given(const struct conf_head *, const char *option);  /* stands in the file, not defaulted */
+
+/* `50 MiB`, `64KiB`, `1000`: B, K, M, G, KiB, MiB, GiB.  `250ms`, `30s`, `5m`,
+ * `4h`, `5d`: milliseconds.  For options given to verbs, too. */
+bool conf_size(str, uint64_t *bytes);
+bool conf_time(str, uint64_t *ms);
 
 /* "option `certificat` … did you mean `certificate`": the nearest, or NULL if
  * none is near (edit distance over a third). */
