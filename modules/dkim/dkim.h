@@ -33,8 +33,21 @@ struct dkim_signature {            /* a DKIM-Signature (or ARC-Message-Signature
 	bool has_length, has_expiry, has_time;
 	uint64_t length;                      /* l= */
 	int64_t expiry, time;                 /* x=, t= */
-	const char *fault;                    /* NULL: well formed; else a sentence: permerror (or neutral) */
+	const char *fault;                    /* NULL: well formed; else a sentence: permerror */
 };
+
+/* Caps that hold before anything is asked or hashed. */
+#define DKIM_H_MAX        500             /* names in h= */
+#define DKIM_KEY_MAX      ((size_t)16 << 10) /* octets of a key record: an 8,192-bit key takes 1,500 */
+#define DKIM_BITS_MAX     8192
+
+enum dkim_kind { DKIM_SIGNATURE, DKIM_ARC_MESSAGE };  /* ARC: no v=, i= is a number (RFC 8617 4.1.2) */
+/* Never fails: what is wrong is out->fault, and domain and selector are empty
+ * unless they are names that DNS can be asked for. */
+void dkim_signature_parse(struct arena *, const struct field *, enum dkim_kind, struct dkim_signature *out);
+/* One domain name as d=, s= and i= may hold it: letters, digits, '-', '_' and
+ * dots, or U-labels (RFC 8616 4), nothing else. */
+bool dkim_name_read(struct arena *, str text, bool one_label, str *out);
 
 struct dkim_verdict {              /* one signature, judged */
 	enum dkim_result result;
@@ -45,9 +58,50 @@ struct dkim_verdict {              /* one signature, judged */
 	str  reason;                          /* a sentence a person can act on; empty for a plain pass */
 };
 
+/* A key record (RFC 6376 3.6.1).  result is DKIM_PASS when `key` can be used;
+ * else what a signature by it gets, with the reason. */
+struct dkim_key {
+	enum dkim_result result;
+	const char *reason;
+	struct key *key;                      /* owned: dkim_key_drop */
+	bool testing, same_domain;            /* t=y, t=s */
+	size_t records;                       /* TXT records at the name */
+};
+void dkim_key_parse(struct arena *, str record, enum dkim_algorithm, struct dkim_key *out);
+/* The one record of an answer that fits best; errors of DNS included. */
+void dkim_key_choose(struct arena *, const struct dns_answer *, enum dkim_algorithm, struct dkim_key *out);
+void dkim_key_drop(struct dkim_key *);    /* harmless twice */
+str  dkim_key_name(struct arena *, const struct dkim_signature *);  /* S._domainkey.D */
+
+/* The fields of a message, so that h= is served bottom-up in linear time. */
+struct dkim_index;
+struct dkim_index *dkim_index_new(struct arena *, const struct fields *, bool with_omitted);
+size_t dkim_index_count(const struct dkim_index *, str name);
+/* Calls sink with the canonical header that `sig` covers, its own field last. */
+void dkim_header_bytes(struct dkim_index *, const struct dkim_signature *, canon_sink *, void *arg);
+
+struct dkim_evidence {             /* all that a judgement needs */
+	struct arena *arena;
+	struct dkim_index *index;
+	const struct dkim_key *key;
+	str      body_hash;
+	uint64_t body_length;                 /* of the whole canonical body */
+	unsigned minimum_bits;
+};
+/* Judges v->sig, which has no fault and has not expired. */
+void dkim_judge(const struct dkim_evidence *, struct dkim_verdict *v);
+/* x= (RFC 6376 3.5) against the clock of this evaluation. */
+bool dkim_expired(const struct dkim_signature *, int64_t now);
+
 /* The module's state, for dmarc, verify, explain. */
 extern const struct module dkim_module;
 const struct dkim_verdict *dkim_state_verdicts(const void *msg, size_t *n);   /* in order of appearance */
+/* Says whether a verdict may vouch for its domain: passed, and not partial unless the option allows it. */
+bool dkim_state_counts(const void *msg, const struct dkim_verdict *);
+bool dkim_state_judged(const void *msg);              /* evaluated, signatures or not */
+/* What DNS said about a verdict's key and what the body hashed to, for explain; may be NULL, empty. */
+const struct dns_answer *dkim_state_answer(const void *msg, const struct dkim_verdict *);
+str dkim_state_body_hash(const void *msg, const struct dkim_verdict *);
 
 /* Signing. */
 struct dkim_signer {
@@ -75,8 +129,10 @@ struct dkim_conf {
 	uint64_t  max_signatures;             /* 8 */
 	uint64_t  minimum_bits;               /* 1024 */
 	bool      partial_counts;             /* l= with uncovered body may count for DMARC; default no */
+	int       on_fail, on_temperror, on_permerror, on_none;  /* enum dkim_action, when nothing passed */
 	struct dkim_keyring *keyring;
 };
+enum dkim_action { DKIM_MARK, DKIM_QUARANTINE, DKIM_DEFER, DKIM_REJECT };
 
 /* A key record's text for DNS: "v=DKIM1; k=rsa; p=…". */
 enum err dkim_key_record(const struct key *, struct arena *, str *record);

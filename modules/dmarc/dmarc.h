@@ -25,6 +25,29 @@ struct dmarc_identifier {
 	bool open;                    /* its own check ended in a temporary error: if it could align, alignment is unknown */
 	enum dmarc_align align;       /* out */
 	str  org;                     /* out: its Organizational Domain when it was looked for */
+	bool same_org;                /* out: of the author's organization, though its mode is strict and it is not identical */
+};
+
+/* One record (RFC 9989 4.7, 4.8). */
+enum dmarc_tag { DMARC_TAG_ABSENT, DMARC_TAG_BAD, DMARC_TAG_NONE, DMARC_TAG_QUARANTINE, DMARC_TAG_REJECT };
+struct dmarc_record {
+	enum dmarc_tag p, sp, np;
+	bool adkim_strict, aspf_strict;
+	bool testing;                 /* t=y */
+	enum { DMARC_PSD_UNKNOWN, DMARC_PSD_YES, DMARC_PSD_NO } psd;
+	bool rua_valid;               /* at least one syntactically valid URI */
+	str  rua, ruf, fo;            /* as written; empty: absent or not valid */
+	str  text;
+};
+/* False: the text is no DMARC record at all.  Pure; keeps views into the text. */
+bool dmarc_record_parse(str text, struct dmarc_record *out);
+bool dmarc_policies_bad(const struct dmarc_record *);   /* RFC 9989 4.10.1: act as p=none, or not at all */
+
+struct dmarc_step {                   /* one question asked, for explain */
+	str  name;                    /* with _dmarc. in front, except the question for existence */
+	enum dns_status status;
+	str  record;                  /* the DMARC record there, if exactly one */
+	size_t records;               /* how many DMARC records */
 };
 
 struct dmarc_outcome {
@@ -41,18 +64,38 @@ struct dmarc_outcome {
 	size_t nids;
 	str  record;                  /* text of the record that applies */
 	str  reason;                  /* a sentence */
+	const struct dmarc_record *parsed; /* of it; NULL without one */
+	const struct dmarc_step *steps;    /* in order of asking */
+	size_t nsteps;
 	bool incomplete;              /* some question failed for now */
 };
 
 struct dmarc_check;
 typedef void dmarc_checked(struct dmarc_check *, void *user);
-/* Two steps, so that questions start as early as From is known. */
-struct dmarc_check *dmarc_start(struct dns *, struct arena *, str author_domain);
-void dmarc_finish(struct dmarc_check *, struct dmarc_identifier *ids, size_t n, dmarc_checked *done, void *user);
+/* Two steps, so that questions start as early as From is known.  finish says
+ * true when the outcome is there at once; then `done` does not fire. */
+struct dmarc_check *dmarc_start(struct dns *, struct arena *, str author_domain);   /* NULL: no memory */
+bool dmarc_finish(struct dmarc_check *, struct dmarc_identifier *ids, size_t n, dmarc_checked *done, void *user);
 void dmarc_cancel(struct dmarc_check *);
 const struct dmarc_outcome *dmarc_outcome(const struct dmarc_check *);   /* NULL until done */
 
+/* What the server makes of a disposition. */
+enum dmarc_action      { DMARC_HONOUR, DMARC_STRICT, DMARC_MILD };
+enum dmarc_on_temperror { DMARC_DEFER, DMARC_ACCEPT };
+struct dmarc_conf {
+	struct conf_head head;
+	bool verify;
+	int  action;                  /* enum dmarc_action */
+	int  on_temperror;            /* enum dmarc_on_temperror */
+};
+
+/* Why less was done than the policy asks for (RFC 9990 3.1: reason). */
+enum dmarc_override { DMARC_AS_PUBLISHED, DMARC_LOCAL_POLICY, DMARC_MAILING_LIST, DMARC_TRUSTED_FORWARDER };
+const char *dmarc_override_word(enum dmarc_override);   /* NULL for the first */
+
 extern const struct module dmarc_module;
-const struct dmarc_outcome *dmarc_state_outcome(const void *msg);
+const struct dmarc_outcome *dmarc_state_outcome(const void *msg);   /* NULL: not evaluated, or open */
+enum dmarc_override dmarc_state_override(const void *msg);
+str dmarc_state_decision(const void *msg);              /* what was done and why, when it was not simply accepted */
 
 #endif
