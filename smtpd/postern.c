@@ -50,7 +50,7 @@ static int run_explain(int argc, char **argv)
 
 const struct verb verbs[] = {
 	{ "serve", verb_serve, "[-c FILE]", "Runs the server in the foreground.", CONFIG_OPTION },
-	{ "local", verb_local, "run | [DIR] [--ports MAIL,SUBMISSION,SUBMISSIONS]",
+	{ "local", verb_local, "[DIR] [--ports MAIL,SUBMISSION,SUBMISSIONS]",
 	  "Runs a complete playground on loopback in DIR (default ./run).",
 	  "  --ports A,B,C   ports for mail, submission (STARTTLS) and submissions (TLS); 0 is any free one;\n"
 	  "                  default 2525,5587,4465" },
