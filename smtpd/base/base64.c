@@ -85,7 +85,7 @@ static bool decode_char(struct decoder *d, char c)
 static bool decode_end(struct decoder *d)
 {
 	static const size_t   due[] = { 0, 0, 2, 1 };
-	static const uint32_t spill[] = { 0, 0, 0xf, 0x3 }; /* bits that must be zero, RFC 4648 3.5 */
+	static const uint32_t spill[] = { 0, 0, 0xf, 0x3 }; /* must be zero, RFC 4648 3.5 */
 	size_t                part = d->letters % 4;
 
 	if (part == 1 || d->pads > due[part])

@@ -84,8 +84,6 @@ bool key_exponent_odd_32(const struct key *k)
 	return k->exponent_odd_32;
 }
 
-/* ---- reading ------------------------------------------------------------ */
-
 static int asked_passphrase(char *out, int size, int writing, void *arg)
 {
 	bool *asked = arg;
@@ -238,8 +236,6 @@ struct key *key_public_ed25519(str raw)
 	                                          (const unsigned char *)raw.p, raw.n));
 }
 
-/* ---- making and writing ------------------------------------------------- */
-
 struct key *key_generate(enum key_kind kind, unsigned rsa_bits)
 {
 	if (kind == KEY_RSA)
@@ -295,8 +291,6 @@ enum err key_public_der(const struct key *k, unsigned char **der, size_t *n)
 		must(EVP_PKEY_get_raw_public_key(k->pkey, p, n) == 1 && *n == 32);
 	return OK;
 }
-
-/* ---- signing and verifying ---------------------------------------------- */
 
 static EVP_PKEY_CTX *rsa_ctx(const struct key *k, enum digest_kind kind,
                              int (*init)(EVP_PKEY_CTX *))

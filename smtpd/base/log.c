@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log: lines are made by the thread that logs, put into its ring (log_ring.h),
- * and written by one thread, oldest first over all rings.
+ * log: lines are made by the thread that logs (log_line.c), put into its ring
+ * (log_ring.c), and written by one thread, oldest first over all rings.
  *
  * The writer owns the descriptor.  At reload main hands it the next one by an
  * atomic pointer.  Before log_start and after log_stop there is no writer and
@@ -32,11 +32,11 @@ static const int syslog_options = LOG_PID | LOG_NDELAY;
 #include <time.h>
 #include <unistd.h>
 
-#include "smtpd/base/clock.h"
 #include "smtpd/base/log_ring.h"
 
 #define GATHER_NS   1000000           /* how long lines may gather once the writer is roused */
 #define STALL_MS    1000              /* how long a full pipe may stop one write */
+#define STOP_S      5                 /* how long log_stop waits for a writer that is stuck */
 #define BATCH       ((size_t)64 << 10)
 
 struct sink {
@@ -53,122 +53,6 @@ static int                    rouser = -1;
 static pthread_t              writer;
 static _Atomic uint64_t       lost; /* lines that a broken descriptor cost */
 
-/* ---- one line ----------------------------------------------------------- */
-
-static const char *const level_names[] = { "debug", "info", "notice", "warn", "error" };
-
-static bool is_bare(char c)
-{
-	return is_alnum(c) || (c != '\0' && strchr("._:@/+=<>-[],", c) != NULL);
-}
-
-static char *put(char *p, str s)
-{
-	if (s.n)
-		memcpy(p, s.p, s.n);
-	return p + s.n;
-}
-
-static char *put_escaped(char *p, str s)
-{
-	static const char hex[] = "0123456789ABCDEF";
-
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-
-		if (c == '"' || c == '\\') {
-			*p++ = '\\';
-			*p++ = (char)c;
-		} else if (c < 0x20 || c >= 0x7f) {
-			*p++ = '\\';
-			*p++ = 'x';
-			*p++ = hex[c >> 4];
-			*p++ = hex[c & 15];
-		} else {
-			*p++ = (char)c;
-		}
-	}
-	return p;
-}
-
-str log_value(str s, char out[static LOG_VALUE_ROOM])
-{
-	bool  cut = s.n > LOG_VALUE, quote = s.n == 0;
-	char *p = out;
-
-	s = str_head(s, LOG_VALUE);
-	for (size_t i = 0; i < s.n && !quote; i++)
-		quote = !is_bare(s.p[i]);
-	if (quote)
-		*p++ = '"';
-	p = quote ? put_escaped(p, s) : put(p, s);
-	if (cut)
-		p = put(p, STR("..."));
-	if (quote)
-		*p++ = '"';
-	return (str){ out, (size_t)(p - out) };
-}
-
-struct draft {
-	char  *p, *end;
-	bool   full;
-};
-
-/* " key=value", or nothing and `full` when it does not fit. */
-static void draft_pair(struct draft *d, const char *key, str value)
-{
-	str k = str_of(key);
-
-	if (d->full || (size_t)(d->end - d->p) < k.n + value.n + 2) {
-		d->full = true;
-		return;
-	}
-	*d->p++ = ' ';
-	d->p = put(d->p, k);
-	*d->p++ = '=';
-	d->p = put(d->p, value);
-}
-
-static void draft_kv(struct draft *d, const struct log_kv *kv)
-{
-	char value[LOG_VALUE_ROOM];
-
-	if (kv->kind == LOG_STR) {
-		draft_pair(d, kv->key, log_value(kv->s, value));
-		return;
-	}
-	snprintf(value, sizeof(value), kv->kind == LOG_NUM ? "%llu" : "%lld",
-	         kv->kind == LOG_NUM ? (long long)kv->num : (long long)kv->i);
-	draft_pair(d, kv->key, str_of(value));
-}
-
-static void draft_line(struct log_line *line, const struct log *l, enum log_level level,
-                       const char *event, const struct log_kv *kv, size_t n)
-{
-	static const str cut = { " cut=yes\n", 9 };
-	struct draft     d = { line->text, line->text + sizeof(line->text) - cut.n, false };
-	char             stamp[40];
-
-	line->us = clock_wall_us();
-	line->level = (uint8_t)level;
-	d.p = put(d.p, clock_stamp(line->us, stamp));
-	*d.p++ = ' ';
-	d.p = put(d.p, str_of(level_names[level]));
-	*d.p++ = ' ';
-	line->event_at = (uint8_t)(d.p - line->text);
-	d.p = put(d.p, str_head(str_of(event), 64));
-	if (l != NULL && l->id.n)
-		draft_kv(&d, &KV("id", l->id));
-	if (l != NULL && l->module.n)
-		draft_kv(&d, &KV("module", l->module));
-	for (size_t i = 0; i < n; i++)
-		draft_kv(&d, &kv[i]);
-	d.p = d.full ? put(d.p, cut) : put(d.p, STR("\n"));
-	line->n = (uint16_t)(d.p - line->text);
-}
-
-/* ---- writing ------------------------------------------------------------ */
-
 /* All of it, or false when the descriptor refuses or stalls. */
 static bool write_all(struct sink *s, const char *p, size_t n)
 {
@@ -181,7 +65,7 @@ static bool write_all(struct sink *s, const char *p, size_t n)
 			continue;
 		if (done < 0 && errno == EINTR)
 			continue;
-		if (done < 0)
+		if (done <= 0)
 			return false;
 		s->torn = p[done - 1] != '\n';
 		p += done;
@@ -249,13 +133,10 @@ static void tell_dropped(void)
 
 	if (dropped == told)
 		return;
-	draft_line(&line, NULL, LOG_WARN, "log.dropped",
-	           &KV_N("count", dropped - told), 1);
+	log_line_make(&line, NULL, LOG_WARN, "log.dropped", &KV_N("count", dropped - told), 1);
 	if (write_line(&sink, &line))
 		told = dropped;
 }
-
-/* ---- the writer thread -------------------------------------------------- */
 
 static void take_over(struct sink *s)
 {
@@ -333,18 +214,22 @@ void log_start(void)
 
 void log_stop(void)
 {
+	struct timespec until;
+
 	if (!atomic_load(&running))
 		return;
 	atomic_store(&stopping, true);
 	atomic_store(&asleep, true);
 	rouse();
-	pthread_join(writer, NULL);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += STOP_S;
+	/* Who does not read our standard error must not keep us alive. */
+	if (pthread_timedjoin_np(writer, NULL, &until) != 0)
+		return;
 	atomic_store(&running, false);
 	write_rings();
 	close(rouser);
 }
-
-/* ---- the face ----------------------------------------------------------- */
 
 void log_write(const struct log *l, enum log_level level, const char *event,
                const struct log_kv *kv, size_t n)
@@ -353,7 +238,7 @@ void log_write(const struct log *l, enum log_level level, const char *event,
 
 	if ((int)level < atomic_load_explicit(&least_level, memory_order_relaxed))
 		return;
-	draft_line(&line, l, level, event, kv, n);
+	log_line_make(&line, l, level, event, kv, n);
 	if (!atomic_load(&running)) {
 		struct sink s = sink;
 

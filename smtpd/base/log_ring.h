@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log_ring: a ring of log lines for each thread, written by its thread alone
- * and read by the log's writer alone.  Only log.c includes this.
+ * log_ring: log lines, and a ring of them for each thread, written by its
+ * thread alone and read by the log's writer alone.  Only log*.c include this.
  */
 #ifndef BASE_LOG_RING_H
 #define BASE_LOG_RING_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "smtpd/base/log.h"
 
 #define LOG_LINE 4096
 
@@ -19,6 +18,8 @@ struct log_line {
 	char     text[LOG_LINE];
 };
 
+void     log_line_make(struct log_line *, const struct log *, enum log_level, const char *event,
+                       const struct log_kv *, size_t n);
 bool     log_ring_put(const struct log_line *);  /* into this thread's; false: full, and counted */
 bool     log_ring_take(struct log_line *);       /* the reader: the oldest line of all; false: none */
 bool     log_ring_any(void);                     /* the reader: is there a line? */
