@@ -12,7 +12,7 @@
 #include "smtpd/base/arena.h"
 #include "smtpd/base/str.h"
 
-#define ADDR_LOCAL_MAX  64    /* RFC 5321 4.5.3.1.1, octets, unquoted */
+#define ADDR_LOCAL_MAX  64    /* RFC 5321 4.5.3.1.1, octets, unquoted; enforced when strict (bounce addresses are longer) */
 #define ADDR_DOMAIN_MAX 255
 #define ADDR_PATH_MAX   256   /* with < and >; UTF-8 paths may take 512 octets */
 
@@ -34,6 +34,8 @@ struct path {
 bool path_parse(struct arena *, str in, bool utf8_allowed, bool strict, struct path *out, str *rest, const char **why);
 /* "local@domain" and nothing else, as in configuration and on the command line. */
 bool path_of(struct arena *, str text, struct path *out);
+/* From an unquoted local part and a domain or literal as they are in memory. */
+bool path_build(struct arena *, str local, str domain, struct path *out);
 bool path_eq(const struct path *, const struct path *);    /* local parts to the letter (domains are lower case already) */
 bool path_eq_nocase(const struct path *, const struct path *);
 bool path_copy(struct arena *, const struct path *, struct path *out);
@@ -49,12 +51,16 @@ bool domain_valid(str ascii);
 str  domain_to_unicode(struct arena *, str ascii);
 /* "[192.0.2.1]", "[IPv6:2001:db8::1]" (RFC 5321 4.1.3). */
 bool literal_parse(str literal, struct sockaddr_storage *out);
+bool literal_to_text(struct arena *, str literal, str *out);   /* the one spelling of each address */
+
+bool utf8_valid(str);          /* RFC 3629: no overlong forms, no surrogates */
 
 /* Header side. */
 struct mailbox {
 	str         display;      /* phrase, unquoted, encoded words left alone */
 	struct path path;
 	bool        usable;       /* path holds a domain we could read */
+	bool        obsolete;     /* a route, or space or a comment inside the address: legal once, read differently */
 };
 struct mailboxes {
 	struct mailbox *v;
