@@ -76,7 +76,6 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 	const struct ticket_key *k;
 	bool is_newest = true;
 
-	(void)ssl;
 	if (sealing) {
 		k = &ring[atomic_load_explicit(&newest, memory_order_acquire) % SLOTS];
 		memcpy(name, k->name, sizeof(k->name));
@@ -92,7 +91,8 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 	}
 	if (!set_mac(mac, k))
 		return -1;
-	return is_newest ? 1 : 2;
+	/* A TLS 1.3 ticket serves once (RFC 8446 C.4): the next comes with it. */
+	return is_newest && (sealing || SSL_version(ssl) != TLS1_3_VERSION) ? 1 : 2;
 }
 
 void tls_ticket_setup(SSL_CTX *ctx)
