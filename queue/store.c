@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * LMDB: MDB_NOTLS, no WRITEMAP, one environment a process, opened once.  The
+ * map is as large as configured from the start; the file grows as needed.
+ */
+#include <errno.h>
+#include <lmdb.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "queue/store.h"
+
+struct store {
+	MDB_env *env;
+	MDB_dbi  dbi[TABLES];
+	unsigned page;
+};
+
+static const char *const names[TABLES] = { "message", "rcpt", "body", "meta" };
+
+static enum err err_of(int rc)
+{
+	switch (rc) {
+	case MDB_SUCCESS:
+		return OK;
+	case MDB_MAP_FULL:
+	case ENOSPC:
+	case EDQUOT:
+		return ERR_FULL;
+	case MDB_NOTFOUND:
+		return ERR_ABSENT;
+	case ENOMEM:
+	case MDB_TXN_FULL:
+		return ERR_MEMORY;
+	default:
+		return ERR_IO;
+	}
+}
+
+static MDB_val val(str s)
+{
+	return (MDB_val){ s.n, (void *)(uintptr_t)s.p };
+}
+
+static str text(MDB_val v)
+{
+	return (str){ v.mv_data, v.mv_size };
+}
+
+static int open_tables(struct store *s, bool reading)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(s->env, NULL, reading ? MDB_RDONLY : 0, &txn);
+
+	for (int i = 0; rc == 0 && i < TABLES; i++)
+		rc = mdb_dbi_open(txn, names[i], reading ? 0 : MDB_CREATE, &s->dbi[i]);
+	if (rc == 0)
+		return mdb_txn_commit(txn);
+	if (txn != NULL)
+		mdb_txn_abort(txn);
+	return rc;
+}
+
+struct store *store_open(const char *path, uint64_t map_bytes, bool reading, struct arena *a, str *why)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	MDB_envinfo info;
+	MDB_stat stat;
+	int rc = s ? mdb_env_create(&s->env) : ENOMEM;
+
+	if (rc == 0)
+		rc = mdb_env_set_maxdbs(s->env, TABLES + 4);
+	if (rc == 0)
+		rc = mdb_env_set_mapsize(s->env, map_bytes & ~(uint64_t)4095);
+	if (rc == 0)
+		rc = mdb_env_open(s->env, path, MDB_NOTLS | MDB_NOSUBDIR | (reading ? MDB_RDONLY : 0), 0600);
+	if (rc == 0)
+		rc = mdb_reader_check(s->env, NULL);
+	if (rc == 0)
+		rc = open_tables(s, reading);
+	if (rc == 0 && mdb_env_info(s->env, &info) == 0 && mdb_env_stat(s->env, &stat) == 0) {
+		s->page = stat.ms_psize;
+		return s;
+	}
+	*why = arena_printf(a, "queue store %s: %s", path, mdb_strerror(rc));
+	store_close(s);
+	return NULL;
+}
+
+void store_close(struct store *s)
+{
+	if (s == NULL)
+		return;
+	if (s->env != NULL)
+		mdb_env_close(s->env);
+	free(s);
+}
+
+/* ---- transactions ------------------------------------------------------------------ */
+
+static void latch(struct store_txn *t, int rc)
+{
+	if (rc == 0 || t->err != OK)
+		return;
+	t->err = err_of(rc);
+	t->full = t->err == ERR_FULL;
+}
+
+static void begin(struct store *s, struct store_txn *t, unsigned flags)
+{
+	MDB_txn *txn = NULL;
+
+	*t = (struct store_txn){ .store = s };
+	latch(t, mdb_txn_begin(s->env, NULL, flags, &txn));
+	t->txn = txn;
+}
+
+void store_begin(struct store *s, struct store_txn *t)
+{
+	begin(s, t, 0);
+}
+
+void store_read(struct store *s, struct store_txn *t)
+{
+	begin(s, t, MDB_RDONLY);
+}
+
+void store_end(struct store_txn *t)
+{
+	if (t->txn != NULL)
+		mdb_txn_abort(t->txn);
+	t->txn = NULL;
+}
+
+enum err store_commit(struct store_txn *t)
+{
+	MDB_txn *txn = t->txn;
+
+	if (t->err != OK) {
+		store_end(t);
+		return t->err;
+	}
+	t->txn = NULL;
+	latch(t, mdb_txn_commit(txn));
+	return t->err;
+}
+
+/* ---- rows ---------------------------------------------------------------------------- */
+
+void store_put(struct store_txn *t, enum table table, str key, str value)
+{
+	MDB_val k = val(key), v = val(value);
+
+	if (t->err == OK)
+		latch(t, mdb_put(t->txn, t->store->dbi[table], &k, &v, 0));
+}
+
+void *store_reserve(struct store_txn *t, enum table table, str key, size_t n)
+{
+	MDB_val k = val(key), v = { n, NULL };
+
+	if (t->err == OK)
+		latch(t, mdb_put(t->txn, t->store->dbi[table], &k, &v, MDB_RESERVE));
+	return t->err == OK ? v.mv_data : NULL;
+}
+
+bool store_get(struct store_txn *t, enum table table, str key, str *value)
+{
+	MDB_val k = val(key), v;
+	int rc;
+
+	if (t->err != OK)
+		return false;
+	rc = mdb_get(t->txn, t->store->dbi[table], &k, &v);
+	if (rc != MDB_NOTFOUND)
+		latch(t, rc);
+	if (rc != 0)
+		return false;
+	*value = text(v);
+	return true;
+}
+
+void store_delete(struct store_txn *t, enum table table, str key)
+{
+	MDB_val k = val(key);
+	int rc;
+
+	if (t->err != OK)
+		return;
+	rc = mdb_del(t->txn, t->store->dbi[table], &k, NULL);
+	if (rc != MDB_NOTFOUND)
+		latch(t, rc);
+}
+
+static bool has_prefix(MDB_val key, str prefix)
+{
+	return key.mv_size >= prefix.n && (prefix.n == 0 || memcmp(key.mv_data, prefix.p, prefix.n) == 0);
+}
+
+void store_each(struct store_txn *t, enum table table, str prefix, bool (*seen)(void *, str, str), void *arg)
+{
+	MDB_cursor *cursor;
+	MDB_val k = val(prefix), v;
+	int rc;
+
+	if (t->err != OK)
+		return;
+	rc = mdb_cursor_open(t->txn, t->store->dbi[table], &cursor);
+	if (rc != 0) {
+		latch(t, rc);
+		return;
+	}
+	rc = mdb_cursor_get(cursor, &k, &v, prefix.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
+	while (rc == 0 && has_prefix(k, prefix) && seen(arg, text(k), text(v)))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	if (rc != MDB_NOTFOUND)
+		latch(t, rc);
+	mdb_cursor_close(cursor);
+}
+
+void store_delete_prefix(struct store_txn *t, enum table table, str prefix)
+{
+	MDB_cursor *cursor;
+	MDB_val k = val(prefix), v;
+	int rc;
+
+	if (t->err != OK)
+		return;
+	rc = mdb_cursor_open(t->txn, t->store->dbi[table], &cursor);
+	if (rc != 0) {
+		latch(t, rc);
+		return;
+	}
+	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	while (rc == 0 && has_prefix(k, prefix)) {
+		rc = mdb_cursor_del(cursor, 0);
+		if (rc == 0)
+			rc = mdb_cursor_get(cursor, &k, &v, MDB_GET_CURRENT);
+		if (rc == EINVAL)               /* it was the table's last row */
+			rc = MDB_NOTFOUND;
+	}
+	if (rc != MDB_NOTFOUND)
+		latch(t, rc);
+	mdb_cursor_close(cursor);
+}
+
+bool store_last_key(struct store_txn *t, enum table table, str *key)
+{
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	int rc;
+
+	if (t->err != OK || mdb_cursor_open(t->txn, t->store->dbi[table], &cursor) != 0)
+		return false;
+	rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+	mdb_cursor_close(cursor);
+	if (rc == 0)
+		*key = text(k);
+	return rc == 0;
+}
+
+/* ---- figures ---------------------------------------------------------------------------- */
+
+/* Each row of LMDB's table 0 is a list of free pages: its length, then them. */
+static uint64_t free_pages(struct store *s)
+{
+	struct store_txn t;
+	MDB_cursor *cursor;
+	MDB_val k, v;
+	uint64_t n = 0;
+
+	store_read(s, &t);
+	if (t.err == OK && mdb_cursor_open(t.txn, 0, &cursor) == 0) {
+		while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
+			if (v.mv_size >= sizeof(size_t))
+				n += *(const size_t *)v.mv_data;
+		mdb_cursor_close(cursor);
+	}
+	store_end(&t);
+	return n;
+}
+
+void store_figures(struct store *s, bool exact, struct store_figures *out)
+{
+	MDB_envinfo info;
+	uint64_t pages, unused;
+
+	*out = (struct store_figures){ 0 };
+	if (mdb_env_info(s->env, &info) != 0)
+		return;
+	pages = info.me_last_pgno + 1;
+	unused = exact ? free_pages(s) : 0;
+	out->size = info.me_mapsize;
+	out->used = (pages > unused ? pages - unused : 0) * s->page;
+}
