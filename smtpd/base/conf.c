@@ -11,7 +11,7 @@
 
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 static bool unknown_added(struct conf_reader *r)
 {

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 #define SHOWN_MAX 60
 

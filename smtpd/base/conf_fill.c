@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 /* ---- tables and their defaults -------------------------------------------- */
 

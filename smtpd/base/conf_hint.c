@@ -7,7 +7,7 @@
  */
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 #define NAMES_MAX  256
 #define LISTED_MAX 12

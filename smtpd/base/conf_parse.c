@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 static struct conf_reader *current;
 

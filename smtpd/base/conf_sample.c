@@ -8,7 +8,7 @@
  */
 #include <string.h>
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 #define COLUMNS 90
 

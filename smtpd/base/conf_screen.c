@@ -8,7 +8,7 @@
  * So the text is walked once here: each fault is kept and mended as well as it
  * can be (blanked, closed, a comma put in), line breaks stay where they are, and
  * what comes out parses without a fault.  Each name carries its shape (see
- * conf_impl.h), each opening brace a marker.
+ * conf_inside.h), each opening brace a marker.
  *
  *   statement := name = value | name = { value, … } | name { … } | name "title" { … }
  *              | include("FILE")

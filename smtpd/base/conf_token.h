@@ -8,7 +8,7 @@
 #ifndef BASE_CONF_TOKEN_H
 #define BASE_CONF_TOKEN_H
 
-#include "smtpd/base/conf_impl.h"
+#include "smtpd/base/conf_inside.h"
 
 enum { TOK_END = 0, TOK_WORD = 'w', TOK_QUOTED = 'q' }; /* the others are their own sign */
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * conf_impl: what the files of conf share among themselves; nobody else's.
+ * conf_inside: what the files of conf share among themselves; nobody else's.
  *
  *   conf_text     reads a file through conf_open, keeps it for the whole reading
  *   conf_screen   checks its grammar (over conf_token) and writes what libconfuse
@@ -12,8 +12,8 @@
  * Invariant: each parse starts with no faults, no values and no frames, so that
  * only the last one, which knew all unknown names, leaves traces.
  */
-#ifndef BASE_CONF_IMPL_H
-#define BASE_CONF_IMPL_H
+#ifndef BASE_CONF_INSIDE_H
+#define BASE_CONF_INSIDE_H
 
 #include <sys/types.h>
 
