@@ -100,11 +100,10 @@ static int follow(struct walk *w, int fd, const struct stat *link)
 	if (n <= 0)
 		return -1;
 	errno = ENAMETOOLONG;
-	if ((size_t)n == sizeof(text) || (size_t)n + 1 + nrest > sizeof(w->rest))
+	if ((size_t)n == sizeof(text) || (size_t)n + nrest > sizeof(w->rest))
 		return -1;
-	memmove(w->rest + n + 1, rest, nrest);
+	memmove(w->rest + n, rest, nrest);       /* begins with its slash, or is empty */
 	memcpy(w->rest, text, (size_t)n);
-	w->rest[n] = '/';
 	w->at = 0;
 	return text[0] == '/' ? go_to_root(w) : 0;
 }
