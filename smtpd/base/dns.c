@@ -121,10 +121,13 @@ static struct dns_ask *first_ask(struct dns_link *head)
 
 static void count_answer(enum dns_status s)
 {
-	unsigned what = s == DNS_TIMEOUT ? TIMEOUT : s == DNS_SERVFAIL ? SERVFAIL : s == DNS_BOGUS ? BOGUS : ANSWERED;
+	static const unsigned counters[] = {
+		[DNS_FOUND] = ANSWERED,    [DNS_NXDOMAIN] = ANSWERED, [DNS_NODATA] = ANSWERED,
+		[DNS_SERVFAIL] = SERVFAIL, [DNS_TIMEOUT] = TIMEOUT,   [DNS_BOGUS] = BOGUS,
+	};
 
 	if (s != DNS_BADNAME)
-		stat_add(stat_first + what, 1);
+		stat_add(stat_first + counters[s], 1);
 }
 
 static void read_answer(const struct dns_question *q, struct arena *a, struct dns_answer *out)
@@ -149,7 +152,8 @@ static void ask_end(struct dns_ask *ask)
 /* Last: the callback may free the ask. */
 static void ask_tell(struct dns_ask *ask, enum dns_status s, const struct dns_question *q)
 {
-	static const struct dns_answer no_room = { .status = DNS_SERVFAIL, .why = { "no memory for the answer", 24 } };
+	static const struct dns_answer no_room = { .status = DNS_SERVFAIL,
+		                                   .why = { "no memory for the answer", 24 } };
 	struct dns_answer *out = ARENA_NEW(ask->arena, struct dns_answer);
 
 	ask_end(ask);
@@ -307,8 +311,8 @@ void *dns_question_get(const struct dns_question *q)
 	return q->source_data;
 }
 
-void dns_question_done(struct dns_question *q, enum dns_status if_no_packet, str packet, bool secure, bool bogus,
-                       str why)
+void dns_question_done(struct dns_question *q, enum dns_status if_no_packet, str packet,
+                       bool secure, bool bogus, str why)
 {
 	must(!q->done);
 	q->done = true;
@@ -340,20 +344,22 @@ static void question_join(struct dns_question *q, struct dns_ask *ask)
 
 	ask->question = q;
 	list_add(&q->asks, &ask->link);
-	/* Equal limits keep the order, so only an impatient one moves the timer. */
+	/* The timer stands at the first one's deadline or before it. */
 	if (first == &q->asks || ask->until_ms < SUPER(first, struct dns_ask, link)->until_ms)
 		deadline_set(q);
 }
 
-void dns_ask(struct dns *dns, struct dns_ask *ask, struct arena *a, str name, enum dns_type type, uint64_t timeout_ms,
-             dns_answered *answered, void *user)
+void dns_ask(struct dns *dns, struct dns_ask *ask, struct arena *a, str name, enum dns_type type,
+             uint64_t timeout_ms, dns_answered *answered, void *user)
 {
 	char key_bytes[KEY_MAX];
 	struct dns_question *q;
 	str key;
 
 	must(!ask->out);
-	*ask = (struct dns_ask){ .answered = answered, .user = user, .dns = dns, .arena = a, .out = true };
+	*ask = (struct dns_ask){
+		.answered = answered, .user = user, .dns = dns, .arena = a, .out = true
+	};
 	ask->until_ms = clock_ms() + (timeout_ms ? timeout_ms : dns->timeout_ms);
 	dns->out++;
 	stat_add(stat_first + ASKED, 1);

@@ -71,7 +71,8 @@ static const struct zone_record *alias_of(const struct zone_node *n)
 }
 
 /* RFC 1034 4.3.2, step 3, for one name; the alias to go on with, or NULL. */
-static const struct zone_record *answer_name(struct dns_local *local, struct reply *r, str name, enum dns_type type)
+static const struct zone_record *answer_name(struct dns_local *local, struct reply *r, str name,
+                                             enum dns_type type)
 {
 	const struct zone_node *n = zone_find(&local->zone, name);
 	const struct zone_record *alias;
@@ -123,12 +124,13 @@ static void tell(struct dns_question *q, struct reply *r)
 	if (r->trouble == ZONE_SILENT)
 		return;
 	if (r->trouble != ZONE_FINE) {
-		dns_question_done(q, said[r->trouble].status, STR_NONE, false, said[r->trouble].bogus,
-		                  str_of(said[r->trouble].why));
+		dns_question_done(q, said[r->trouble].status, STR_NONE, false,
+		                  said[r->trouble].bogus, str_of(said[r->trouble].why));
 		return;
 	}
 	if (r->out.failed) {
-		dns_question_done(q, DNS_SERVFAIL, STR_NONE, false, false, STR("local data is too large for an answer"));
+		dns_question_done(q, DNS_SERVFAIL, STR_NONE, false, false,
+		                  STR("local data is too large for an answer"));
 		return;
 	}
 	write_head(r);
@@ -187,14 +189,17 @@ static bool aliases_stay(const struct zone *z, struct strs lines, struct arena *
 
 		if (alias == NULL || zone_covers(z, alias->target))
 			continue;
-		*why = arena_printf(a, "local DNS data, line %zu, `%.*s`: a CNAME here must lead to a name that local data answers",
+		*why = arena_printf(a,
+		                    "local DNS data, line %zu, `%.*s`: a CNAME here must lead to a "
+		                    "name that local data answers",
 		                    alias->line, STR_ARG(str_head(lines.v[alias->line - 1], 120)));
 		return false;
 	}
 	return true;
 }
 
-struct dns_source *dns_local_new(struct strs lines, struct dns_source *beyond, struct arena *a, str *why)
+struct dns_source *dns_local_new(struct strs lines, struct dns_source *beyond, struct arena *a,
+                                 str *why)
 {
 	struct dns_local *local = calloc(1, sizeof(*local));
 
@@ -202,7 +207,8 @@ struct dns_source *dns_local_new(struct strs lines, struct dns_source *beyond, s
 		*why = STR("no memory");
 		return NULL;
 	}
-	local->source = (struct dns_source){ .start = start, .cancel = cancel, .close = close_both };
+	local->source =
+		(struct dns_source){ .start = start, .cancel = cancel, .close = close_both };
 	local->beyond = beyond;
 	if (zone_read(&local->zone, lines, a, why) &&
 	    (beyond == NULL || aliases_stay(&local->zone, lines, a, why)))

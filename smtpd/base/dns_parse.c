@@ -155,8 +155,8 @@ static bool text_of(struct arena *a, const uint8_t *wire, str *out)
 }
 
 /* A name that ends where the data ends, after `skip` octets. */
-static bool data_name(const struct reader *r, const struct record *rec, size_t skip, bool more, struct arena *a,
-                      str *out)
+static bool data_name(const struct reader *r, const struct record *rec, size_t skip, bool more,
+                      struct arena *a, str *out)
 {
 	struct reader in = { .base = r->base, .end = r->end, .at = rec->data + skip };
 	uint8_t wire[DNS_WIRE_MAX];
@@ -204,7 +204,8 @@ static bool data_tlsa(const struct record *rec, struct arena *a, struct dns_rr *
 	return true;
 }
 
-static bool read_data(const struct reader *r, const struct record *rec, struct arena *a, struct dns_rr *rr)
+static bool read_data(const struct reader *r, const struct record *rec, struct arena *a,
+                      struct dns_rr *rr)
 {
 	switch (rec->type) {
 	case DNS_A:
@@ -245,15 +246,16 @@ static void ttl_lower(struct dns_answer *out, uint32_t ttl_s)
 }
 
 /* Walks the answer section for records of the owner; false: it is malformed. */
-static bool next_of_owner(struct message *m, struct reader *r, unsigned *left, uint16_t type, struct record *rec,
-                          bool *found)
+static bool next_of_owner(struct message *m, struct reader *r, unsigned *left, uint16_t type,
+                          struct record *rec, bool *found)
 {
 	*found = false;
 	while (*left > 0 && !*found) {
 		(*left)--;
 		if (!read_record(r, rec))
 			return false;
-		*found = rec->type == type && rec->class == ns_c_in && same_name(rec->owner, m->owner);
+		*found = rec->type == type && rec->class == ns_c_in &&
+		         same_name(rec->owner, m->owner);
 	}
 	return true;
 }
@@ -297,7 +299,8 @@ static size_t count_records(struct message *m, enum dns_type type, bool *good)
 	return n;
 }
 
-static bool fill_records(struct message *m, enum dns_type type, struct arena *a, struct dns_answer *out, size_t n)
+static bool fill_records(struct message *m, enum dns_type type, struct arena *a,
+                         struct dns_answer *out, size_t n)
 {
 	struct reader r = m->answers;
 	unsigned left = m->records;

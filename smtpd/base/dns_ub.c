@@ -39,7 +39,8 @@ static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER;
 enum { INSECURE, BOGUS, SECURE }; /* what the library calls `sec` */
 
 /* The library's callback; may come inside ub_resolve_event. */
-static void resolved(void *arg, int rcode, void *packet, int n, int sec, char *why_bogus, int limited)
+static void resolved(void *arg, int rcode, void *packet, int n, int sec, char *why_bogus,
+                     int limited)
 {
 	str answer = STR_NONE, why = str_of(why_bogus);
 
@@ -60,9 +61,11 @@ static void start(struct dns_source *source, struct dns_question *q)
 	/* The id is of use only while the question is out; an answer from the
 	 * cache has come before this returns, and q may be told but is not freed
 	 * before the next turn. */
-	failed = ub_resolve_event(ub->ctx, dns_question_name(q).p, (int)dns_question_type(q), 1, q, resolved, &id);
+	failed = ub_resolve_event(ub->ctx, dns_question_name(q).p, (int)dns_question_type(q), 1, q,
+	                          resolved, &id);
 	if (failed)
-		dns_question_done(q, DNS_SERVFAIL, STR_NONE, false, false, str_of(ub_strerror(failed)));
+		dns_question_done(q, DNS_SERVFAIL, STR_NONE, false, false,
+		                  str_of(ub_strerror(failed)));
 	else
 		dns_question_set(q, (void *)(intptr_t)id);
 }
@@ -97,7 +100,8 @@ struct setup {                /* collects the first failure */
 static void failed(struct setup *s, const char *what, str with, int code)
 {
 	if (!s->failed)
-		*s->why = arena_printf(s->arena, "resolver: %s %.*s: %s", what, STR_ARG(with), ub_strerror(code));
+		*s->why = arena_printf(s->arena, "resolver: %s %.*s: %s", what, STR_ARG(with),
+		                       ub_strerror(code));
 	s->failed = true;
 }
 
@@ -135,8 +139,9 @@ static bool set_server(struct setup *s, str text)
 	    getnameinfo((struct sockaddr *)&e.at, e.n, host, sizeof(host), port, sizeof(port),
 	                NI_NUMERICHOST | NI_NUMERICSERV | NI_DGRAM) != 0) {
 		if (!s->failed)
-			*s->why = arena_printf(s->arena, "resolver: `%.*s` must be ADDR:PORT, as 127.0.0.1:53",
-			                       STR_ARG(text));
+			*s->why = arena_printf(
+				s->arena, "resolver: `%.*s` must be ADDR:PORT, as 127.0.0.1:53",
+				STR_ARG(text));
 		s->failed = true;
 		return false;
 	}
@@ -155,7 +160,8 @@ static void set_trust(struct setup *s, const struct dns_conf *c)
 	if (c->only.n > 0 || c->trust_anchor.n == 0)
 		return;
 	file = str_cstr(s->arena, c->trust_anchor);
-	code = file == NULL || access(file, R_OK) != 0 ? UB_READFILE : ub_ctx_add_ta_file(s->ctx, file);
+	code = file == NULL || access(file, R_OK) != 0 ? UB_READFILE
+	                                               : ub_ctx_add_ta_file(s->ctx, file);
 	if (code)
 		failed(s, "trust-anchor", c->trust_anchor, code);
 }
@@ -218,7 +224,8 @@ static void remove_special(struct setup *s)
 	}
 }
 
-static void first_answer(void *arg, int rcode, void *packet, int n, int sec, char *why_bogus, int limited)
+static void first_answer(void *arg, int rcode, void *packet, int n, int sec, char *why_bogus,
+                         int limited)
 {
 	(void)packet;
 	(void)n;
@@ -252,7 +259,8 @@ static void open_context(struct dns_ub *ub, const struct dns_conf *c, struct set
 		remove_special(s);
 }
 
-static struct dns_source *dns_ub_source(const struct dns_conf *c, struct loop *loop, struct arena *a, str *why)
+static struct dns_source *dns_ub_source(const struct dns_conf *c, struct loop *loop,
+                                        struct arena *a, str *why)
 {
 	struct dns_ub *ub = calloc(1, sizeof(*ub));
 	struct setup s = { .arena = a, .why = why };
@@ -261,7 +269,8 @@ static struct dns_source *dns_ub_source(const struct dns_conf *c, struct loop *l
 		*why = STR("resolver: no memory");
 		return NULL;
 	}
-	ub->source = (struct dns_source){ .start = start, .cancel = cancel, .close = close_context };
+	ub->source =
+		(struct dns_source){ .start = start, .cancel = cancel, .close = close_context };
 	dns_ub_base_init(&ub->base, loop);
 	pthread_mutex_lock(&library);
 	open_context(ub, c, &s);

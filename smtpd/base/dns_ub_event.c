@@ -50,7 +50,8 @@ static void fire(struct event *e, short bits)
 static void io_ready(struct ev_loop *ev, ev_io *w, int events)
 {
 	struct event *e = SUPER(w, struct event, io);
-	short bits = (short)((events & EV_READ ? UB_EV_READ : 0) | (events & EV_WRITE ? UB_EV_WRITE : 0));
+	short bits = (short)((events & EV_READ ? UB_EV_READ : 0) |
+	                     (events & EV_WRITE ? UB_EV_WRITE : 0));
 
 	(void)ev;
 	if (events & EV_ERROR)
@@ -71,7 +72,8 @@ static void arm_timer(struct event *e, const struct timeval *in)
 
 	ev_timer_stop(e->loop->ev, &e->timer);
 	/* libev counts from when the poll returned; `repeat` is what _again uses. */
-	ev_timer_set(&e->timer, s + (double)(clock_ms() - e->loop->turn_began_ms) / 1e3, s > 0 ? s : 1e-6);
+	ev_timer_set(&e->timer, s + (double)(clock_ms() - e->loop->turn_began_ms) / 1e3,
+	             s > 0 ? s : 1e-6);
 	ev_timer_start(e->loop->ev, &e->timer);
 }
 
@@ -120,8 +122,8 @@ static int event_del(struct ub_event *ub)
 	return 0;
 }
 
-static int event_add_timer(struct ub_event *ub, struct ub_event_base *base, void (*run)(int, short, void *), void *arg,
-                           struct timeval *in)
+static int event_add_timer(struct ub_event *ub, struct ub_event_base *base,
+                           void (*run)(int, short, void *), void *arg, struct timeval *in)
 {
 	struct event *e = event_of(ub);
 
@@ -179,8 +181,8 @@ static struct ub_event_vmt event_calls = {
 	.winsock_tcp_wouldblock = no_winsock_wouldblock,
 };
 
-static struct ub_event *base_new_event(struct ub_event_base *ub, int fd, short bits, void (*run)(int, short, void *),
-                                       void *arg)
+static struct ub_event *base_new_event(struct ub_event_base *ub, int fd, short bits,
+                                       void (*run)(int, short, void *), void *arg)
 {
 	struct dns_ub_base *base = (struct dns_ub_base *)ub;
 	struct event *e = calloc(1, sizeof(*e));
@@ -217,7 +219,8 @@ static int base_loopexit(struct ub_event_base *base, struct timeval *in)
 	return 0;
 }
 
-static struct ub_event *base_new_signal(struct ub_event_base *base, int fd, void (*run)(int, short, void *), void *arg)
+static struct ub_event *base_new_signal(struct ub_event_base *base, int fd,
+                                        void (*run)(int, short, void *), void *arg)
 {
 	(void)base;
 	(void)fd;
@@ -227,7 +230,8 @@ static struct ub_event *base_new_signal(struct ub_event_base *base, int fd, void
 	return NULL;
 }
 
-static struct ub_event *base_winsock(struct ub_event_base *base, void *wsa, void (*run)(int, short, void *), void *arg)
+static struct ub_event *base_winsock(struct ub_event_base *base, void *wsa,
+                                     void (*run)(int, short, void *), void *arg)
 {
 	(void)wsa;
 	return base_new_signal(base, -1, run, arg);

@@ -238,7 +238,8 @@ static void read_quoted(struct line *l)
 		buf_add_char(&text, (char)byte);
 	}
 	if (byte < 0)
-		l->fault = "a backslash in a quoted text stands before one character or three digits up to 255";
+		l->fault = "a backslash in a quoted text stands before one character or three "
+		           "digits up to 255";
 	else if (s.n == 0)
 		l->fault = "the closing quotation mark is missing";
 	else
@@ -278,7 +279,8 @@ static int hex_digit(char c)
 
 static void read_tlsa(struct line *l)
 {
-	static const char fault[] = "TLSA needs three numbers and hexadecimal data, as 3 1 1 0123abcd";
+	static const char fault[] =
+		"TLSA needs three numbers and hexadecimal data, as 3 1 1 0123abcd";
 	int high = -1;
 	uint32_t number;
 
@@ -365,7 +367,8 @@ static void read_record(struct line *l)
 	}
 	if (!read_trouble(l)) {
 		if (t->read == NULL) {
-			l->fault = "ANY goes with SERVFAIL, NXDOMAIN, NODATA, BOGUS, TIMEOUT, SILENT or SECURE";
+			l->fault = "ANY goes with SERVFAIL, NXDOMAIN, NODATA, BOGUS, TIMEOUT, "
+			           "SILENT or SECURE";
 			return;
 		}
 		t->read(l);
@@ -409,8 +412,8 @@ bool zone_read(struct zone *z, struct strs lines, struct arena *a, str *why)
 			fault = "no memory";
 		if (fault == NULL)
 			continue;
-		*why = arena_printf(a, "local DNS data, line %zu, `%.*s`: %s", i + 1, STR_ARG(str_head(lines.v[i], 120)),
-		                    fault);
+		*why = arena_printf(a, "local DNS data, line %zu, `%.*s`: %s", i + 1,
+		                    STR_ARG(str_head(lines.v[i], 120)), fault);
 		return false;
 	}
 	return true;

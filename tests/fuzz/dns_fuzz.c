@@ -42,7 +42,8 @@ static void look_at_record(const struct dns_rr *rr, enum dns_type type)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	static const enum dns_type types[] = { DNS_A, DNS_AAAA, DNS_MX, DNS_TXT, DNS_PTR, DNS_NS, DNS_CNAME, DNS_SOA, DNS_TLSA };
+	static const enum dns_type types[] = { DNS_A,  DNS_AAAA,  DNS_MX,  DNS_TXT, DNS_PTR,
+		                               DNS_NS, DNS_CNAME, DNS_SOA, DNS_TLSA };
 	struct dns_answer got;
 	enum dns_type type;
 	struct arena a;

@@ -50,7 +50,8 @@ static void describe(struct seen *s, const struct dns_answer *a, enum dns_type t
 {
 	char *at = s->text, *end = at + sizeof(s->text), ip[64];
 
-	at += snprintf(at, (size_t)(end - at), "%s%s", dns_status_text(a->status), a->secure ? " secure" : "");
+	at += snprintf(at, (size_t)(end - at), "%s%s", dns_status_text(a->status),
+	               a->secure ? " secure" : "");
 	if (a->cname)
 		at += snprintf(at, (size_t)(end - at), " alias of %.*s", STR_ARG(a->canonical));
 	for (size_t i = 0; i < a->n; i++) {
@@ -58,14 +59,19 @@ static void describe(struct seen *s, const struct dns_answer *a, enum dns_type t
 
 		*at++ = ' ';
 		if (type == DNS_A || type == DNS_AAAA)
-			at += snprintf(at, (size_t)(end - at), "%s", inet_ntop(type == DNS_A ? AF_INET : AF_INET6, &rr->a, ip, sizeof(ip)));
+			at += snprintf(at, (size_t)(end - at), "%s",
+			               inet_ntop(type == DNS_A ? AF_INET : AF_INET6, &rr->a, ip,
+			                         sizeof(ip)));
 		else if (type == DNS_MX)
-			at += snprintf(at, (size_t)(end - at), "%u/%.*s", rr->mx.preference, STR_ARG(rr->mx.host));
+			at += snprintf(at, (size_t)(end - at), "%u/%.*s", rr->mx.preference,
+			               STR_ARG(rr->mx.host));
 		else if (type == DNS_TXT)
-			at += snprintf(at, (size_t)(end - at), "%zu[%.*s]", rr->txt_strings, STR_ARG(rr->txt));
+			at += snprintf(at, (size_t)(end - at), "%zu[%.*s]", rr->txt_strings,
+			               STR_ARG(rr->txt));
 		else if (type == DNS_TLSA)
-			at += snprintf(at, (size_t)(end - at), "%u%u%u:%zu:%02x", rr->tlsa.usage, rr->tlsa.selector,
-			               rr->tlsa.matching, rr->tlsa.data.n, (unsigned char)rr->tlsa.data.p[1]);
+			at += snprintf(at, (size_t)(end - at), "%u%u%u:%zu:%02x", rr->tlsa.usage,
+			               rr->tlsa.selector, rr->tlsa.matching, rr->tlsa.data.n,
+			               (unsigned char)rr->tlsa.data.p[1]);
 		else
 			at += snprintf(at, (size_t)(end - at), "%.*s", STR_ARG(rr->name));
 	}
@@ -186,7 +192,10 @@ static void answers_come_from_the_table(void **state)
 
 static void what_is_no_name_is_never_asked(void **state)
 {
-	static const struct { str name; const char *want; } names[] = {
+	static const struct {
+		str name;
+		const char *want;
+	} names[] = {
 		{ STR(""), "not a domain name" },
 		{ STR("."), "not a domain name" },
 		{ STR(".home.test"), "not a domain name" },
@@ -194,11 +203,14 @@ static void what_is_no_name_is_never_asked(void **state)
 		{ STR("home.test.."), "not a domain name" },
 		{ STR("home.test\0.evil.test"), "not a domain name" },
 		{ STR("mail\0.home.test"), "not a domain name" },
-		{ STR(L50 "0123456789012.home.test"), "NXDOMAIN" },             /* 63 */
-		{ STR(L50 "01234567890123.home.test"), "not a domain name" },   /* 64 */
-		{ STR(L50 "." L50 "." L50 "." L50 ".0123456789012345678901234567890123456789.home.test"), "not a domain name" },
-		{ STR(L50 "." L50 "." L50 "." L50 ".012345678901234567890123456789012345678"), "NXDOMAIN" }, /* 243 */
-		{ STR("mail.home.test "), "NXDOMAIN" },       /* not a shorter name */
+		{ STR(L50 "0123456789012.home.test"), "NXDOMAIN" },           /* 63 */
+		{ STR(L50 "01234567890123.home.test"), "not a domain name" }, /* 64 */
+		{ STR(L50 "." L50 "." L50 "." L50
+		          ".0123456789012345678901234567890123456789.home.test"),
+		  "not a domain name" },
+		{ STR(L50 "." L50 "." L50 "." L50 ".012345678901234567890123456789012345678"),
+		  "NXDOMAIN" },                         /* 243 */
+		{ STR("mail.home.test "), "NXDOMAIN" }, /* not a shorter name */
 		{ STR("mail\\.home.test"), "NXDOMAIN" },
 		{ STR("(mail).home.test"), "NXDOMAIN" },
 	};
@@ -321,7 +333,9 @@ static void who_still_waits_at_the_end_hears_timeout(void **state)
 
 static void faults_say_line_and_remedy(void **state)
 {
-	static const struct { const char *line, *want; } faults[] = {
+	static const struct {
+		const char *line, *want;
+	} faults[] = {
 		{ "home.test", "after the name comes a type" },
 		{ "home..test A 192.0.2.1", "a line begins with a domain name" },
 		{ "home.test SPF x", "after the name comes a type" },
@@ -342,7 +356,8 @@ static void faults_say_line_and_remedy(void **state)
 		{ "home.test TLSA 3 1 300 00", "TLSA needs" },
 		{ "home.test TLSA 3 1 1 0g", "TLSA needs" },
 		{ "home.test ANY 1", "ANY goes with" },
-		{ "home.test CNAME www.example.org", "must lead to a name that local data answers" },
+		{ "home.test CNAME www.example.org",
+		  "must lead to a name that local data answers" },
 	};
 
 	(void)state;
@@ -395,8 +410,11 @@ static void addresses_have_reverse_names(void **state)
 		struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 		str got;
 
-		inet_pton(table[i].family, table[i].ip, table[i].family == AF_INET ? (void *)&in.sin_addr : (void *)&in6.sin6_addr);
-		got = dns_reverse_name(&f.arena, table[i].family == AF_INET ? (void *)&in : (void *)&in6);
+		inet_pton(table[i].family, table[i].ip,
+		          table[i].family == AF_INET ? (void *)&in.sin_addr
+		                                     : (void *)&in6.sin6_addr);
+		got = dns_reverse_name(&f.arena,
+		                       table[i].family == AF_INET ? (void *)&in : (void *)&in6);
 		assert_string_equal(str_cstr(&f.arena, got), table[i].want);
 	}
 }

@@ -69,7 +69,8 @@ static size_t put_answer(uint8_t *out, size_t at, unsigned type)
 {
 	static const uint8_t mx[] = { 0, 10, 4, 'm', 'a', 'i', 'l', 0xc0, 12 };
 	static const uint8_t tlsa[] = { 3, 1, 1, 0xab, 0xcd };
-	static const uint8_t ptr[] = { 4, 'M', 'a', 'i', 'l', 4, 'h', 'o', 'm', 'e', 4, 't', 'e', 's', 't', 0 };
+	static const uint8_t ptr[] = { 4,   'M', 'a', 'i', 'l', 4,   'h', 'o',
+		                       'm', 'e', 4,   't', 'e', 's', 't', 0 };
 	uint8_t txt[8 * 201];
 
 	for (size_t i = 0; i < 8; i++) {
@@ -78,7 +79,9 @@ static size_t put_answer(uint8_t *out, size_t at, unsigned type)
 	}
 	switch (type) {
 	case DNS_A: return put_record(out + at, 12, type, "\xc0\x00\x02\x01", 4);
-	case DNS_AAAA: return put_record(out + at, 12, type, "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1", 16);
+	case DNS_AAAA:
+		return put_record(out + at, 12, type, "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1",
+		                  16);
 	case DNS_MX: return put_record(out + at, 12, type, mx, sizeof(mx));
 	case DNS_TXT: return put_record(out + at, 12, type, txt, sizeof(txt));
 	case DNS_PTR: return put_record(out + at, 12, type, ptr, sizeof(ptr));
@@ -90,7 +93,8 @@ static size_t put_answer(uint8_t *out, size_t at, unsigned type)
 /* An alias to LABEL.home.test, and if `both` the address of that name. */
 static size_t put_alias(uint8_t *out, size_t at, bool both, unsigned *answers)
 {
-	static const uint8_t to[] = { 4, 'g', 'o', 'a', 'l', 4, 'h', 'o', 'm', 'e', 4, 't', 'e', 's', 't', 0 };
+	static const uint8_t to[] = { 4,   'g', 'o', 'a', 'l', 4,   'h', 'o',
+		                      'm', 'e', 4,   't', 'e', 's', 't', 0 };
 	size_t n = put_record(out + at, 12, DNS_CNAME, to, sizeof(to));
 
 	*answers = 1;
@@ -168,7 +172,8 @@ static void serve_tcp(struct server *s)
 static void *serve(void *arg)
 {
 	struct server *s = arg;
-	struct pollfd fds[] = { { .fd = s->udp, .events = POLLIN }, { .fd = s->tcp, .events = POLLIN },
+	struct pollfd fds[] = { { .fd = s->udp, .events = POLLIN },
+		                { .fd = s->tcp, .events = POLLIN },
 		                { .fd = s->stop, .events = POLLIN } };
 
 	while (poll(fds, 3, -1) > 0 && !fds[2].revents) {
@@ -182,7 +187,8 @@ static void *serve(void *arg)
 
 static void server_start(struct server *s)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in in = { .sin_family = AF_INET,
+		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(in);
 	int large = 4 << 20;
 
@@ -259,7 +265,10 @@ static const char *anchor;    /* of the next dns_of */
 static struct dns *dns_of(const char *only, const char *forward, struct strs local)
 {
 	str fwd[] = { str_of(forward) }, why = STR_NONE;
-	struct dns_conf c = { .only = str_of(only), .timeout_ms = 5000, .local = local, .trust_anchor = str_of(anchor) };
+	struct dns_conf c = { .only = str_of(only),
+		              .timeout_ms = 5000,
+		              .local = local,
+		              .trust_anchor = str_of(anchor) };
 	struct dns *dns;
 
 	if (forward != NULL)
@@ -274,7 +283,8 @@ static struct dns *dns_of(const char *only, const char *forward, struct strs loc
 
 static int open_it(void **state)
 {
-	static str local[] = { STR("local.test MX 10 mail.local.test"), STR("mail.local.test A 127.0.0.9") };
+	static str local[] = { STR("local.test MX 10 mail.local.test"),
+		               STR("mail.local.test A 127.0.0.9") };
 	struct rlimit files;
 
 	(void)state;
@@ -424,7 +434,8 @@ static void a_thousand_silent_questions_delay_nobody(void **state)
 	(void)state;
 	for (size_t i = 0; i < SILENT; i++) {
 		snprintf(name, sizeof(name), "silent%zu.s%zu.test", i, i);
-		dns_ask(f.dns, &silent[i], &f.arena, str_of(name), DNS_A, 3600000, silent_answered, NULL);
+		dns_ask(f.dns, &silent[i], &f.arena, str_of(name), DNS_A, 3600000, silent_answered,
+		        NULL);
 	}
 	for (size_t i = 0; i < 20; i++) {
 		began = clock_ms();
@@ -443,8 +454,13 @@ static void a_thousand_silent_questions_delay_nobody(void **state)
 
 static void only_means_that_server_alone(void **state)
 {
-	static const char *const names[] = { "localhost", "one.invalid", "one.onion", "1.0.0.127.in-addr.arpa",
-		                             "1.2.168.192.in-addr.arpa", "host.home.arpa", "example.com" };
+	static const char *const names[] = { "localhost",
+		                             "one.invalid",
+		                             "one.onion",
+		                             "1.0.0.127.in-addr.arpa",
+		                             "1.2.168.192.in-addr.arpa",
+		                             "host.home.arpa",
+		                             "example.com" };
 	struct server server, other;
 	struct dns *before = f.dns;
 
@@ -468,8 +484,9 @@ static void only_means_that_server_alone(void **state)
 /* A zone that must be signed and is not; --resolver believes it all the same. */
 static void a_broken_signature_is_bogus(void **state)
 {
-	static const char text[] = "signed.test. IN DS 12345 8 2 "
-	                           "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+	static const char text[] =
+		"signed.test. IN DS 12345 8 2 "
+		"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
 	char file[] = "/tmp/dns_test.XXXXXX";
 	struct dns *before = f.dns;
 	int fd = mkstemp(file);
@@ -513,10 +530,14 @@ static void the_end_cancels_what_the_library_still_asks(void **state)
 static void a_bad_setting_has_a_reason(void **state)
 {
 	str servers[] = { STR("localhost:53") }, lines[] = { STR("home.test MX") }, why = STR_NONE;
-	const struct { struct dns_conf c; const char *want; } table[] = {
+	const struct {
+		struct dns_conf c;
+		const char *want;
+	} table[] = {
 		{ { .forward = { servers, 1 } }, "must be ADDR:PORT" },
 		{ { .only = STR("unix:/x") }, "must be ADDR:PORT" },
-		{ { .trust_anchor = STR("/nonexistent/root.key") }, "trust-anchor /nonexistent/root.key" },
+		{ { .trust_anchor = STR("/nonexistent/root.key") },
+		  "trust-anchor /nonexistent/root.key" },
 		{ { .local = { lines, 1 } }, "line 1" },
 	};
 
