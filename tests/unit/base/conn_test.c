@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* conn: bytes in order, back-pressure, and exactly one end, clear and under TLS. */
-#include "wire.h"
+#include "tests/unit/base/wire.h"
 
 #include "smtpd/base/crypt.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* endpoint: addresses as text, both ways; listeners, bound, inherited and held. */
-#include "wire.h"
+#include "tests/unit/base/wire.h"
 
 #include <sys/stat.h>
 #include <sys/un.h>

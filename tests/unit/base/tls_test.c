@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* tls: certificates chosen by name, renewed on the disk, refused with a reason. */
-#include "wire.h"
+#include "tests/unit/base/wire.h"
 
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
