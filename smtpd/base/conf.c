@@ -23,7 +23,7 @@ static bool unknown_added(struct conf_reader *r)
 	name = ARENA_NEW(r->arena, struct conf_name);
 	if (name == NULL)
 		return false;
-	*name = (struct conf_name){ .next = scope->unknown, .name = r->missing };
+	*name = (struct conf_name){.next = scope->unknown, .name = r->missing};
 	scope->unknown = name;
 	return true;
 }
@@ -32,8 +32,10 @@ static void read_text(struct conf_reader *r, struct conf_text *t)
 {
 	for (int attempts = 0; conf_start(r) && !conf_parse(r, t); attempts++) {
 		if (attempts == CONF_UNKNOWN_MAX) {
-			conf_faultf(r, 1, "more than %d names are unknown: is this a configuration of postern?",
-			            CONF_UNKNOWN_MAX);
+			conf_faultf(r, 1,
+				    "more than %d names are unknown: is this a configuration of "
+				    "postern?",
+				    CONF_UNKNOWN_MAX);
 			return;
 		}
 		if (!unknown_added(r))
@@ -44,12 +46,13 @@ static void read_text(struct conf_reader *r, struct conf_text *t)
 }
 
 enum err conf_read(const char *file, conf_open *open, const struct conf_section *root, void *out,
-                   struct arena *arena, struct conf_faults *faults)
+		   struct arena *arena, struct conf_faults *faults)
 {
-	struct conf_reader r = { .open = open, .arena = arena, .faults = faults, .main_file = file, .out = out };
+	struct conf_reader r = {
+		.open = open, .arena = arena, .faults = faults, .main_file = file, .out = out};
 	struct conf_text *t;
 
-	*faults = (struct conf_faults){ NULL, 0 };
+	*faults = (struct conf_faults){NULL, 0};
 	memset(out, 0, root->size);
 	r.main_file = str_cstr(arena, str_of(file));
 	r.scopes = conf_scope_new(&r, NULL, root, "");

@@ -36,7 +36,8 @@ static bool faults_grow(struct conf_faults *faults, struct arena *arena)
 	return true;
 }
 
-void conf_faults_put(struct conf_faults *faults, struct arena *arena, const char *file, int line, str text)
+void conf_faults_put(struct conf_faults *faults, struct arena *arena, const char *file, int line,
+		     str text)
 {
 	size_t at = faults->n;
 
@@ -45,7 +46,7 @@ void conf_faults_put(struct conf_faults *faults, struct arena *arena, const char
 	while (at > 0 && fault_order(&faults->v[at - 1], file, line) > 0)
 		at--;
 	memmove(&faults->v[at + 1], &faults->v[at], (faults->n - at) * sizeof(*faults->v));
-	faults->v[at] = (struct conf_fault){ .file = file, .line = line, .text = text };
+	faults->v[at] = (struct conf_fault){.file = file, .line = line, .text = text};
 	faults->n++;
 }
 
@@ -56,7 +57,8 @@ static str textf(struct arena *arena, const char *format, va_list ap)
 
 	if (n < 0)
 		return STR_NONE;
-	return str_keep(arena, (str){ text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1 });
+	return str_keep(arena,
+			(str){text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1});
 }
 
 void conf_faultf(struct conf_reader *r, int line, const char *format, ...)
@@ -65,7 +67,7 @@ void conf_faultf(struct conf_reader *r, int line, const char *format, ...)
 
 	va_start(ap, format);
 	conf_faults_put(r->faults, r->arena, r->text != NULL ? r->text->path : r->main_file, line,
-	                textf(r->arena, format, ap));
+			textf(r->arena, format, ap));
 	va_end(ap);
 }
 
@@ -93,7 +95,7 @@ bool conf_given(const struct conf_head *head, const char *option)
 
 /* Where to look: the option, else its section, else the top of the file. */
 static void put_at(struct conf_faults *faults, struct arena *arena, const struct conf_head *head,
-                   const char *option, const char *main_file, str text)
+		   const char *option, const char *main_file, str text)
 {
 	const struct conf_lines *l = line_of(head, option);
 
@@ -105,7 +107,8 @@ static void put_at(struct conf_faults *faults, struct arena *arena, const struct
 		conf_faults_put(faults, arena, main_file, 1, text);
 }
 
-void conf_fault(struct conf_reader *r, const struct conf_head *head, const char *option, const char *format, ...)
+void conf_fault(struct conf_reader *r, const struct conf_head *head, const char *option,
+		const char *format, ...)
 {
 	va_list ap;
 
@@ -115,7 +118,7 @@ void conf_fault(struct conf_reader *r, const struct conf_head *head, const char 
 }
 
 void conf_fault_add(struct conf_faults *faults, struct arena *arena, const struct conf_head *head,
-                    const char *option, const char *format, ...)
+		    const char *option, const char *format, ...)
 {
 	va_list ap;
 
@@ -138,7 +141,7 @@ str conf_show(struct arena *arena, str s)
 		memcpy(text + n, "...", 3);
 		n += 3;
 	}
-	return str_keep(arena, (str){ text, n });
+	return str_keep(arena, (str){text, n});
 }
 
 str conf_where(struct arena *arena, const struct conf_scope *scope)

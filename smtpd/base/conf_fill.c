@@ -11,23 +11,24 @@
 
 /* ---- tables and their defaults -------------------------------------------- */
 
-struct conf_scope *conf_scope_new(struct conf_reader *r, struct conf_scope *up, const struct conf_section *section,
-                                  const char *shaped)
+struct conf_scope *conf_scope_new(struct conf_reader *r, struct conf_scope *up,
+				  const struct conf_section *section, const char *shaped)
 {
 	struct conf_scope *scope = ARENA_NEW(r->arena, struct conf_scope);
 
 	if (scope == NULL)
 		return NULL;
-	*scope = (struct conf_scope){ .up = up, .section = section, .shaped = shaped };
+	*scope = (struct conf_scope){.up = up, .section = section, .shaped = shaped};
 	scope->name = str_cstr(r->arena, str_head(str_of(shaped), str_find(str_of(shaped), ':')));
 	if (up != NULL) {
 		scope->next = up->subs;
 		up->subs = scope;
 	}
-	for (size_t i = 0; section != NULL && section->sections != NULL && section->sections[i] != NULL; i++) {
+	for (size_t i = 0;
+	     section != NULL && section->sections != NULL && section->sections[i] != NULL; i++) {
 		const struct conf_section *sub = section->sections[i];
 		str name = arena_printf(r->arena, "%s%s", sub->name,
-		                        sub->titled ? CONF_SHAPE_TITLED : CONF_SHAPE_SECTION);
+					sub->titled ? CONF_SHAPE_TITLED : CONF_SHAPE_SECTION);
 
 		conf_scope_new(r, scope, sub, str_cstr(r->arena, name));
 	}
@@ -41,7 +42,8 @@ static void fill_defaults(struct conf_reader *r, const struct conf_section *sect
 		must(conf_fill_default(o, (char *)out + o->offset, r->arena));
 	for (size_t i = 0; section->sections != NULL && section->sections[i] != NULL; i++)
 		if (!section->sections[i]->titled)
-			fill_defaults(r, section->sections[i], (char *)out + section->sections[i]->offset);
+			fill_defaults(r, section->sections[i],
+				      (char *)out + section->sections[i]->offset);
 }
 
 bool conf_start(struct conf_reader *r)
@@ -59,7 +61,7 @@ bool conf_start(struct conf_reader *r)
 	head->line = 1;
 	head->given = true;
 	r->frame = r->frames;
-	*r->frame = (struct conf_frame){ .scope = r->scopes, .out = head };
+	*r->frame = (struct conf_frame){.scope = r->scopes, .out = head};
 	return !r->arena->spent;
 }
 
@@ -91,21 +93,25 @@ static bool list_add(struct conf_reader *r, struct conf_list *list, void *out)
 	return true;
 }
 
-static struct conf_head *titled_begun(struct conf_reader *r, const struct conf_section *section, str title, int line)
+static struct conf_head *titled_begun(struct conf_reader *r, const struct conf_section *section,
+				      str title, int line)
 {
 	struct conf_list *list = (struct conf_list *)((char *)r->frame->out + section->offset);
 	struct conf_head *out = struct_new(r, section);
 	str shown = conf_show(r->arena, title);
 
 	if (title.n == 0)
-		conf_faultf(r, line, "section `%s` needs a title: %s \"NAME\" { … }", section->name, section->name);
+		conf_faultf(r, line, "section `%s` needs a title: %s \"NAME\" { … }", section->name,
+			    section->name);
 	for (size_t i = 0; i < list->n; i++) {
 		const struct conf_head *other = list->v[i];
 
 		if (title.n == 0 || !str_eq_nocase(other->title, title))
 			continue;
-		conf_faultf(r, line, "section `%s \"%.*s\"` stands here again, it began at %s:%d: make one of the two",
-		            section->name, STR_ARG(shown), other->file, other->line);
+		conf_faultf(r, line,
+			    "section `%s \"%.*s\"` stands here again, it began at %s:%d: make one "
+			    "of the two",
+			    section->name, STR_ARG(shown), other->file, other->line);
 		return out; /* read for its faults, kept nowhere */
 	}
 	if (out == NULL || !list_add(r, list, out))
@@ -114,18 +120,21 @@ static struct conf_head *titled_begun(struct conf_reader *r, const struct conf_s
 	return out;
 }
 
-static struct conf_head *untitled_begun(struct conf_reader *r, const struct conf_section *section, int line)
+static struct conf_head *untitled_begun(struct conf_reader *r, const struct conf_section *section,
+					int line)
 {
 	struct conf_head *out = (struct conf_head *)((char *)r->frame->out + section->offset);
 
 	if (!out->given)
 		return out;
-	conf_faultf(r, line, "section `%s` stands here again, it began at %s:%d: make one of the two", section->name,
-	            out->file, out->line);
+	conf_faultf(r, line,
+		    "section `%s` stands here again, it began at %s:%d: make one of the two",
+		    section->name, out->file, out->line);
 	return struct_new(r, section);
 }
 
-static struct conf_head *section_begun(struct conf_reader *r, const struct conf_scope *scope, str title, int line)
+static struct conf_head *section_begun(struct conf_reader *r, const struct conf_scope *scope,
+				       str title, int line)
 {
 	struct conf_head *out;
 
@@ -150,12 +159,13 @@ void conf_opened(struct conf_reader *r, const char *shaped, const char *title, i
 		scope = scope->next;
 	must(scope != NULL);
 	must(frame < r->frames + COUNT(r->frames)); /* the screening counts per file */
-	*frame = (struct conf_frame){ .scope = scope };
+	*frame = (struct conf_frame){.scope = scope};
 	if (r->frame->out != NULL && scope->section == NULL) {
 		str where = conf_where(r->arena, r->frame->scope);
 		str hint = conf_hint(r, r->frame->scope, scope->name, true);
 
-		conf_faultf(r, line, "unknown section `%s`%.*s: %.*s", scope->name, STR_ARG(where), STR_ARG(hint));
+		conf_faultf(r, line, "unknown section `%s`%.*s: %.*s", scope->name, STR_ARG(where),
+			    STR_ARG(hint));
 	} else if (r->frame->out != NULL) {
 		frame->out = section_begun(r, scope, str_trim(str_of(title)), line);
 	}
@@ -194,17 +204,19 @@ static bool setting_begun(struct conf_reader *r, const struct conf_option *o, in
 			continue;
 		str where = conf_where(r->arena, r->frame->scope);
 
-		conf_faultf(r, line, "option `%s`%.*s is set again, first at %s:%d: keep one of the two", o->name,
-		            STR_ARG(where), l->file, l->line);
+		conf_faultf(r, line,
+			    "option `%s`%.*s is set again, first at %s:%d: keep one of the two",
+			    o->name, STR_ARG(where), l->file, l->line);
 		return false;
 	}
 	l = ARENA_NEW(r->arena, struct conf_lines);
 	if (l == NULL)
 		return false;
-	*l = (struct conf_lines){ .next = head->lines, .option = o->name, .file = r->text->path, .line = line };
+	*l = (struct conf_lines){
+		.next = head->lines, .option = o->name, .file = r->text->path, .line = line};
 	head->lines = l;
 	if (o->type == CONF_LIST)
-		*(struct strs *)field_of(r->frame, o) = (struct strs){ NULL, 0 };
+		*(struct strs *)field_of(r->frame, o) = (struct strs){NULL, 0};
 	return true;
 }
 
@@ -216,10 +228,12 @@ static void value_taken(struct conf_reader *r, const struct conf_option *o, str 
 		return;
 	shown = conf_show(r->arena, value);
 	where = conf_where(r->arena, r->frame->scope);
-	conf_faultf(r, line, "option `%s`%.*s: `%.*s` %.*s", o->name, STR_ARG(where), STR_ARG(shown), STR_ARG(why));
+	conf_faultf(r, line, "option `%s`%.*s: `%.*s` %.*s", o->name, STR_ARG(where),
+		    STR_ARG(shown), STR_ARG(why));
 }
 
-static void option_met(struct conf_reader *r, const struct conf_option *o, size_t index, str value, int line)
+static void option_met(struct conf_reader *r, const struct conf_option *o, size_t index, str value,
+		       int line)
 {
 	bool none = str_is(value, CONF_EMPTY);
 
@@ -230,8 +244,8 @@ static void option_met(struct conf_reader *r, const struct conf_option *o, size_
 	if (o->type != CONF_LIST && (index > 0 || none)) {
 		str where = conf_where(r->arena, r->frame->scope);
 
-		conf_faultf(r, line, "option `%s`%.*s takes one value, not a list: %s = VALUE", o->name,
-		            STR_ARG(where), o->name);
+		conf_faultf(r, line, "option `%s`%.*s takes one value, not a list: %s = VALUE",
+			    o->name, STR_ARG(where), o->name);
 		r->skip = true;
 	} else if (!none) {
 		value_taken(r, o, value, line);
@@ -239,9 +253,10 @@ static void option_met(struct conf_reader *r, const struct conf_option *o, size_
 }
 
 /* Known at the top of every configuration, whether a table has it or not. */
-static bool environment_met(struct conf_reader *r, const char *name, size_t index, str value, int line)
+static bool environment_met(struct conf_reader *r, const char *name, size_t index, str value,
+			    int line)
 {
-	static const struct conf_option environment = { .name = "environment", .type = CONF_BOOL };
+	static const struct conf_option environment = {.name = "environment", .type = CONF_BOOL};
 	str why;
 
 	if (r->frame != r->frames || strcmp(name, environment.name) != 0)
@@ -271,7 +286,8 @@ void conf_value(struct conf_reader *r, const char *name, size_t index, const cha
 		str where = conf_where(r->arena, r->frame->scope);
 		str hint = conf_hint(r, r->frame->scope, name, false);
 
-		conf_faultf(r, line, "unknown option `%s`%.*s: %.*s", name, STR_ARG(where), STR_ARG(hint));
+		conf_faultf(r, line, "unknown option `%s`%.*s: %.*s", name, STR_ARG(where),
+			    STR_ARG(hint));
 	}
 }
 
@@ -299,13 +315,19 @@ static void environment_judged(struct conf_reader *r, const struct conf_text *t)
 		str name = conf_show(r->arena, e->name);
 
 		if (!r->environment)
-			conf_faults_put(r->faults, r->arena, t->path, e->line,
-			                arena_printf(r->arena, "`${%.*s}` is not expanded: set `environment = yes` "
-			                             "at the top to allow it", STR_ARG(name)));
+			conf_faults_put(
+				r->faults, r->arena, t->path, e->line,
+				arena_printf(r->arena,
+					     "`${%.*s}` is not expanded: set `environment = yes` "
+					     "at the top to allow it",
+					     STR_ARG(name)));
 		else if (e->unset)
-			conf_faults_put(r->faults, r->arena, t->path, e->line,
-			                arena_printf(r->arena, "`${%.*s}` is not set in the environment: set it, or "
-			                             "write ${%.*s:-VALUE}", STR_ARG(name), STR_ARG(name)));
+			conf_faults_put(
+				r->faults, r->arena, t->path, e->line,
+				arena_printf(r->arena,
+					     "`${%.*s}` is not set in the environment: set it, or "
+					     "write ${%.*s:-VALUE}",
+					     STR_ARG(name), STR_ARG(name)));
 	}
 }
 
@@ -316,7 +338,8 @@ void conf_finish(struct conf_reader *r)
 	for (struct conf_text *t = r->texts; t != NULL; t = t->next) {
 		broken = broken || t->faults.n > 0;
 		for (size_t i = 0; i < t->faults.n; i++)
-			conf_faults_put(r->faults, r->arena, t->path, t->faults.v[i].line, t->faults.v[i].text);
+			conf_faults_put(r->faults, r->arena, t->path, t->faults.v[i].line,
+					t->faults.v[i].text);
 		environment_judged(r, t);
 	}
 	if (!broken)

@@ -33,7 +33,8 @@ static str other_shape(struct conf_reader *r, const struct conf_section *section
 	const struct conf_section *sub = sub_named(section, name);
 
 	if (sub != NULL && sub->titled)
-		return arena_printf(r->arena, "it is a section with a title: %s \"NAME\" { … }", name);
+		return arena_printf(r->arena, "it is a section with a title: %s \"NAME\" { … }",
+				    name);
 	if (sub != NULL)
 		return arena_printf(r->arena, "it is a section without a title: %s { … }", name);
 	if (has_option(section, name))
@@ -44,7 +45,8 @@ static str other_shape(struct conf_reader *r, const struct conf_section *section
 }
 
 /* The section below `section` that has this name, in this shape. */
-static const struct conf_section *home_of(const struct conf_section *section, const char *name, bool is_section)
+static const struct conf_section *home_of(const struct conf_section *section, const char *name,
+					  bool is_section)
 {
 	if (is_section ? sub_named(section, name) != NULL : has_option(section, name))
 		return section;
@@ -60,12 +62,14 @@ static const struct conf_section *home_of(const struct conf_section *section, co
 static str elsewhere(struct conf_reader *r, const char *name, bool is_section)
 {
 	bool builtin = strcmp(name, "environment") == 0 && !is_section;
-	const struct conf_section *home = builtin ? r->scopes->section : home_of(r->scopes->section, name, is_section);
+	const struct conf_section *home =
+		builtin ? r->scopes->section : home_of(r->scopes->section, name, is_section);
 
 	if (home == NULL)
 		return STR_NONE;
 	if (home == r->scopes->section)
-		return STR("it belongs at the top, outside all sections (is a `}` missing before it?)");
+		return STR("it belongs at the top, outside all sections (is a `}` missing before "
+			   "it?)");
 	return arena_printf(r->arena, "it belongs in section `%s`", home->name);
 }
 
@@ -73,9 +77,11 @@ static size_t names_here(const struct conf_section *section, const char **names)
 {
 	size_t n = 0;
 
-	for (const struct conf_option *o = section->options; o != NULL && o->name != NULL && n < NAMES_MAX; o++)
+	for (const struct conf_option *o = section->options;
+	     o != NULL && o->name != NULL && n < NAMES_MAX; o++)
 		names[n++] = o->name;
-	for (size_t i = 0; section->sections != NULL && section->sections[i] != NULL && n < NAMES_MAX; i++)
+	for (size_t i = 0;
+	     section->sections != NULL && section->sections[i] != NULL && n < NAMES_MAX; i++)
 		names[n++] = section->sections[i]->name;
 	return n;
 }

@@ -34,8 +34,11 @@
 #define CONF_SHAPE_SECTION  ":"
 #define CONF_SHAPE_TITLED   "::"
 #define CONF_SHAPE_CALL     "!"
-#define CONF_OPENED         ":"      /* an option put behind each opening brace: libconfuse tells of sections at their end only */
-#define CONF_EMPTY          "\001"   /* the one item put into an empty list, of which libconfuse tells nothing */
+
+/* An option put behind each opening brace, for libconfuse tells of a section at
+ * its end only; and the one item put into an empty list, of which it tells nothing. */
+#define CONF_OPENED         ":"
+#define CONF_EMPTY          "\001"
 
 struct conf_env { /* one ${NAME} in a text */
 	struct conf_env *next;
@@ -103,8 +106,8 @@ void conf_screen(struct conf_reader *, struct conf_text *, str raw);
 /* conf_parse.c: one attempt; false with r->missing when an unknown name ended it. */
 bool conf_parse(struct conf_reader *, struct conf_text *);
 /* conf_fill.c */
-struct conf_scope *conf_scope_new(struct conf_reader *, struct conf_scope *up, const struct conf_section *,
-                                  const char *shaped);
+struct conf_scope *conf_scope_new(struct conf_reader *, struct conf_scope *up,
+                                  const struct conf_section *, const char *shaped);
 bool conf_start(struct conf_reader *);
 void conf_opened(struct conf_reader *, const char *shaped, const char *title, int line);
 void conf_closed(struct conf_reader *);
@@ -115,11 +118,12 @@ bool conf_convert(const struct conf_option *, str value, void *field, struct are
 bool conf_fill_default(const struct conf_option *, void *field, struct arena *);
 /* conf_fault.c */
 void conf_faults_put(struct conf_faults *, struct arena *, const char *file, int line, str text);
-void conf_faultf(struct conf_reader *, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void conf_faultf(struct conf_reader *, int line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 void conf_text_faultf(struct conf_reader *, struct conf_text *, int line, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 str  conf_show(struct arena *, str);      /* for a message: cut, nothing unprintable */
-str  conf_where(struct arena *, const struct conf_scope *); /* " in section `tls`", or nothing in the root */
+str  conf_where(struct arena *, const struct conf_scope *); /* " in section `tls`"; root: nothing */
 /* conf_hint.c: what would be right instead of a name that is not known here. */
 str  conf_hint(struct conf_reader *, const struct conf_scope *, const char *name, bool section);
 

@@ -29,8 +29,10 @@ static size_t distance(str a, str b)
 		for (size_t j = 1; j <= b.n; j++) {
 			char x = to_lower(a.p[i - 1]), y = to_lower(b.p[j - 1]);
 
-			now[j] = least_of(least_of(last[j], now[j - 1]) + 1, last[j - 1] + (x != y));
-			if (i > 1 && j > 1 && x == to_lower(b.p[j - 2]) && y == to_lower(a.p[i - 2]))
+			now[j] =
+				least_of(least_of(last[j], now[j - 1]) + 1, last[j - 1] + (x != y));
+			if (i > 1 && j > 1 && x == to_lower(b.p[j - 2]) &&
+			    y == to_lower(a.p[i - 2]))
 				now[j] = least_of(now[j], before[j - 2] + 1);
 		}
 		before = last;

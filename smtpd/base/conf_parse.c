@@ -92,7 +92,8 @@ static int include_parsed(struct conf_reader *r, cfg_t *cfg, struct conf_text *t
 static int include_met(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 {
 	struct conf_reader *r = current;
-	str named = str_trim(argc == 1 ? str_of(argv[0]) : STR_NONE), shown = conf_show(r->arena, named);
+	str named = str_trim(argc == 1 ? str_of(argv[0]) : STR_NONE),
+	    shown = conf_show(r->arena, named);
 	struct conf_text *t;
 
 	(void)opt;
@@ -104,13 +105,17 @@ static int include_met(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 	if (t == NULL)
 		return 0;
 	if (t->why.p != NULL)
-		conf_faultf(r, cfg->line, "cannot include `%.*s`: %.*s", STR_ARG(shown), STR_ARG(t->why));
+		conf_faultf(r, cfg->line, "cannot include `%.*s`: %.*s", STR_ARG(shown),
+			    STR_ARG(t->why));
 	else if (includes_itself(r, t))
-		conf_faultf(r, cfg->line, "`%.*s` includes itself: remove one of the two includes", STR_ARG(shown));
+		conf_faultf(r, cfg->line, "`%.*s` includes itself: remove one of the two includes",
+			    STR_ARG(shown));
 	else if (r->deep >= CONF_INCLUDE_DEEP)
-		conf_faultf(r, cfg->line, "`%.*s` is included more than %d files deep", STR_ARG(shown), CONF_INCLUDE_DEEP);
+		conf_faultf(r, cfg->line, "`%.*s` is included more than %d files deep",
+			    STR_ARG(shown), CONF_INCLUDE_DEEP);
 	else if (r->includes++ >= CONF_INCLUDES_MAX)
-		conf_faultf(r, cfg->line, "more than %d includes: the rest is not read", CONF_INCLUDES_MAX);
+		conf_faultf(r, cfg->line, "more than %d includes: the rest is not read",
+			    CONF_INCLUDES_MAX);
 	else
 		return include_parsed(r, cfg, t);
 	return 0;
@@ -145,7 +150,8 @@ static size_t scope_options(const struct conf_scope *scope)
 
 static cfg_opt_t list_named(const char *name)
 {
-	return (cfg_opt_t){ .name = name, .type = CFGT_STR, .flags = CFGF_LIST, .parsecb = value_met };
+	return (cfg_opt_t){
+		.name = name, .type = CFGT_STR, .flags = CFGF_LIST, .parsecb = value_met};
 }
 
 /* What libconfuse shall know in a section: its table, the unknown names met so
@@ -169,7 +175,7 @@ static cfg_opt_t *scope_table(struct conf_reader *r, const struct conf_scope *sc
 	for (const struct conf_scope *s = scope->subs; s != NULL; s = s->next, o++) {
 		bool titled = str_ends_nocase(str_of(s->shaped), STR(CONF_SHAPE_TITLED));
 
-		*o = (cfg_opt_t){ .name = s->shaped, .type = CFGT_SEC, .validcb = section_ended };
+		*o = (cfg_opt_t){.name = s->shaped, .type = CFGT_SEC, .validcb = section_ended};
 		o->flags = CFGF_MULTI | (titled ? CFGF_TITLE : CFGF_NONE);
 		o->subopts = scope_table(r, s);
 		if (o->subopts == NULL)

@@ -14,8 +14,8 @@
 
 struct sample {
 	struct buf *out;
-	int         depth;
-	bool        commented;
+	int depth;
+	bool commented;
 };
 
 static void margin(const struct sample *s)
@@ -167,7 +167,7 @@ static void put_inside(struct sample s, const struct conf_section *section)
 
 void conf_sample(const struct conf_section *root, struct buf *out)
 {
-	struct sample s = { .out = out };
+	struct sample s = {.out = out};
 
 	if (root->help != NULL) {
 		put_help(&s, str_of(root->help));

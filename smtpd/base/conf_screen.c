@@ -20,19 +20,19 @@
 enum at { AT_NAME, AT_NAMED, AT_TITLED, AT_VALUE, AT_LIST, AT_LISTED, AT_CALL, AT_CALLED };
 
 struct open_brace {
-	str  name;       /* none: it opens nothing that we know, and closes silently */
-	int  line;
+	str name; /* none: it opens nothing that we know, and closes silently */
+	int line;
 };
 
 struct screen {
 	struct tokens in;
-	int     stray_line;            /* the rest of this line makes no sense */
+	int stray_line; /* the rest of this line makes no sense */
 	enum at at;
-	size_t  name_at, title_at;     /* where the statement began in the output */
-	str     name;
-	int     name_line, items;
+	size_t name_at, title_at; /* where the statement began in the output */
+	str name;
+	int name_line, items;
 	struct open_brace open[CONF_NEST_DEEP];
-	size_t  depth;
+	size_t depth;
 };
 
 /* ---- what goes out -------------------------------------------------------- */
@@ -60,15 +60,18 @@ static void put_shape(struct screen *s, const char *shape)
 
 static void put_name(struct screen *s, const struct token *t)
 {
-	buf_add_char(s->in.out, ' '); /* a quote before it would have parted it from what it touches */
+	buf_add_char(s->in.out,
+		     ' '); /* a quote before it would have parted it from what it touches */
 	s->name_at = s->in.out->n;
 	s->name_line = t->line;
 	s->at = AT_NAMED;
 	for (size_t i = 0; i < t->text.n; i++)
 		buf_add_char(s->in.out, token_name_char(t->text.p[i]) ? t->text.p[i] : '?');
 	/* Kept apart: t->text may lie in s->quoted. */
-	s->name = s->in.out->failed ? STR_NONE :
-	          str_keep(s->in.r->arena, (str){ s->in.out->p + s->in.out->head + s->name_at, t->text.n });
+	s->name = s->in.out->failed
+			  ? STR_NONE
+			  : str_keep(s->in.r->arena,
+				     (str){s->in.out->p + s->in.out->head + s->name_at, t->text.n});
 }
 
 static str shown(struct screen *s, str text)
@@ -81,7 +84,8 @@ static str shown_token(struct screen *s, const struct token *t)
 {
 	if (t->kind == TOK_END)
 		return STR("the end of the file");
-	return shown(s, t->kind == TOK_QUOTED ? str_head(str_skip(t->text, 1), t->text.n - 2) : t->text);
+	return shown(s, t->kind == TOK_QUOTED ? str_head(str_skip(t->text, 1), t->text.n - 2)
+					      : t->text);
 }
 
 /* ---- the grammar ---------------------------------------------------------- */
@@ -99,11 +103,12 @@ static void give_up(struct screen *s, const struct token *t)
 static bool brace_opened(struct screen *s, str name, int line)
 {
 	if (s->depth < CONF_NEST_DEEP) {
-		s->open[s->depth++] = (struct open_brace){ name, line };
+		s->open[s->depth++] = (struct open_brace){name, line};
 		return true;
 	}
-	conf_text_faultf(s->in.r, s->in.text, line, "braces are nested more than %d deep: the rest was not read",
-	                 CONF_NEST_DEEP);
+	conf_text_faultf(s->in.r, s->in.text, line,
+			 "braces are nested more than %d deep: the rest was not read",
+			 CONF_NEST_DEEP);
 	s->in.p = s->in.end;
 	return false;
 }
@@ -112,7 +117,7 @@ static void brace_closed(struct screen *s, int line)
 {
 	if (s->depth == 0)
 		conf_text_faultf(s->in.r, s->in.text, line,
-		                 "`}` closes nothing: remove it, or open its section with `{`");
+				 "`}` closes nothing: remove it, or open its section with `{`");
 	else if (s->open[--s->depth].name.p != NULL)
 		buf_add_char(s->in.out, '}');
 }
@@ -141,8 +146,10 @@ static void want_name(struct screen *s, const struct token *t)
 		return;
 	default:
 		if (s->stray_line != t->line)
-			conf_text_faultf(s->in.r, s->in.text, t->line,
-			                 "`%c` stands where the name of an option or section should", t->kind);
+			conf_text_faultf(
+				s->in.r, s->in.text, t->line,
+				"`%c` stands where the name of an option or section should",
+				t->kind);
 		if (t->kind == '{')
 			brace_opened(s, STR_NONE, t->line);
 		else
@@ -177,8 +184,9 @@ static void want_shape(struct screen *s, const struct token *t)
 		buf_add(s->in.out, t->text);
 		s->at = AT_TITLED;
 	} else {
-		conf_text_faultf(s->in.r, s->in.text, s->name_line, "`%.*s` needs `=` and a value, or `{` if it is a section",
-		                 STR_ARG(shown(s, s->name)));
+		conf_text_faultf(s->in.r, s->in.text, s->name_line,
+				 "`%.*s` needs `=` and a value, or `{` if it is a section",
+				 STR_ARG(shown(s, s->name)));
 		if (t->kind == '(')
 			s->stray_line = t->line;
 		give_up(s, t);
@@ -188,8 +196,8 @@ static void want_shape(struct screen *s, const struct token *t)
 /* NAME NAME = …: what looked like a title begins a statement that is well. */
 static void second_is_the_name(struct screen *s, const struct token *equals)
 {
-	str title = { s->in.out->p + s->in.out->head + s->title_at, s->in.out->n - s->title_at };
-	struct token second = { .kind = TOK_WORD, .line = equals->line };
+	str title = {s->in.out->p + s->in.out->head + s->title_at, s->in.out->n - s->title_at};
+	struct token second = {.kind = TOK_WORD, .line = equals->line};
 
 	second.text = str_trim(str_keep(s->in.r->arena, title));
 	if (second.text.n == 0 || !token_name_char(second.text.p[0])) {
@@ -208,8 +216,9 @@ static void want_title_end(struct screen *s, const struct token *t)
 		section_opened(s, CONF_SHAPE_TITLED);
 		return;
 	}
-	conf_text_faultf(s->in.r, s->in.text, s->name_line, "`%.*s` needs `=` before its value, or `{` if it is a section",
-	                 STR_ARG(shown(s, s->name)));
+	conf_text_faultf(s->in.r, s->in.text, s->name_line,
+			 "`%.*s` needs `=` before its value, or `{` if it is a section",
+			 STR_ARG(shown(s, s->name)));
 	if (t->kind == '=')
 		second_is_the_name(s, t);
 	else
@@ -218,8 +227,8 @@ static void want_title_end(struct screen *s, const struct token *t)
 
 static void want_value(struct screen *s, const struct token *t)
 {
-	bool next_statement = t->kind == TOK_WORD && t->line != s->name_line &&
-	                      token_follows(&s->in, "={\"");
+	bool next_statement =
+		t->kind == TOK_WORD && t->line != s->name_line && token_follows(&s->in, "={\"");
 
 	if (!next_statement && (t->kind == TOK_WORD || t->kind == TOK_QUOTED)) {
 		buf_add(s->in.out, t->text);
@@ -229,8 +238,8 @@ static void want_value(struct screen *s, const struct token *t)
 		s->items = 0;
 		s->at = AT_LIST;
 	} else {
-		conf_text_faultf(s->in.r, s->in.text, s->name_line, "`%.*s` needs a value after `=`",
-		                 STR_ARG(shown(s, s->name)));
+		conf_text_faultf(s->in.r, s->in.text, s->name_line,
+				 "`%.*s` needs a value after `=`", STR_ARG(shown(s, s->name)));
 		give_up(s, t);
 	}
 }
@@ -245,8 +254,9 @@ static void list_closed(struct screen *s)
 
 static void list_left_open(struct screen *s, const struct token *t)
 {
-	conf_text_faultf(s->in.r, s->in.text, s->name_line, "the list of `%.*s` is not closed: put `}` behind its last value",
-	                 STR_ARG(shown(s, s->name)));
+	conf_text_faultf(s->in.r, s->in.text, s->name_line,
+			 "the list of `%.*s` is not closed: put `}` behind its last value",
+			 STR_ARG(shown(s, s->name)));
 	list_closed(s);
 	take(s, t);
 }
@@ -259,7 +269,7 @@ static void list_item(struct screen *s, const struct token *t)
 	}
 	if (s->at == AT_LISTED) {
 		conf_text_faultf(s->in.r, s->in.text, t->line, "a comma is missing before `%.*s`",
-		                 STR_ARG(shown_token(s, t)));
+				 STR_ARG(shown_token(s, t)));
 		buf_add_char(s->in.out, ',');
 	}
 	buf_add(s->in.out, t->text);
@@ -279,7 +289,8 @@ static void want_item(struct screen *s, const struct token *t)
 		return;
 	case ',':
 		if (s->at == AT_LIST)
-			conf_text_faultf(s->in.r, s->in.text, t->line, "a value is missing before the comma");
+			conf_text_faultf(s->in.r, s->in.text, t->line,
+					 "a value is missing before the comma");
 		else
 			buf_add_char(s->in.out, ',');
 		s->at = AT_LIST;
@@ -289,7 +300,8 @@ static void want_item(struct screen *s, const struct token *t)
 		list_left_open(s, t);
 		return;
 	default:
-		conf_text_faultf(s->in.r, s->in.text, t->line, "`%c` does not belong into a list", t->kind);
+		conf_text_faultf(s->in.r, s->in.text, t->line, "`%c` does not belong into a list",
+				 t->kind);
 	}
 }
 
@@ -302,7 +314,8 @@ static void want_file(struct screen *s, const struct token *t)
 		buf_add_char(s->in.out, ')');
 		s->at = AT_NAME;
 	} else {
-		conf_text_faultf(s->in.r, s->in.text, s->name_line, "`include` needs one file: include(\"FILE\")");
+		conf_text_faultf(s->in.r, s->in.text, s->name_line,
+				 "`include` needs one file: include(\"FILE\")");
 		s->stray_line = t->line;
 		give_up(s, t);
 	}
@@ -310,6 +323,7 @@ static void want_file(struct screen *s, const struct token *t)
 
 static void take(struct screen *s, const struct token *t)
 {
+	/* clang-format off */
 	static void (*const wants[])(struct screen *, const struct token *) = {
 		[AT_NAME]   = want_name,
 		[AT_NAMED]  = want_shape,
@@ -320,6 +334,7 @@ static void take(struct screen *s, const struct token *t)
 		[AT_CALL]   = want_file,
 		[AT_CALLED] = want_file,
 	};
+	/* clang-format on */
 
 	wants[s->at](s, t);
 }
@@ -332,9 +347,10 @@ static void braces_left_open(struct screen *s)
 
 		if (open->name.p == NULL)
 			continue;
-		conf_text_faultf(s->in.r, s->in.text, open->line,
-		                 "section `%.*s` that begins here is never closed: a `}` is missing",
-		                 STR_ARG(shown(s, open->name)));
+		conf_text_faultf(
+			s->in.r, s->in.text, open->line,
+			"section `%.*s` that begins here is never closed: a `}` is missing",
+			STR_ARG(shown(s, open->name)));
 		buf_add_char(s->in.out, '}');
 	}
 }
@@ -342,7 +358,12 @@ static void braces_left_open(struct screen *s)
 void conf_screen(struct conf_reader *r, struct conf_text *text, str raw)
 {
 	struct screen s = {
-		.in = { .r = r, .text = text, .out = &text->screened, .p = raw.p, .end = raw.p + raw.n, .line = 1 },
+		.in = {.r = r,
+		       .text = text,
+		       .out = &text->screened,
+		       .p = raw.p,
+		       .end = raw.p + raw.n,
+		       .line = 1},
 	};
 	struct token t;
 

@@ -19,7 +19,8 @@ bool token_name_char(char c)
 /* What may stand outside quotes; libconfuse would take more, and less. */
 static bool word_char(char c)
 {
-	return token_name_char(c) || (unsigned char)c >= 0x80 || (c != 0 && strchr(".:/@%[]~$&|!?<>^\\`", c) != NULL);
+	return token_name_char(c) || (unsigned char)c >= 0x80 ||
+	       (c != 0 && strchr(".:/@%[]~$&|!?<>^\\`", c) != NULL);
 }
 
 static bool ahead(const struct tokens *k, const char *sign)
@@ -47,7 +48,8 @@ static void skip_long_comment(struct tokens *k)
 		if (*k->p == '\n')
 			line_ended(k);
 	}
-	conf_text_faultf(k->r, k->text, began, "the comment that begins here has no end: close it with */");
+	conf_text_faultf(k->r, k->text, began,
+			 "the comment that begins here has no end: close it with */");
 }
 
 static void skip_blanks(struct tokens *k)
@@ -75,14 +77,16 @@ static void bad_byte(struct tokens *k, char c)
 	if (c == 0) {
 		if (!k->nul_told)
 			conf_text_faultf(k->r, k->text, k->line,
-			                 "there is a NUL byte: write the file as plain UTF-8 text");
+					 "there is a NUL byte: write the file as plain UTF-8 text");
 		k->nul_told = true;
 	} else if ((unsigned char)c < ' ' || c == 127) {
-		conf_text_faultf(k->r, k->text, k->line, "there is a control character (0x%02x): remove it",
-		                 (unsigned char)c);
+		conf_text_faultf(k->r, k->text, k->line,
+				 "there is a control character (0x%02x): remove it",
+				 (unsigned char)c);
 	} else {
 		conf_text_faultf(k->r, k->text, k->line,
-		                 "`%c` does not belong here: put a value that holds it in quotes", c);
+				 "`%c` does not belong here: put a value that holds it in quotes",
+				 c);
 	}
 }
 
@@ -98,18 +102,19 @@ static bool environment_used(struct tokens *k)
 	while (close < k->end && *close != '}' && *close != '\n' && *close != '"')
 		close++;
 	if (close == k->end || *close != '}') {
-		conf_text_faultf(k->r, k->text, k->line, "`${` has no `}`: write ${NAME}, or $\\{ for the two signs");
+		conf_text_faultf(k->r, k->text, k->line,
+				 "`${` has no `}`: write ${NAME}, or $\\{ for the two signs");
 		return false;
 	}
-	inside = (str){ k->p + 2, (size_t)(close - k->p - 2) };
+	inside = (str){k->p + 2, (size_t)(close - k->p - 2)};
 	e = ARENA_NEW(k->r->arena, struct conf_env);
 	name = str_cstr(k->r->arena, str_head(inside, str_find(inside, ':')));
 	if (e == NULL || name == NULL)
 		return false;
-	*e = (struct conf_env){ .next = k->text->env, .name = str_of(name), .line = k->line };
+	*e = (struct conf_env){.next = k->text->env, .name = str_of(name), .line = k->line};
 	e->unset = getenv(name) == NULL && !str_holds(inside, ':');
 	k->text->env = e;
-	buf_add(&k->quoted, (str){ k->p, (size_t)(close + 1 - k->p) });
+	buf_add(&k->quoted, (str){k->p, (size_t)(close + 1 - k->p)});
 	k->p = close + 1;
 	return true;
 }
@@ -121,13 +126,14 @@ static void escape_taken(struct tokens *k)
 
 	if (is_digit(next) || next == 'x' || next == '\n' || (unsigned char)next < ' ') {
 		conf_text_faultf(k->r, k->text, k->line,
-		                 "a backslash stands before %s: write the character itself, or \\\\ for a backslash",
-		                 next == 'x' || is_digit(next) ? "a number" : "nothing");
+				 "a backslash stands before %s: write the character itself, or "
+				 "\\\\ for a backslash",
+				 next == 'x' || is_digit(next) ? "a number" : "nothing");
 		buf_add_char(&k->quoted, '?');
 		k->p++;
 		return;
 	}
-	buf_add(&k->quoted, (str){ k->p, 2 });
+	buf_add(&k->quoted, (str){k->p, 2});
 	k->p += 2;
 }
 
@@ -137,8 +143,9 @@ static void quoted_char(struct tokens *k, char quote)
 
 	if (quote == '"' && c == '\\') {
 		escape_taken(k);
-	} else if (quote == '\'' && c == '\\' && k->p + 1 < k->end && (k->p[1] == '\\' || k->p[1] == '\'')) {
-		buf_add(&k->quoted, (str){ k->p, 2 });
+	} else if (quote == '\'' && c == '\\' && k->p + 1 < k->end &&
+		   (k->p[1] == '\\' || k->p[1] == '\'')) {
+		buf_add(&k->quoted, (str){k->p, 2});
 		k->p += 2;
 	} else if (quote == '"' && ahead(k, "${")) {
 		if (!environment_used(k)) {
@@ -157,7 +164,7 @@ static void quoted_char(struct tokens *k, char quote)
 
 static struct token quoted(struct tokens *k)
 {
-	struct token t = { .kind = TOK_QUOTED, .line = k->line };
+	struct token t = {.kind = TOK_QUOTED, .line = k->line};
 	char quote = *k->p++;
 
 	buf_clear(&k->quoted);
@@ -168,14 +175,15 @@ static struct token quoted(struct tokens *k)
 	if (k->p < k->end && *k->p == quote)
 		k->p++;
 	else
-		conf_text_faultf(k->r, k->text, k->line, "the quote that begins here is not closed on its line");
+		conf_text_faultf(k->r, k->text, k->line,
+				 "the quote that begins here is not closed on its line");
 	t.text = buf_str(&k->quoted);
 	return t;
 }
 
 static struct token word(struct tokens *k)
 {
-	struct token t = { .kind = TOK_WORD, .line = k->line, .text = { k->p, 0 } };
+	struct token t = {.kind = TOK_WORD, .line = k->line, .text = {k->p, 0}};
 
 	while (k->p < k->end && word_char(*k->p) && !ahead(k, "${"))
 		k->p++;
@@ -185,7 +193,7 @@ static struct token word(struct tokens *k)
 
 static struct token environment_word(struct tokens *k)
 {
-	struct token t = { .kind = TOK_QUOTED, .line = k->line };
+	struct token t = {.kind = TOK_QUOTED, .line = k->line};
 
 	buf_clear(&k->quoted);
 	buf_add_char(&k->quoted, '"');
@@ -203,7 +211,7 @@ struct token token_next(struct tokens *k)
 	for (;;) {
 		skip_blanks(k);
 		if (k->p == k->end)
-			return (struct token){ .kind = TOK_END, .line = k->line };
+			return (struct token){.kind = TOK_END, .line = k->line};
 		if (*k->p == '"' || *k->p == '\'')
 			return quoted(k);
 		if (ahead(k, "${"))
@@ -211,7 +219,8 @@ struct token token_next(struct tokens *k)
 		if (word_char(*k->p))
 			return word(k);
 		if (ahead(k, "+=")) {
-			conf_text_faultf(k->r, k->text, k->line, "`+=` is not known: write the whole list with `=`");
+			conf_text_faultf(k->r, k->text, k->line,
+					 "`+=` is not known: write the whole list with `=`");
 			k->p++;
 		}
 		if (*k->p != 0 && strchr("{}()=,", *k->p) != NULL)
@@ -220,7 +229,7 @@ struct token token_next(struct tokens *k)
 		buf_add_char(k->out, ' '); /* what it stood between stays apart */
 	}
 	k->p++;
-	return (struct token){ .kind = k->p[-1], .line = k->line, .text = { k->p - 1, 1 } };
+	return (struct token){.kind = k->p[-1], .line = k->line, .text = {k->p - 1, 1}};
 }
 
 bool token_follows(const struct tokens *k, const char *signs)

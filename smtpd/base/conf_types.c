@@ -11,9 +11,10 @@
 
 struct unit {
 	const char *name;
-	uint64_t    factor;
+	uint64_t factor;
 };
 
+/* clang-format off */
 static const struct unit sizes[] = {
 	{ "",    1 },
 	{ "B",   1 },
@@ -32,6 +33,7 @@ static const struct unit times[] = {
 	{ "h",  60 * 60 * 1000 },
 	{ "d",  24 * 60 * 60 * 1000 },
 };
+/* clang-format on */
 
 static bool in_units(str s, const struct unit *units, size_t n, uint64_t *out)
 {
@@ -77,7 +79,7 @@ static str written(struct arena *arena, enum conf_type type, uint64_t number)
 		if (number % units[i].factor == 0)
 			best = &units[i];
 	return arena_printf(arena, type == CONF_SIZE && best->name[0] != 0 ? "%llu %s" : "%llu%s",
-	                    (unsigned long long)(number / best->factor), best->name);
+			    (unsigned long long)(number / best->factor), best->name);
 }
 
 static bool in_range(const struct conf_option *o, uint64_t number, struct arena *arena, str *why)
@@ -94,20 +96,23 @@ static bool in_range(const struct conf_option *o, uint64_t number, struct arena 
 	else if (o->least == 0)
 		*why = arena_printf(arena, "must be %.*s or less", STR_ARG(high));
 	else
-		*why = arena_printf(arena, "must be between %.*s and %.*s", STR_ARG(low), STR_ARG(high));
+		*why = arena_printf(arena, "must be between %.*s and %.*s", STR_ARG(low),
+				    STR_ARG(high));
 	return false;
 }
 
-static bool to_string(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+static bool to_string(const struct conf_option *o, str value, void *field, struct arena *arena,
+		      str *why)
 {
 	str *s = field;
 
 	(void)o, (void)why;
-	*s = value.n != 0 ? str_keep(arena, value) : (str){ "", 0 };
+	*s = value.n != 0 ? str_keep(arena, value) : (str){"", 0};
 	return true;
 }
 
-static bool to_list(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+static bool to_list(const struct conf_option *o, str value, void *field, struct arena *arena,
+		    str *why)
 {
 	struct strs *list = field;
 	size_t n = list->n;
@@ -127,9 +132,10 @@ static bool to_list(const struct conf_option *o, str value, void *field, struct 
 	return true;
 }
 
-static bool to_bool(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+static bool to_bool(const struct conf_option *o, str value, void *field, struct arena *arena,
+		    str *why)
 {
-	static const char *const words[] = { "no", "yes", "false", "true", "off", "on" };
+	static const char *const words[] = {"no", "yes", "false", "true", "off", "on"};
 	bool *b = field;
 
 	(void)o, (void)arena;
@@ -143,7 +149,8 @@ static bool to_bool(const struct conf_option *o, str value, void *field, struct 
 	return false;
 }
 
-static bool to_number(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+static bool to_number(const struct conf_option *o, str value, void *field, struct arena *arena,
+		      str *why)
 {
 	uint64_t *out = field, number = 0;
 	bool good;
@@ -167,7 +174,8 @@ static bool to_number(const struct conf_option *o, str value, void *field, struc
 	return true;
 }
 
-static bool to_word(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+static bool to_word(const struct conf_option *o, str value, void *field, struct arena *arena,
+		    str *why)
 {
 	struct buf known;
 	int *word = field;
@@ -179,8 +187,11 @@ static bool to_word(const struct conf_option *o, str value, void *field, struct 
 		}
 	}
 	buf_init(&known, 512);
-	for (size_t i = 0; o->words[i] != NULL; i++)
-		buf_addf(&known, "%s%s", i == 0 ? "" : o->words[i + 1] != NULL ? ", " : " or ", o->words[i]);
+	for (size_t i = 0; o->words[i] != NULL; i++) {
+		const char *between = o->words[i + 1] != NULL ? ", " : " or ";
+
+		buf_addf(&known, "%s%s", i == 0 ? "" : between, o->words[i]);
+	}
 	*why = arena_printf(arena, "must be %.*s", STR_ARG(buf_str(&known)));
 	buf_fini(&known);
 	return false;
@@ -188,6 +199,7 @@ static bool to_word(const struct conf_option *o, str value, void *field, struct 
 
 typedef bool convert(const struct conf_option *, str value, void *field, struct arena *, str *why);
 
+/* clang-format off */
 static convert *const converters[] = {
 	[CONF_STRING] = to_string,
 	[CONF_LIST]   = to_list,
@@ -197,6 +209,7 @@ static convert *const converters[] = {
 	[CONF_TIME]   = to_number,
 	[CONF_WORD]   = to_word,
 };
+/* clang-format on */
 
 static bool clean(str value, str *why)
 {
@@ -209,7 +222,8 @@ static bool clean(str value, str *why)
 	return true;
 }
 
-bool conf_convert(const struct conf_option *o, str value, void *field, struct arena *arena, str *why)
+bool conf_convert(const struct conf_option *o, str value, void *field, struct arena *arena,
+		  str *why)
 {
 	*why = STR_NONE;
 	if (!clean(value, why))
