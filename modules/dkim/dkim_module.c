@@ -57,17 +57,6 @@ struct dkim_msg {
 	size_t               nsigners;
 };
 
-const char *dkim_result_word(enum dkim_result r)
-{
-	static const char *const words[] = {
-		[DKIM_NONE] = "none",       [DKIM_PASS] = "pass",           [DKIM_FAIL] = "fail",
-		[DKIM_POLICY] = "policy",   [DKIM_NEUTRAL] = "neutral",     [DKIM_TEMPERROR] = "temperror",
-		[DKIM_PERMERROR] = "permerror",
-	};
-
-	return words[r];
-}
-
 /* ---- verifying ------------------------------------------------------------ */
 
 static enum say judge_all(struct dkim_msg *);

@@ -13,6 +13,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *dkim_result_word(enum dkim_result r)
+{
+	static const char *const words[] = {
+		[DKIM_NONE] = "none",       [DKIM_PASS] = "pass",           [DKIM_FAIL] = "fail",
+		[DKIM_POLICY] = "policy",   [DKIM_NEUTRAL] = "neutral",     [DKIM_TEMPERROR] = "temperror",
+		[DKIM_PERMERROR] = "permerror",
+	};
+
+	return words[r];
+}
+
 struct entry {
 	const struct field *field;
 	size_t at;
