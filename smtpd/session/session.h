@@ -23,7 +23,7 @@ struct listener_conf {
 	struct conf_head head;            /* title: its name, in logs */
 	struct strs address;
 	int  role, tls;                   /* enum role, enum tls_mode */
-	bool loopback_limits;             /* connections of loopback addresses are not limited by address */
+	bool loopback_unlimited;          /* connections from 127.0.0.0/8 and ::1 do not count against the limits of one address */
 };
 
 struct limits_conf {                      /* CONTRACT.md "Limits", same order */
@@ -68,17 +68,29 @@ struct front_swap {
 	const int                  *fds;          /* bound, listening, non-blocking; shared by all loops, owned by main */
 	size_t                      nlisteners;
 	const struct session_setup *old;          /* set when it comes home: nobody uses it any more */
+	/* front.c's own from here */
+	void                      (*back)(struct baton *);
 };
-void front_swap(struct front_swap *);     /* from main */
+/* From main.  Sockets that were listened on before and are not among the new
+ * ones are shut down by the loops at once, so that nobody waits at a door that
+ * no longer opens; the descriptors stay main's to close. */
+void front_swap(struct front_swap *);
 /* SIGTERM: listeners are no longer watched, idle sessions hear 421, the rest
  * gets within_ms; `arrived` runs at home when all have gone. */
-struct front_stop { struct baton baton; struct front *front; uint64_t within_ms; };
+struct front_stop {
+	struct baton  baton;
+	struct front *front;
+	uint64_t      within_ms;
+	void        (*back)(struct baton *);      /* front.c's own */
+};
 void front_stop(struct front_stop *);
-void front_free(struct front *);
-uint64_t front_sessions(const struct front *);    /* atomic; any thread */
+void front_free(struct front *);                  /* after its stop came home, its loop no longer running */
+uint64_t front_sessions(const struct front *);    /* any thread */
 
-/* Letters (queue/letter.h) arrive on a loop by this. The loop's front is found
- * in loop->house. */
+/* Letters (queue/letter.h) arrive on a loop's thread by this: sent to a loop
+ * with `arrived` set to it.  Going home their `arrived` is what it was then, so
+ * the writer's mailbox is one that looks at them itself.  Before the loop's
+ * first swap they go home with ERR_BUSY. */
 void inject_letter(struct baton *);
 
 /* Counters and tables that need registering before threads. */

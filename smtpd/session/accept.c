@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * accept: the end of a message's way in.
+ *
+ *   every byte seen ─▶ chain_message ─▶ verdict ─▶ fields ─▶ chain_queue
+ *                   ─▶ put ─▶ (committed) ─▶ answer
+ *
+ * Signing is the last thing before the queue.  250 is said when the put came
+ * home with OK and not before.  Each arrow may wait; whoever goes away meanwhile
+ * drops the txn, save while the put is out: then it is the committer's, and the
+ * message is delivered even if its sender has gone.  Loop thread.
+ */
+#include "smtpd/mail/trace.h"
+#include "smtpd/session/internal.h"
+
+/* ---- answers ------------------------------------------------------------------- */
+
+static const char *origin_word(const struct txn *t)
+{
+	static const char *const words[] = {
+		[FROM_STRANGER] = "stranger", [FROM_LOGIN] = "login", [FROM_OURSELVES] = "own",
+	};
+
+	return words[t->in.origin];
+}
+
+static void log_refusal(const struct txn *t, const struct answer *a)
+{
+	const char *event = a->code >= 500 ? "message.refused" : "message.deferred";
+
+	log_event(&t->log, LOG_INFO, event, KV_C("module", a->module != NULL ? a->module : "session"),
+	          KV_C("reason", a->reason), KV_N("code", a->code), KV_C("esc", a->esc), KV("text", a->text),
+	          KV("from", t->in.sender.text), KV_N("nrcpt", t->in.nrcpts), KV_N("size", t->bytes),
+	          KV("ip", t->peer->ip), KV("login", t->peer->login));
+	count(a->code >= 500 ? MESSAGES_REFUSED : MESSAGES_DEFERRED);
+}
+
+static void log_stored(const struct txn *t)
+{
+	str rcpt = t->in.nrcpts == 1 ? t->paths[0].text : STR_NONE;
+	str tls = t->peer->tls.on ? t->peer->tls.version : STR("no");
+
+	log_event(&t->log, LOG_INFO, "message.stored", KV("from", t->in.sender.text), KV_N("nrcpt", t->in.nrcpts),
+	          KV("rcpt", rcpt), KV_N("size", t->bytes), KV_C("origin", origin_word(t)),
+	          KV("login", t->peer->login), KV("ip", t->peer->ip), KV("tls", tls),
+	          KV_C("quarantine", t->quarantine ? t->quarantined_by : "no"));
+	count(MESSAGES_STORED);
+	count_n(BYTES_STORED, t->bytes);
+	if (t->quarantine)
+		count(MESSAGES_QUARANTINED);
+}
+
+static void finish_refused(struct txn *t)
+{
+	struct answer a = t->refusal;
+
+	log_refusal(t, &a);
+	t->finished(t, &a);
+}
+
+static void finish_without_room(struct txn *t, const char *reason)
+{
+	txn_refuse(t, 452, "4.3.1", reason, "The message could not be stored, try again later");
+	finish_refused(t);
+}
+
+/* ---- the put --------------------------------------------------------------------- */
+
+static void stored(struct queue_put *p, enum err e, void *arg)
+{
+	struct txn   *t = arg;
+	struct answer a = { .code = 250, .esc = "2.0.0" };
+
+	(void)p;
+	t->lent = false;
+	switch (e) {
+	case OK:
+		a.text = arena_printf(&t->arena, "Queued as %.*s", STR_ARG(t->log.id));
+		log_stored(t);
+		t->finished(t, &a);
+		break;
+	case ERR_IO:
+		txn_refuse(t, 451, "4.3.0", "disk", "The message could not be stored, try again later");
+		finish_refused(t);
+		break;
+	default:
+		finish_without_room(t, err_text(e));
+	}
+}
+
+static str received(struct txn *t)
+{
+	const struct peer *p = t->peer;
+	const struct trace trace = {
+		.helo = p->helo, .ptr = p->ptr, .ip = p->ip, .by = t->in.host, .id = t->log.id,
+		.for_rcpt = t->in.nrcpts == 1 ? t->paths[0].text : STR_NONE,
+		.esmtp = p->ehlo, .tls = p->tls.on, .auth = t->in.origin == FROM_LOGIN, .utf8 = t->in.smtputf8,
+		.hide_client = t->in.origin == FROM_LOGIN, .tls_version = p->tls.version,
+		.tls_cipher = p->tls.cipher, .tls_bits = p->tls.bits, .when = t->in.now,
+	};
+
+	return trace_received(&t->arena, &trace);
+}
+
+/* RFC 8601 2.7.4: a login's result is for people here; it says to nobody else
+ * which account it was unless they share the message with one. */
+static bool wants_results(const struct txn *t, struct final *const *to, size_t n)
+{
+	if (t->in.origin != FROM_LOGIN)
+		return t->in.origin == FROM_STRANGER;
+	for (size_t i = 0; i < n; i++)
+		if ((to[i]->flags & (RCPT_LOCAL | RCPT_ROUTE)) == RCPT_LOCAL)
+			return true;
+	return false;
+}
+
+/* Each goes in front of those before it. */
+static void put_fields(struct txn *t, struct queue_put *p, bool results)
+{
+	for (size_t i = t->ngiven; i-- > 0;)
+		queue_put_field(p, t->given[i]);
+	queue_put_field(p, received(t));
+	if (results)
+		queue_put_field(p, authn_field(t->chain, &t->arena, t->in.authserv_id, t->peer->login));
+	for (size_t i = 0; i < t->added.n; i++)
+		queue_put_field(p, t->added.v[i]);
+}
+
+static unsigned message_flags(const struct txn *t)
+{
+	unsigned flags = t->flags;
+
+	if (t->in.smtputf8)
+		flags |= MESSAGE_SMTPUTF8;
+	if (t->in.body8bit || (t->high & 0x80))
+		flags |= MESSAGE_8BIT;
+	if (t->in.origin == FROM_LOGIN)
+		flags |= MESSAGE_LOGIN;
+	if (t->in.origin == FROM_OURSELVES)
+		flags |= MESSAGE_OWN;
+	return flags;
+}
+
+static void put_message(struct txn *t)
+{
+	struct queue_put *p = queue_put_new(t->setup->queue, &t->arena, t->loop->mbox, t->id);
+	const struct letter *l = t->letter;
+	struct final **to;
+	size_t n;
+
+	if (p == NULL || !recipients_gather(t, &to, &n)) {
+		if (p != NULL)
+			queue_put_drop(p);
+		finish_without_room(t, "memory");
+		return;
+	}
+	queue_put_from(p, &t->in.sender, message_flags(t), t->envid, t->peer->login);
+	for (size_t i = 0; i < n; i++)
+		queue_put_rcpt(p, to[i]->path, to[i]->flags, to[i]->orcpt);
+	put_fields(t, p, wants_results(t, to, n));
+	queue_put_header_bytes(p, t->header_bytes);
+	if (l != NULL && l->settles_id != 0)
+		queue_put_settles(p, l->settles_id, l->settles, l->nsettles);
+	if (t->arena.spent) {
+		queue_put_drop(p);
+		finish_without_room(t, "memory");
+		return;
+	}
+	queue_put_body(p, t->spool);
+	t->spool = NULL;
+	t->lent = true;
+	queue_put_submit(p, stored, t);
+}
+
+/* ---- verdicts ---------------------------------------------------------------------- */
+
+static void refuse_by(struct txn *t, const struct verdict *v, int code, const char *esc)
+{
+	str text = v->text.n > 0 ? v->text : STR("The message was not accepted");
+
+	if (v->code != 0) {
+		code = v->code;
+		esc = v->esc;
+	}
+	t->refusal = (struct answer){ .code = code, .esc = esc, .text = str_keep(&t->arena, text),
+		                      .module = v->module, .reason = "verdict" };
+	finish_refused(t);
+}
+
+static void signed_and_sealed(struct chain_conn *c, void *user)
+{
+	struct txn *t = user;
+	const struct verdict *v = chain_verdict(c);
+
+	if (v->say == SAY_DEFER)
+		refuse_by(t, v, 451, "4.7.1");
+	else
+		put_message(t);
+}
+
+static void accepted(struct txn *t)
+{
+	t->added.arena = &t->arena;
+	if (chain_queue(t->chain, &t->added, signed_and_sealed, t) != SAY_WAIT)
+		signed_and_sealed(t->chain, t);
+}
+
+static void judged(struct chain_conn *c, void *user)
+{
+	struct txn *t = user;
+	const struct verdict *v = chain_verdict(c);
+
+	switch (v->say) {
+	case SAY_REJECT:
+		refuse_by(t, v, 550, "5.7.1");
+		return;
+	case SAY_DEFER:
+		refuse_by(t, v, 451, "4.7.1");
+		return;
+	case SAY_QUARANTINE:
+		t->quarantine = t->in.origin == FROM_STRANGER;
+		t->quarantined_by = v->module != NULL ? v->module : "module";
+		break;
+	default:
+		break;
+	}
+	accepted(t);
+}
+
+void accept_message(struct txn *t)
+{
+	if (t->arena.spent)
+		txn_refuse(t, 452, "4.3.1", "memory", "No room for this message now, try again later");
+	if (t->refusal.code != 0)
+		finish_refused(t);
+	else if (chain_message(t->chain, judged, t) != SAY_WAIT)
+		judged(t->chain, t);
+}

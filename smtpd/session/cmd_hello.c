@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The beginnings of a conversation: greeting, HELO, EHLO, STARTTLS.
+ *
+ * What EHLO offers is one list.  STARTTLS forgets all that was said in the clear
+ * (RFC 3207 4.2), and a client that sent something behind it is let go, for
+ * nobody can say who wrote that.  Loop thread.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "smtpd/session/internal.h"
+
+/* ---- greeting ----------------------------------------------------------------- */
+
+static void connected(struct chain_conn *c, void *user)
+{
+	struct session *s = user;
+	const struct verdict *v = chain_verdict(c);
+
+	if (s->closing)
+		return;
+	s->doing = "connect";
+	if (v->say == SAY_REJECT || v->say == SAY_DEFER) {
+		count(CONNECTIONS_REFUSED);
+		s->why = "refused";
+		refuse_by_verdict(s, v);
+		session_close(s, NULL, true);
+		return;
+	}
+	s->greeted = true;
+	tell(s, 220, NULL, "%.*s ESMTP", STR_ARG(s->setup->hostname));
+	session_await(s, s->setup->limits->command_timeout_ms);
+}
+
+void session_greet(struct session *s)
+{
+	if (chain_connect(s->chain, connected, s) != SAY_WAIT)
+		connected(s->chain, s);
+}
+
+/* ---- HELO, EHLO ---------------------------------------------------------------- */
+
+bool starttls_offered(const struct session *s)
+{
+	return s->setup->tls != NULL && !s->peer.tls.on &&
+	       (s->listener->tls == TLS_STARTTLS || s->listener->tls == TLS_REQUIRED);
+}
+
+static enum step offer_extensions(struct session *s)
+{
+	const struct limits_conf *l = s->setup->limits;
+	bool     submission = s->peer.submission;
+	uint64_t mails = submission ? l->messages_submission : l->messages_inbound;
+	char     text[1024];
+	int      n;
+
+	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422. */
+	n = snprintf(text, sizeof(text),
+	             "%.*s\nPIPELINING\nSIZE %llu\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\n"
+	             "LIMITS MAILMAX=%llu RCPTMAX=%llu%s",
+	             STR_ARG(s->setup->hostname), (unsigned long long)l->message_size, (unsigned long long)mails,
+	             (unsigned long long)l->recipients, starttls_offered(s) ? "\nSTARTTLS" : "");
+	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 && (size_t)n < sizeof(text))
+		snprintf(text + n, sizeof(text) - (size_t)n, "\nAUTH %.*s", STR_ARG(auth_mechanisms(s->setup->auth)));
+	return tell(s, 250, NULL, "%s", text);
+}
+
+static enum step hello_said(struct session *s, const struct verdict *v)
+{
+	if (v->say == SAY_REJECT || v->say == SAY_DEFER) {
+		session_forget_hello(s);
+		return refuse_by_verdict(s, v);
+	}
+	s->phase = READY;
+	s->peer.ehlo = s->ehlo_coming;
+	if (s->peer.ehlo)
+		return offer_extensions(s);
+	return tell(s, 250, NULL, "%.*s", STR_ARG(s->setup->hostname));
+}
+
+static void hello_judged(struct chain_conn *c, void *user)
+{
+	struct session *s = user;
+
+	if (!s->closing)
+		session_go(s, hello_said(s, chain_verdict(c)));
+}
+
+/* RFC 5321 4.1.4: a wrong name is no reason to refuse, so only what could not
+ * stand in a Received field is. */
+static bool is_name(str name)
+{
+	for (size_t i = 0; i < name.n; i++)
+		if ((unsigned char)name.p[i] <= ' ' || name.p[i] == 0x7f)
+			return false;
+	return name.n > 0 && name.n <= ADDR_DOMAIN_MAX;
+}
+
+static enum step hello(struct session *s, str args, bool ehlo)
+{
+	if (!is_name(args))
+		return refuse(s, 501, "5.5.4", "Syntax: %s NAME, the name of your host", ehlo ? "EHLO" : "HELO");
+	session_forget_message(s);
+	session_forget_hello(s);
+	memcpy(s->helo, args.p, args.n);
+	s->peer.helo = (str){ s->helo, args.n };
+	s->ehlo_coming = ehlo;
+	s->peer.ehlo = ehlo;
+	if (chain_helo(s->chain, s->peer.helo, hello_judged, s) == SAY_WAIT)
+		return STEP_WAIT;
+	return hello_said(s, chain_verdict(s->chain));
+}
+
+enum step cmd_ehlo(struct session *s, str args)
+{
+	return hello(s, args, true);
+}
+
+enum step cmd_helo(struct session *s, str args)
+{
+	return hello(s, args, false);
+}
+
+/* ---- TLS ----------------------------------------------------------------------- */
+
+/* What the connection tells goes with it, but a ghost's log line needs it. */
+static void keep_tls(struct session *s)
+{
+	struct tls_state *t = &s->peer.tls;
+
+	*t = conn_tls(s->conn);
+	t->version = str_keep(&s->arena, t->version);
+	t->cipher = str_keep(&s->arena, t->cipher);
+	t->sni = str_keep(&s->arena, t->sni);
+}
+
+void session_secured(struct session *s)
+{
+	if (s->closing)
+		return;
+	count(TLS_STARTED);
+	keep_tls(s);
+	log_event(&s->log, LOG_INFO, "tls.started", KV("version", s->peer.tls.version),
+	          KV("cipher", s->peer.tls.cipher), KV("sni", s->peer.tls.sni), KV("ip", s->peer.ip));
+	if (s->greeted)
+		session_next(s);
+	else
+		session_greet(s);
+}
+
+enum step cmd_starttls(struct session *s, str args)
+{
+	(void)args;
+	if (s->peer.tls.on)
+		return refuse(s, 503, "5.5.1", "TLS is on already");
+	if (!starttls_offered(s))
+		return refuse(s, 502, "5.5.1", "STARTTLS is not offered here");
+	if (s->more) {
+		conn_drop_pending(s->conn);
+		s->why = "sent ahead of TLS";
+		return farewell(s, 554, "5.5.1", "Something was sent behind STARTTLS: it was thrown away, good-bye");
+	}
+	tell(s, 220, "2.0.0", "Go ahead");
+	session_forget_hello(s);
+	conn_secure_server(s->conn, s->setup->tls);
+	session_wait(s);
+	session_await(s, s->setup->limits->tls_timeout_ms);
+	return STEP_DONE;
+}

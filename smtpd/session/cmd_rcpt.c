@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * RCPT: who gets the message.  admit.c says whether that may be asked for.
+ * Loop thread.
+ */
+#include "smtpd/session/internal.h"
+
+/* What chain_rcpt may keep waiting; in the message's arena. */
+struct asked {
+	struct session *session;
+	struct path     to;
+	struct rcpt     rcpt;
+};
+
+static enum step rcpt_refused(struct session *s, int code, const char *esc, const struct path *to, const char *text)
+{
+	count(RCPTS_REFUSED);
+	if (!s->good_rcpt)
+		s->bad_rcpts++;
+	log_event(&s->txn->log, LOG_INFO, "recipient.refused", KV("rcpt", to->text), KV_N("code", code),
+	          KV("from", s->txn->in.sender.text), KV("ip", s->peer.ip), KV("login", s->peer.login));
+	return tell(s, code, esc, "%s", text);
+}
+
+/* ---- the end ----------------------------------------------------------------------- */
+
+static enum step rcpt_judged(struct asked *a, const struct verdict *v)
+{
+	struct session *s = a->session;
+
+	if (v->say == SAY_REJECT || v->say == SAY_DEFER) {
+		count(RCPTS_REFUSED);
+		s->bad_rcpts += !s->good_rcpt;
+		return refuse_by_verdict(s, v);
+	}
+	if (!txn_add_rcpt(s->txn, &a->to, &a->rcpt) || !txn_reserve_more(s->txn))
+		return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+	s->phase = RCPT;
+	s->good_rcpt = true;
+	return tell(s, 250, "2.1.5", "Recipient fine");
+}
+
+static void rcpt_judged_later(struct chain_conn *c, void *user)
+{
+	struct asked *a = user;
+
+	if (!a->session->closing)
+		session_go(a->session, rcpt_judged(a, chain_verdict(c)));
+}
+
+/* ---- the relay rule and the directory ----------------------------------------------- */
+
+static enum step ask_modules(struct session *s, struct asked *a)
+{
+	if (chain_rcpt(s->chain, &a->to, rcpt_judged_later, a) == SAY_WAIT)
+		return STEP_WAIT;
+	return rcpt_judged(a, chain_verdict(s->chain));
+}
+
+static enum step admitted(struct session *s, struct asked *a)
+{
+	struct directory_answer found = { 0 };
+	struct txn *t = s->txn;
+
+	switch (admit_rcpt(s->setup->directory, &t->arena, t->in.origin == FROM_LOGIN, &a->to, &found)) {
+	case ADMIT_NO_RELAY:
+		count(RELAY_REFUSED);
+		return rcpt_refused(s, 550, "5.7.1", &a->to, "Not a recipient here, and mail for elsewhere is taken after a login only");
+	case ADMIT_UNKNOWN_USER:
+		return rcpt_refused(s, 550, "5.1.1", &a->to, "Nobody of that name here");
+	case ADMIT_LOCAL:
+	case ADMIT_ANYWHERE:
+		break;
+	}
+	if (!txn_resolve(t, &a->to, &found, &a->rcpt)) {
+		if (t->arena.spent)
+			return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+		return rcpt_refused(s, 550, "5.1.1", &a->to, "This alias leads nowhere");
+	}
+	return ask_modules(s, a);
+}
+
+/* ---- the command ---------------------------------------------------------------------- */
+
+static bool read_rcpt(struct session *s, str args, struct asked *a, enum step *step)
+{
+	struct rcpt_params p;
+	struct param_fault fault;
+	const char *why = "it is no address";
+	str rest = STR_NONE;
+
+	if (!str_starts_nocase(args, "TO:"))
+		*step = refuse(s, 501, "5.5.4", "Syntax: RCPT TO:<address>");
+	else if (!path_parse(&s->txn->arena, str_skip(args, 3), true, false, &a->to, &rest, &why))
+		*step = refuse(s, 501, "5.1.3", "The recipient's address cannot be read: %s", why);
+	else if (!rcpt_params(&s->txn->arena, rest, s->txn->in.smtputf8, &p, &fault))
+		*step = refuse(s, fault.code, "5.5.4", "RCPT: %s", fault.text);
+	else if (a->to.is_null || (a->to.domain.n == 0 && !path_is_postmaster(&a->to)))
+		*step = refuse(s, 501, "5.1.3", "The recipient's address needs a domain");
+	else if (a->to.was_utf8 && !s->txn->in.smtputf8)
+		*step = refuse(s, 553, "5.6.7", "An address beyond ASCII needs SMTPUTF8 behind MAIL");
+	else {
+		a->rcpt.flags = p.flags;
+		a->rcpt.orcpt = p.orcpt;
+		return true;
+	}
+	return false;
+}
+
+enum step cmd_rcpt(struct session *s, str args)
+{
+	const struct limits_conf *l = s->setup->limits;
+	struct asked *a = ARENA_NEW(&s->txn->arena, struct asked);
+	enum step step;
+
+	if (a == NULL)
+		return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+	/* RFC 5321 4.5.3.1.10: those beyond are to come with another message. */
+	if (s->txn->tried >= l->recipients)
+		return refuse_kindly(s, 452, "4.5.3", "Enough recipients for one message: send to these first");
+	if (s->peer.login.n == 0 && !s->good_rcpt && s->bad_rcpts >= l->recipients_before_good)
+		return refuse(s, 452, "4.5.3", "Too many recipients that do not exist");
+	a->session = s;
+	if (!read_rcpt(s, args, a, &step))
+		return step;
+	s->txn->tried++;
+	return admitted(s, a);
+}

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the files of the session share among themselves; nobody else's.
+ *
+ *   front ─ listener      a loop's doors and the sessions behind them
+ *     session ─ line      one connection: bytes to lines, replies, waiting, the end
+ *       command ─ cmd_*   what may be said when, and what it does (params reads arguments)
+ *         admit           the relay rule
+ *         txn ─ intake    one message: envelope, then its bytes on their way to the spool
+ *           accept        verdict, fields, queue, answer
+ *     inject              our own mail: a txn without a session
+ *
+ * A txn knows no session: it tells its owner by `ready` and `finished`.  A
+ * session lends out one thing only, the put of a stored message; everything
+ * else that waits (chain, auth, spool) can be called back at any moment.  When
+ * a connection ends while its put is out it becomes a ghost, which the
+ * put's home-coming frees.  All of this is loop thread only.
+ */
+#ifndef SESSION_INTERNAL_H
+#define SESSION_INTERNAL_H
+
+#include "modules/authn.h"
+#include "queue/letter.h"
+#include "smtpd/base/conn.h"
+#include "smtpd/base/log.h"
+#include "smtpd/base/stat.h"
+#include "smtpd/mail/dot.h"
+#include "smtpd/mail/reply.h"
+#include "smtpd/session/session.h"
+
+/* ---- counters.c ------------------------------------------------------------ */
+
+enum counter {
+	CONNECTIONS, CONNECTIONS_REFUSED, CONNECTIONS_SHED, TLS_STARTED, TLS_FAILED,
+	LOGINS, LOGINS_REFUSED, COMMANDS_REFUSED, RCPTS_REFUSED, RELAY_REFUSED,
+	MESSAGES_STORED, MESSAGES_REFUSED, MESSAGES_DEFERRED, MESSAGES_QUARANTINED,
+	BYTES_STORED, LETTERS_STORED, LETTERS_FAILED, TIMEOUTS, COUNTERS
+};
+void count(enum counter);
+void count_n(enum counter, uint64_t n);
+
+/* ---- limits.c: what all loops count together ------------------------------- */
+
+enum limit { LIMIT_NONE, LIMIT_CONNECTIONS, LIMIT_ADDRESS, LIMIT_NETWORK };
+
+struct limits_place {                /* what one connection takes up */
+	bool     taken, submission, by_address, by_network;
+	uint64_t address, network;   /* hashes */
+};
+void       limits_setup(void);       /* before threads */
+/* LIMIT_NONE: the place is taken and limits_leave gives it back. */
+enum limit limits_enter(const struct limits_conf *, const struct listener_conf *, const struct sockaddr *,
+                        struct limits_place *);
+void       limits_leave(struct limits_place *);
+uint64_t   limits_connections(void);
+/* Memory of messages being received. */
+bool       limits_take_memory(const struct limits_conf *, uint64_t n);
+void       limits_take_memory_anyway(uint64_t n);
+void       limits_give_memory(uint64_t n);
+uint64_t   limits_memory(void);
+
+/* ---- line.c ---------------------------------------------------------------- */
+
+#define LINE_MAX_COMMAND 512         /* RFC 5321 4.5.3.1.4, CRLF included */
+#define LINE_MAX_ANY     12288       /* RFC 4954 4: an AUTH line */
+
+enum line_says { LINE_MORE, LINE_GOOD, LINE_LONG, LINE_FAULTY };
+struct line { bool skipping; };
+/* Takes one line off the front of *in; `out` is without CRLF.  LINE_LONG and
+ * LINE_FAULTY (NUL, bare CR or LF) have used up the line that they speak of. */
+enum line_says line_take(struct line *, str *in, str *out);
+
+/* ---- admit.c: the relay rule ------------------------------------------------ */
+
+enum admit { ADMIT_LOCAL, ADMIT_ANYWHERE, ADMIT_UNKNOWN_USER, ADMIT_NO_RELAY };
+enum admit admit_rcpt(const struct directory *, struct arena *, bool logged_in, const struct path *to,
+                      struct directory_answer *);
+
+/* ---- txn.c, intake.c, accept.c: one message --------------------------------- */
+
+struct answer {                      /* what the client (or letter) hears at the end */
+	int         code;            /* 250: stored */
+	const char *esc;
+	str         text;
+	const char *module;          /* that objected; NULL: the session itself */
+	const char *reason;          /* one word for the log: "size", "header", … */
+};
+
+struct rcpt {
+	unsigned           flags;    /* enum rcpt_flag: NOTIFY and where it goes */
+	str                orcpt;
+	const struct path *finals;   /* where it goes: itself, or what an alias stands for */
+	size_t             nfinals;
+};
+
+struct final { const struct path *path; unsigned flags; str orcpt; };  /* one recipient of the queue's */
+
+struct txn {
+	const struct session_setup *setup;
+	struct loop       *loop;
+	struct chain_conn *chain;
+	const struct peer *peer;
+	struct arena       arena;
+	struct message     in;
+	struct log         log;
+	uint64_t           id;
+	char               id_text[QUEUE_ID_TEXT];
+
+	/* envelope */
+	unsigned           flags;    /* enum message_flag */
+	str                envid;
+	struct path       *paths;    /* in.rcpts */
+	struct rcpt       *rcpts;    /* beside them */
+	size_t             room, tried;
+	uint64_t           declared; /* SIZE=, 0: none */
+	uint64_t           reserved; /* bytes of the process' message memory */
+	const struct letter *letter; /* of our own mail: whom its commit settles */
+
+	/* intake */
+	struct dot         dot;
+	struct splitter    split;
+	struct spool      *spool;
+	size_t             walked;   /* fields that the chain has seen */
+	uint64_t           bytes, header_bytes;
+	unsigned char      high;     /* all bytes or'ed: is there an 8-bit one? */
+	bool               begun, blocked, ended;
+	struct answer      refusal;  /* code != 0: the rest is read and forgotten */
+
+	/* accept */
+	str                given[2]; /* Date, Message-ID of a login's message that had none */
+	size_t             ngiven;
+	struct added       added;
+	bool               quarantine;
+	const char        *quarantined_by;
+	bool               lent;     /* the put is with the committer */
+	void             (*ready)(struct txn *);     /* intake may go on */
+	void             (*finished)(struct txn *, const struct answer *);
+	void              *owner;
+};
+
+struct txn *txn_new(const struct session_setup *, struct loop *, struct chain_conn *, const struct peer *,
+                    enum origin, void *owner);
+void        txn_free(struct txn *);          /* not while it is lent */
+bool        txn_add_rcpt(struct txn *, const struct path *, const struct rcpt *);
+/* Where mail for `to` goes (alias, catch-all, postmaster); false: nowhere or no memory. */
+bool        txn_resolve(struct txn *, const struct path *to, const struct directory_answer *, struct rcpt *);
+unsigned    txn_place_flags(const struct txn *, const struct path *);
+/* Reserves memory for what is coming; false: none left. */
+bool        txn_reserve(struct txn *, uint64_t bytes);
+bool        txn_reserve_more(struct txn *);  /* up to what the arena holds now */
+void        txn_reserve_anyway(struct txn *);
+
+bool intake_begin(struct txn *);
+/* One piece of message text.  False: no more until ready(). */
+bool intake_feed(struct txn *, str piece);
+void intake_end(struct txn *);               /* every byte was seen */
+void intake_drop(struct txn *);
+void txn_refuse(struct txn *, int code, const char *esc, const char *reason, const char *format, ...)
+        __attribute__((format(printf, 5, 6)));
+
+void submission_check(struct txn *);         /* header of a login's message, complete: rights, missing fields */
+
+/* Those that the queue gets: aliases followed, duplicates merged, copies added. */
+bool recipients_gather(struct txn *, struct final ***out, size_t *n);
+void accept_message(struct txn *);           /* after intake_end; finished() may fire inside */
+
+/* ---- session.c --------------------------------------------------------------- */
+
+enum phase { GREETED = 1 << 0, READY = 1 << 1, MAIL = 1 << 2, RCPT = 1 << 3, CHUNKS = 1 << 4 };
+#define ANY (GREETED | READY | MAIL | RCPT | CHUNKS)
+
+/* What a handler tells the session: go on, stop parsing until session_next, or
+ * say no more and close. */
+enum step { STEP_DONE, STEP_WAIT, STEP_CLOSE };
+
+struct session {
+	struct session              *next, **at;    /* in its front's list */
+	struct front                *front;
+	struct era                  *era;
+	const struct session_setup  *setup;         /* of its era */
+	const struct listener_conf  *listener;
+	struct conn                 *conn;          /* NULL: a ghost */
+	struct chain_conn           *chain;
+	struct arena                 arena;         /* dies with the connection */
+	struct peer                  peer;
+	struct addr_text             ip;
+	struct log                   log;
+	struct limits_place          place;
+	struct loop_call             closer;
+	struct loop_timer            timer;         /* the one thing that is waited for from the client */
+	struct line                  line;
+	struct txn                  *txn;
+	struct auth_try             *auth;
+	void                       (*take)(struct session *, str *in);  /* what the next bytes are */
+	const char                  *doing;         /* the command now at work, for the log */
+	const char                  *why;           /* of its end */
+	uint64_t                     opened_ms, active_ms;
+	uint64_t                     chunk_left;    /* BDAT: octets to come */
+	uint64_t                     crawl_ms, crawl_bytes;
+	uint32_t                     errors, idle_commands, bad_rcpts, messages;
+	enum phase                   phase;
+	bool                         greeted, waiting, closing, politely, ghost;
+	bool                         ehlo_coming;   /* what cmd_helo waits for is an EHLO */
+	bool                         more;          /* bytes stand behind the command at work */
+	bool                         ahead;         /* some did behind a command that must end its group */
+	bool                         chunk_last, good_rcpt;
+	char                         id[24];
+	char                         helo[ADDR_DOMAIN_MAX + 1];
+};
+
+void session_open(struct front *, const struct listener_conf *, int fd, const struct sockaddr *,
+                  struct limits_place *);
+void session_take_lines(struct session *, str *in);
+void session_await(struct session *, uint64_t in_ms);   /* the client has so long for the next bytes */
+void session_wait(struct session *);                    /* nothing is read until session_next */
+void session_next(struct session *);
+void session_go(struct session *, enum step);           /* ends a wait as the handler would have */
+void session_close(struct session *, const char *why, bool politely);   /* at the next turn */
+void session_lay_down(struct session *);                /* SIGTERM: 421, unless a message is in flight */
+void session_forget_message(struct session *);          /* back to READY (or GREETED) */
+void session_forget_hello(struct session *);            /* after STARTTLS: RFC 3207 4.2 */
+bool session_in_flight(const struct session *);         /* a message's bytes are coming or being stored */
+
+/* Replies.  tell only says it; refuse also logs it and counts it as an error of
+ * the client's; refuse_kindly logs it; farewell logs it and closes. */
+enum step tell(struct session *, int code, const char *esc, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+enum step refuse(struct session *, int code, const char *esc, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+enum step refuse_kindly(struct session *, int code, const char *esc, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+enum step farewell(struct session *, int code, const char *esc, const char *format, ...)
+        __attribute__((format(printf, 4, 5)));
+enum step refuse_by_verdict(struct session *, const struct verdict *);
+
+/* ---- command.c, cmd_*.c -------------------------------------------------------- */
+
+enum step command_run(struct session *, str line);
+
+enum step cmd_ehlo(struct session *, str args);
+enum step cmd_helo(struct session *, str args);
+enum step cmd_starttls(struct session *, str args);
+enum step cmd_auth(struct session *, str args);
+enum step cmd_mail(struct session *, str args);
+enum step cmd_rcpt(struct session *, str args);
+enum step cmd_data(struct session *, str args);
+enum step cmd_bdat(struct session *, str args);
+enum step cmd_rset(struct session *, str args);
+enum step cmd_noop(struct session *, str args);
+enum step cmd_vrfy(struct session *, str args);
+enum step cmd_expn(struct session *, str args);
+enum step cmd_help(struct session *, str args);
+enum step cmd_quit(struct session *, str args);
+
+enum step bdat_skip(struct session *, str args, enum step refused);    /* a refused BDAT still brings its octets */
+void      data_ready(struct txn *);
+void      data_answered(struct session *, const struct answer *);      /* or a ghost's */
+bool      starttls_offered(const struct session *);
+void      session_greet(struct session *);                             /* connected, and TLS is on where it comes first */
+void      session_secured(struct session *);                           /* a handshake is done */
+
+/* ---- params.c: ESMTP parameters --------------------------------------------- */
+
+struct param { str key, value; bool has_value; };
+/* Takes " KEY[=VALUE]" off the front.  1: one came, 0: the end, -1: malformed. */
+int  param_next(str *rest, struct param *);
+bool xtext_decode(struct arena *, str, bool utf8, str *out);           /* RFC 3461 4, strict */
+
+struct mail_params { uint64_t size; bool has_size, utf8, body8bit, binary; unsigned flags; str envid; };
+struct rcpt_params { unsigned flags; str orcpt; };
+struct param_fault { int code; const char *text; };                    /* esc 5.5.4 */
+bool mail_params(struct arena *, str rest, struct mail_params *, struct param_fault *);
+bool rcpt_params(struct arena *, str rest, bool utf8, struct rcpt_params *, struct param_fault *);
+
+/* ---- front.c, listener.c ------------------------------------------------------- */
+
+struct era {                         /* one generation, as this loop's users of it are counted */
+	const struct session_setup *setup;
+	size_t                      users;
+	struct front_swap          *retired;   /* goes home with the last user */
+};
+void era_leave(struct era *);
+
+struct door {                        /* one listening socket, watched */
+	struct loop_io              io;
+	struct front               *front;
+	const struct listener_conf *listener;
+	int                         fd;
+};
+
+struct front {
+	struct loop       *loop;
+	unsigned           nloops;
+	struct era        *era;      /* of new sessions; NULL before the first swap */
+	struct door       *doors;
+	size_t             ndoors;
+	bool               watching; /* doors are watched (not over its share, not stopping) */
+	int                spare;    /* a descriptor kept to refuse with at EMFILE; -1: spent */
+	struct loop_timer  level;    /* looks again whether it is level */
+	uint64_t           exhausted_ms; /* when descriptors were last found to have run out */
+	struct session    *sessions;
+	_Atomic uint64_t   nsessions;
+	uint64_t           letters;
+	bool               stopping;
+	struct front_stop *stop;     /* to send home when all have gone */
+	struct loop_timer  stop_timer;
+};
+void front_joined(struct front *);
+void front_left(struct front *);     /* a session or letter has gone: is all over? */
+void front_letter_came(struct front *);
+void front_letter_gone(struct front *);
+struct front *front_here(void);      /* this thread's; NULL before its first swap */
+bool front_shed(struct front *);     /* closes the idlest session that has sent nothing useful */
+
+void doors_set(struct front *, const struct front_swap *);
+void doors_watch(struct front *, bool);
+void doors_level(struct front *);    /* after a session came or went */
+void doors_free(struct front *);
+
+#endif

@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * params: ESMTP parameters (RFC 5321 4.1.2) of MAIL and RCPT, two tables.
+ *
+ * Each keyword stands once in its table with the function that reads its value;
+ * a keyword that came twice, is not in the table, or whose value does not fit
+ * its grammar to the letter is refused.  Pure; memory is the arena's.
+ */
+#include "smtpd/session/internal.h"
+
+/* ---- the grammar ----------------------------------------------------------- */
+
+static bool is_keyword(str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!is_alnum(s.p[i]) && !(s.p[i] == '-' && i > 0))
+			return false;
+	return s.n > 0;
+}
+
+/* esmtp-value: no control bytes, no space, no '='; UTF-8 by RFC 6531 3.3. */
+static bool is_value(str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '=' || s.p[i] == 0x7f)
+			return false;
+	return s.n > 0;
+}
+
+int param_next(str *rest, struct param *p)
+{
+	str    text = *rest, word;
+	size_t equals;
+
+	while (text.n > 0 && is_wsp(text.p[0]))
+		text = str_skip(text, 1);
+	if (text.n == 0)
+		return 0;
+	if (text.n == rest->n)          /* nothing stood between it and what came before */
+		return -1;
+	word = str_head(text, str_find(text, ' '));
+	*rest = str_skip(text, word.n);
+	equals = str_find(word, '=');
+	p->key = str_head(word, equals);
+	p->has_value = equals < word.n;
+	p->value = str_skip(word, equals + 1);
+	return is_keyword(p->key) && (!p->has_value || is_value(p->value)) ? 1 : -1;
+}
+
+static int hex_of(char c)
+{
+	return is_digit(c) ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* What comes out is printable: it will stand in notices and in the log. */
+bool xtext_decode(struct arena *a, str in, bool utf8, str *out)
+{
+	char  *p = arena_alloc(a, in.n);
+	size_t n = 0;
+
+	for (size_t i = 0; i < in.n && p != NULL; i++) {
+		unsigned char c = (unsigned char)in.p[i];
+
+		if (c == '+') {
+			int high = i + 2 < in.n ? hex_of(in.p[i + 1]) : -1, low = high < 0 ? -1 : hex_of(in.p[i + 2]);
+
+			if (low < 0)
+				return false;
+			c = (unsigned char)(high << 4 | low);
+			i += 2;
+			if (c < ' ' || c > '~')
+				return false;
+		} else if (c <= ' ' || c == '=' || c == 0x7f || (c > 0x7f && !utf8)) {
+			return false;
+		}
+		p[n++] = (char)c;
+	}
+	*out = (str){ p, n };
+	return p != NULL;
+}
+
+/* ---- MAIL ------------------------------------------------------------------- */
+
+struct reading {
+	struct arena       *arena;
+	struct mail_params *mail;
+	struct rcpt_params *rcpt;
+	bool                utf8;
+	struct param_fault *fault;
+};
+
+static bool wrong(struct reading *r, const char *text)
+{
+	*r->fault = (struct param_fault){ 501, text };
+	return false;
+}
+
+static bool size_came(struct reading *r, str value)            /* RFC 1870 */
+{
+	r->mail->has_size = true;
+	/* Twenty digits and more are more than any limit. */
+	if (value.n > 20)
+		return wrong(r, "SIZE takes at most 20 digits");
+	for (size_t i = 0; i < value.n; i++)
+		if (!is_digit(value.p[i]))
+			return wrong(r, "SIZE takes a number of octets");
+	if (!str_to_u64(value, &r->mail->size))
+		r->mail->size = UINT64_MAX;
+	return true;
+}
+
+static bool body_came(struct reading *r, str value)            /* RFC 6152; BINARYMIME is not offered */
+{
+	r->mail->body8bit = str_is_nocase(value, "8BITMIME");
+	if (r->mail->body8bit || str_is_nocase(value, "7BIT"))
+		return true;
+	if (!str_is_nocase(value, "BINARYMIME"))
+		return wrong(r, "BODY takes 7BIT or 8BITMIME");
+	*r->fault = (struct param_fault){ 555, "BINARYMIME is not offered here: send the message encoded" };
+	return false;
+}
+
+static bool smtputf8_came(struct reading *r, str value)        /* RFC 6531 */
+{
+	(void)value;
+	r->mail->utf8 = true;
+	return true;
+}
+
+static bool ret_came(struct reading *r, str value)             /* RFC 3461 4.3 */
+{
+	if (str_is_nocase(value, "FULL"))
+		r->mail->flags |= MESSAGE_RET_FULL;
+	else if (str_is_nocase(value, "HDRS"))
+		r->mail->flags |= MESSAGE_RET_HDRS;
+	else
+		return wrong(r, "RET takes FULL or HDRS");
+	return true;
+}
+
+static bool envid_came(struct reading *r, str value)           /* RFC 3461 4.4 */
+{
+	if (value.n > 100 || !xtext_decode(r->arena, value, false, &r->mail->envid))
+		return wrong(r, "ENVID takes at most 100 characters of xtext");
+	return true;
+}
+
+/* RFC 4954 5: read and not believed; who sends is known by the login. */
+static bool auth_came(struct reading *r, str value)
+{
+	str ignored;
+
+	if (!xtext_decode(r->arena, value, false, &ignored))
+		return wrong(r, "AUTH takes <> or an address in xtext");
+	return true;
+}
+
+/* ---- RCPT ------------------------------------------------------------------- */
+
+static bool notify_came(struct reading *r, str value)          /* RFC 3461 4.1 */
+{
+	static const struct { const char *word; unsigned flag; } words[] = {
+		{ "NEVER", RCPT_NOTIFY_NEVER }, { "SUCCESS", RCPT_NOTIFY_SUCCESS },
+		{ "FAILURE", RCPT_NOTIFY_FAILURE }, { "DELAY", RCPT_NOTIFY_DELAY },
+	};
+	str word;
+
+	while (str_cut(&value, ',', &word)) {
+		size_t i = 0;
+
+		while (i < COUNT(words) && !str_is_nocase(word, words[i].word))
+			i++;
+		if (i == COUNT(words))
+			return wrong(r, "NOTIFY takes NEVER, or a list of SUCCESS, FAILURE and DELAY");
+		r->rcpt->flags |= words[i].flag;
+	}
+	if ((r->rcpt->flags & RCPT_NOTIFY_NEVER) && r->rcpt->flags != RCPT_NOTIFY_NEVER)
+		return wrong(r, "NOTIFY=NEVER stands alone");
+	return true;
+}
+
+static bool orcpt_came(struct reading *r, str value)           /* RFC 3461 4.2, RFC 6533 3 */
+{
+	size_t semicolon = str_find(value, ';');
+	str    type = str_head(value, semicolon), address;
+
+	if (value.n > 500 || !is_keyword(type) ||
+	    !xtext_decode(r->arena, str_skip(value, semicolon + 1), r->utf8, &address) || address.n == 0)
+		return wrong(r, "ORCPT takes rfc822;ADDRESS in xtext, at most 500 characters");
+	r->rcpt->orcpt = arena_printf(r->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(address));
+	return true;
+}
+
+/* ---- both -------------------------------------------------------------------- */
+
+struct known {
+	const char *key;
+	bool      (*came)(struct reading *, str value);
+	bool        valued;
+};
+
+static const struct known of_mail[] = {
+	{ "SIZE", size_came, true }, { "BODY", body_came, true }, { "SMTPUTF8", smtputf8_came, false },
+	{ "RET", ret_came, true }, { "ENVID", envid_came, true }, { "AUTH", auth_came, true }, { 0 },
+};
+static const struct known of_rcpt[] = {
+	{ "NOTIFY", notify_came, true }, { "ORCPT", orcpt_came, true }, { 0 },
+};
+
+static bool read_one(struct reading *r, const struct known *table, const struct param *p, unsigned *seen)
+{
+	const struct known *k = table;
+
+	while (k->key != NULL && !str_is_nocase(p->key, k->key))
+		k++;
+	if (k->key == NULL) {
+		*r->fault = (struct param_fault){ 555, "this parameter is not known here" };
+		return false;
+	}
+	if (*seen & 1u << (k - table))
+		return wrong(r, "the same parameter came twice");
+	*seen |= 1u << (k - table);
+	if (p->has_value != k->valued)
+		return wrong(r, k->valued ? "this parameter needs a value" : "this parameter takes no value");
+	return k->came(r, p->value);
+}
+
+static bool read_all(struct reading *r, const struct known *table, str rest)
+{
+	struct param p;
+	unsigned     seen = 0;
+	int          came;
+
+	while ((came = param_next(&rest, &p)) > 0)
+		if (!read_one(r, table, &p, &seen))
+			return false;
+	return came == 0 || wrong(r, "parameters are KEYWORD or KEYWORD=VALUE with a space before each");
+}
+
+bool mail_params(struct arena *a, str rest, struct mail_params *out, struct param_fault *fault)
+{
+	struct reading r = { .arena = a, .mail = out, .fault = fault };
+
+	*out = (struct mail_params){ 0 };
+	return read_all(&r, of_mail, rest);
+}
+
+bool rcpt_params(struct arena *a, str rest, bool utf8, struct rcpt_params *out, struct param_fault *fault)
+{
+	struct reading r = { .arena = a, .rcpt = out, .utf8 = utf8, .fault = fault };
+
+	*out = (struct rcpt_params){ 0 };
+	return read_all(&r, of_rcpt, rest);
+}
