@@ -280,6 +280,18 @@ static uint64_t free_pages(struct store *s)
 	return n;
 }
 
+uint64_t store_rows(struct store *s, enum table table)
+{
+	struct store_txn t;
+	MDB_stat stat = { 0 };
+
+	store_read(s, &t);
+	if (t.err == OK)
+		latch(&t, mdb_stat(t.txn, s->dbi[table], &stat));
+	store_end(&t);
+	return stat.ms_entries;
+}
+
 void store_figures(struct store *s, bool exact, struct store_figures *out)
 {
 	MDB_envinfo info;

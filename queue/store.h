@@ -43,6 +43,8 @@ void     store_each(struct store_txn *, enum table, str prefix, bool (*seen)(voi
 void     store_delete_prefix(struct store_txn *, enum table, str prefix);
 bool     store_last_key(struct store_txn *, enum table, str *key);
 
+uint64_t store_rows(struct store *, enum table);                        /* how many */
+
 struct store_figures { uint64_t used, size; };                          /* bytes; free pages count as free */
 void     store_figures(struct store *, bool exact, struct store_figures *);  /* exact walks the list of free pages */
 

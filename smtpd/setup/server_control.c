@@ -60,8 +60,8 @@ static void gather(const struct server *s, struct figures *f)
 	timetable_figures(s->timetable, &f->way_out);
 	for (size_t i = 0; i < s->nloops; i++) {
 		f->sessions += front_sessions(s->fronts[i]);
-		if (s->loops[i]->longest_ms > f->loop_longest_ms)
-			f->loop_longest_ms = s->loops[i]->longest_ms;
+		if (loop_longest(s->loops[i]) > f->loop_longest_ms)
+			f->loop_longest_ms = loop_longest(s->loops[i]);
 	}
 }
 

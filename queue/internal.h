@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the files of the strong room share.  Nobody outside includes it.
+ */
+#ifndef QUEUE_INTERNAL_H
+#define QUEUE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "queue/queue.h"
+#include "queue/record.h"
+#include "queue/store.h"
+
+#define SPOOL_PIECE     ((size_t)64 << 10)   /* what is written to a file at once */
+#define CONTENT_KEPT    ((size_t)64 << 10)   /* contents up to this size stay in memory for the first try … */
+#define CONTENT_BUDGET  ((size_t)16 << 20)   /* … while all of them together stay below this */
+
+struct queue {
+	struct queue_conf conf;
+	char             *path;             /* STATE/queue/queue.mdb */
+	char             *bodies;           /* STATE/queue/body */
+	int               lock;             /* held as long as we live */
+	bool              reading, unclean, started, broken;
+	struct store     *store;
+	struct mbox      *inbox;            /* the committer's */
+	struct mbox      *news;
+	void            (*news_arrived)(struct baton *);
+	struct desk      *disk;
+	pthread_t         committer;
+	uint64_t          random, id_reserved;
+	_Atomic uint64_t  next_id;
+	_Atomic int       room;             /* enum err: may new mail come in? */
+	_Atomic uint64_t  messages, commits, puts, fates, batch_longest, used, size, content;
+};
+
+/* An entry as it is allocated: its news baton lies with it. */
+struct stored_entry {
+	struct queue_entry entry;
+	struct queue_news  news;
+	struct queue      *queue;           /* whose `content` counts our memory; NULL: not counted */
+};
+struct queue_entry *entry_new(void);
+
+/* queue/body/ID; the text lives in `out`. */
+#define BODY_PATH 4400
+const char *body_path(const struct queue *, uint64_t id, char out[static BODY_PATH]);
+
+/* ---- spool, as the put sees it --------------------------------------------- */
+
+struct spool {
+	struct queue *queue;
+	struct mbox  *home;
+	char         *p;                    /* what is in memory */
+	size_t        n, room;
+	uint64_t      bytes;                /* in all */
+	enum err      err;                  /* latched; the desk's while a job is out */
+	enum err      lost;                 /* latched by the loop meanwhile */
+	bool          in_file;              /* it has outgrown memory */
+	int           fd;                   /* the unnamed file; the desk's while a job is out */
+	struct job    job;
+	char         *flying;               /* the piece that is on its way to the disk */
+	size_t        nflying;
+	bool          out, ghost, finishing;
+	uint64_t      name;                 /* finishing: link in as this id */
+	void        (*ready)(void *);
+	void         *ready_arg;
+	void        (*finished)(void *, enum err);
+	void         *finished_arg;
+};
+
+/* Writes what is left, fsyncs the file, links it in as body/ID, fsyncs the
+ * directory; then `finished` on home's thread.  A small spool finishes nothing. */
+void spool_finish(struct spool *, uint64_t id, void (*finished)(void *, enum err), void *arg);
+
+/* ---- the put, as the committer sees it --------------------------------------- */
+
+struct queue_put {
+	struct baton        baton;
+	struct queue       *queue;
+	struct arena       *arena;
+	struct queue_entry *entry;          /* the committer's from submit; NULL once handed on */
+	enum err            err;            /* latched while building; the result when home */
+	str                *heads;
+	size_t              nheads, heads_room, rcpts_room;
+	struct spool       *spool;
+	struct buf          row;
+	uint64_t            settles_id;
+	uint32_t           *settles;
+	size_t              nsettles;
+	uint64_t            id;
+	queue_done         *done;
+	void               *arg;
+};
+
+/* Numbers the store keeps about itself. */
+void meta_put(struct store_txn *, const char *name, uint64_t value);
+
+/* ---- committer ------------------------------------------------------------------ */
+
+void *committer_run(void *queue);
+
+/* Applies fates inside a write transaction.  ERR_ABSENT: no such message or
+ * recipient.  *gone: the message's rows have been deleted; *in_file: so must
+ * its body's file be, after the commit. */
+enum err fates_write(struct store_txn *, uint64_t id, const struct queue_fate *, size_t n, bool *gone, bool *in_file);
+
+/* Reads one message's row and its recipients' rows. */
+enum err entry_read(struct store_txn *, str row, struct queue_entry **out);
+
+#endif

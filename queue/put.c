@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A message being built, lent to the committer, and answered.
+ *
+ * The put is its loop's; the entry inside becomes the committer's at submit and
+ * then, as news, the timetable's.  Rows are encoded here, so that nothing in a
+ * batch fails for a reason of its own.  Loop thread.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "queue/internal.h"
+#include "smtpd/base/clock.h"
+
+#define ROW_MAX ((size_t)32 << 20)
+
+struct queue_put *queue_put_new(struct queue *q, struct arena *a, struct mbox *home, uint64_t id)
+{
+	struct queue_put *p = ARENA_NEW(a, struct queue_put);
+
+	if (p == NULL)
+		return NULL;
+	p->queue = q;
+	p->arena = a;
+	p->baton.home = home;
+	p->id = id;
+	buf_init(&p->row, ROW_MAX);
+	p->entry = entry_new();
+	if (p->entry == NULL) {
+		p->err = ERR_MEMORY;
+		return p;
+	}
+	p->entry->id = id;
+	p->entry->arrived = clock_wall();
+	return p;
+}
+
+static str kept(struct queue_put *p, str s)
+{
+	str copy = str_keep(&p->entry->arena, s);
+
+	if (s.n > 0 && copy.p == NULL)
+		p->err = ERR_MEMORY;
+	return copy;
+}
+
+void queue_put_from(struct queue_put *p, const struct path *sender, unsigned flags, str envid, str login)
+{
+	if (p->err != OK)
+		return;
+	p->entry->sender = kept(p, sender->text);
+	p->entry->flags = flags;
+	p->entry->envid = kept(p, envid);
+	p->entry->login = kept(p, login);
+}
+
+/* Doubles an array that lives in an arena. */
+static bool grow(struct arena *a, void **v, size_t n, size_t *room, size_t size)
+{
+	size_t more = *room ? 2 * *room : 8;
+	void *bigger;
+
+	if (n < *room)
+		return true;
+	bigger = arena_alloc_array(a, more, size);
+	if (bigger == NULL)
+		return false;
+	if (n > 0)
+		memcpy(bigger, *v, n * size);
+	*v = bigger;
+	*room = more;
+	return true;
+}
+
+void queue_put_rcpt(struct queue_put *p, const struct path *rcpt, unsigned flags, str orcpt)
+{
+	struct queue_entry *e = p->entry;
+
+	if (p->err != OK)
+		return;
+	if (!grow(&e->arena, (void **)&e->rcpts, e->nrcpts, &p->rcpts_room, sizeof(*e->rcpts))) {
+		p->err = ERR_MEMORY;
+		return;
+	}
+	e->rcpts[e->nrcpts++] = (struct queue_rcpt){
+		.address = kept(p, rcpt->text), .orcpt = kept(p, orcpt), .flags = flags, .next = e->arrived,
+		.state = e->flags & MESSAGE_HELD ? RCPT_HELD : RCPT_WAITING,
+	};
+}
+
+void queue_put_field(struct queue_put *p, str field)
+{
+	if (p->err != OK)
+		return;
+	if (!grow(p->arena, (void **)&p->heads, p->nheads, &p->heads_room, sizeof(*p->heads)))
+		p->err = ERR_MEMORY;
+	else
+		p->heads[p->nheads++] = kept(p, field);
+}
+
+void queue_put_header_bytes(struct queue_put *p, uint64_t n)
+{
+	if (p->entry != NULL)
+		p->entry->header_bytes = n;
+}
+
+void queue_put_body(struct queue_put *p, struct spool *s)
+{
+	p->spool = s;
+}
+
+void queue_put_settles(struct queue_put *p, uint64_t id, const uint32_t *rcpts, size_t n)
+{
+	p->settles = ARENA_ARRAY(p->arena, uint32_t, n);
+	if (p->settles == NULL && n > 0) {
+		p->err = ERR_MEMORY;
+		return;
+	}
+	p->settles_id = id;
+	p->nsettles = n;
+	if (n > 0)
+		memcpy(p->settles, rcpts, n * sizeof(*rcpts));
+}
+
+uint64_t queue_put_id(const struct queue_put *p)
+{
+	return p->id;
+}
+
+static void put_ends(struct queue_put *p)
+{
+	buf_fini(&p->row);
+	queue_entry_free(p->entry);
+	p->entry = NULL;
+	spool_drop(p->spool);
+	p->spool = NULL;
+}
+
+void queue_put_drop(struct queue_put *p)
+{
+	put_ends(p);
+}
+
+/* ---- submit ------------------------------------------------------------------------ */
+
+static void came_home(struct baton *b)
+{
+	struct queue_put *p = SUPER(b, struct queue_put, baton);
+
+	put_ends(p);
+	p->done(p, p->err, p->arg);
+}
+
+/* The last added stands first. */
+static void join_heads(struct queue_put *p)
+{
+	size_t n = 0;
+	char *at;
+
+	for (size_t i = 0; i < p->nheads; i++)
+		n += p->heads[i].n;
+	at = arena_alloc(&p->entry->arena, n + 1);
+	if (at == NULL) {
+		p->err = ERR_MEMORY;
+		return;
+	}
+	p->entry->head = (str){ at, n };
+	for (size_t i = p->nheads; i-- > 0;) {
+		if (p->heads[i].n > 0)
+			memcpy(at, p->heads[i].p, p->heads[i].n);
+		at += p->heads[i].n;
+	}
+}
+
+static void take_content(struct queue_put *p)
+{
+	struct queue_entry *e = p->entry;
+
+	e->bytes = p->spool->bytes;
+	e->in_file = p->spool->in_file;
+	if (e->in_file)
+		return;
+	e->content_memory = p->spool->p;
+	e->content = (str){ e->content_memory, e->bytes };
+	p->spool->p = NULL;
+	p->spool->room = p->spool->n = 0;
+}
+
+static void to_committer(struct queue_put *p)
+{
+	p->baton.arrived = came_home;
+	p->baton.first = false;
+	p->baton.weight = p->row.n + p->entry->content.n;
+	if (p->err == OK)
+		mbox_send(p->queue->inbox, &p->baton);
+	else
+		mbox_send(p->baton.home, &p->baton);
+}
+
+static void file_is_safe(void *arg, enum err e)
+{
+	struct queue_put *p = arg;
+
+	p->err = e;
+	to_committer(p);
+}
+
+void queue_put_submit(struct queue_put *p, queue_done *done, void *arg)
+{
+	p->done = done;
+	p->arg = arg;
+	if (p->err == OK)
+		p->err = spool_error(p->spool);
+	if (p->err == OK)
+		join_heads(p);
+	if (p->err == OK) {
+		take_content(p);
+		record_message(&p->row, p->entry);
+		p->err = p->row.failed ? ERR_MEMORY : OK;
+	}
+	if (p->err == OK && p->entry->in_file)
+		spool_finish(p->spool, p->id, file_is_safe, p);
+	else
+		to_committer(p);
+}

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The strong room's door: open, start, stop, ids, room, figures.
+ *
+ * STATE/queue holds `lock` (who serves here), `queue.mdb` (the store) and
+ * `body/` (contents over QUEUE_ROWS_MAX).  Main thread, except where queue.h
+ * says otherwise.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "queue/internal.h"
+#include "smtpd/base/clock.h"
+#include "smtpd/base/crypt.h"
+#include "smtpd/base/log.h"
+#include "smtpd/base/map.h"
+
+#define FORMAT 1
+
+/* ---- ids ------------------------------------------------------------------------- */
+
+static const char digits[33] = "0123456789bcdfghjklmnpqrstvwxyz_";
+
+str queue_id_text(uint64_t id, char out[static QUEUE_ID_TEXT])
+{
+	for (int i = 10; i >= 0; i--) {
+		out[i] = digits[id & 31];
+		id >>= 5;
+	}
+	out[11] = '\0';
+	return (str){ out, 11 };
+}
+
+bool queue_id_parse(str text, uint64_t *id)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		const char *d = text.p[i] ? strchr(digits, to_lower(text.p[i])) : NULL;
+
+		if (d == NULL)
+			return false;
+		v = v << 5 | (uint64_t)(d - digits);
+	}
+	*id = v;
+	return text.n == 11 && v != 0;
+}
+
+/* Microseconds since the epoch, or one more than the last: 55 bits last until
+ * the year 3111. */
+uint64_t queue_new_id(struct queue *q)
+{
+	uint64_t now = clock_wall_us(), last = atomic_load_explicit(&q->next_id, memory_order_relaxed), next;
+
+	do
+		next = now > last ? now : last + 1;
+	while (!atomic_compare_exchange_weak(&q->next_id, &last, next));
+	return next;
+}
+
+/* ---- opening ------------------------------------------------------------------------ */
+
+static char *path_in(const struct queue_conf *c, const char *name)
+{
+	char *p = NULL;
+
+	return asprintf(&p, "%.*s/queue%s", STR_ARG(c->state), name) < 0 ? NULL : p;
+}
+
+const char *body_path(const struct queue *q, uint64_t id, char out[static BODY_PATH])
+{
+	char name[QUEUE_ID_TEXT];
+
+	snprintf(out, BODY_PATH, "%s/%s", q->bodies, queue_id_text(id, name).p);
+	return out;
+}
+
+static bool make_folder(const char *path, struct arena *a, str *why)
+{
+	if (path != NULL && (mkdir(path, 0700) == 0 || errno == EEXIST))
+		return true;
+	*why = arena_printf(a, "%s: %s: make the state directory writable for the server's user", path ? path : "queue",
+	                    strerror(errno));
+	return false;
+}
+
+/* One server a state directory; the lock ends with the process that holds it. */
+static bool take_lock(struct queue *q, const char *path, struct arena *a, str *why)
+{
+	char text[32];
+	ssize_t n;
+
+	q->lock = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+	if (q->lock < 0) {
+		*why = arena_printf(a, "%s: %s", path ? path : "queue lock", strerror(errno));
+		return false;
+	}
+	if (flock(q->lock, LOCK_EX | LOCK_NB) != 0) {
+		n = read(q->lock, text, sizeof(text) - 1);
+		*why = arena_printf(a, "another server (process %.*s) uses the state directory %.*s: stop it first",
+		                    n > 0 ? (int)strcspn((text[n] = '\0', text), "\n") : 7, n > 0 ? text : "unknown",
+		                    STR_ARG(q->conf.state));
+		return false;
+	}
+	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	return ftruncate(q->lock, 0) == 0 && write(q->lock, text, (size_t)n) == n;
+}
+
+static struct record_key meta_key(const char *name)
+{
+	struct record_key k = { .n = strlen(name) };
+
+	must(k.n <= sizeof(k.b));
+	memcpy(k.b, name, k.n);
+	return k;
+}
+
+static uint64_t meta_get(struct store_txn *t, const char *name)
+{
+	struct record_key k = meta_key(name);
+	uint64_t v = 0;
+	str value;
+
+	if (store_get(t, TABLE_META, (str){ (char *)k.b, k.n }, &value) && value.n == sizeof(v))
+		memcpy(&v, value.p, sizeof(v));
+	return v;
+}
+
+void meta_put(struct store_txn *t, const char *name, uint64_t v)
+{
+	struct record_key k = meta_key(name);
+
+	store_put(t, TABLE_META, (str){ (char *)k.b, k.n }, (str){ (char *)&v, sizeof(v) });
+}
+
+static void raise_id(struct queue *q, uint64_t id)
+{
+	if (id > atomic_load(&q->next_id))
+		atomic_store(&q->next_id, id);
+}
+
+/* Reads what the store knows of itself; a new one learns it here. */
+static enum err learn(struct queue *q, struct arena *a, str *why)
+{
+	struct store_txn t;
+	uint64_t format;
+	str key;
+
+	if (q->reading)
+		store_read(q->store, &t);
+	else
+		store_begin(q->store, &t);
+	format = meta_get(&t, "format");
+	if (format > FORMAT) {
+		store_end(&t);
+		*why = arena_printf(a, "the queue in %.*s was written by a newer postern (format %" PRIu64 "): start that one",
+		                    STR_ARG(q->conf.state), format);
+		return ERR_BAD;
+	}
+	q->random = meta_get(&t, "random");
+	q->id_reserved = meta_get(&t, "reserved");
+	q->unclean = meta_get(&t, "running") != 0;
+	raise_id(q, q->id_reserved);
+	if (store_last_key(&t, TABLE_MESSAGE, &key))
+		raise_id(q, record_key_id(key));
+	if (q->reading) {
+		store_end(&t);
+		return OK;
+	}
+	if (q->random == 0) {
+		random_bytes(&q->random, sizeof(q->random));
+		meta_put(&t, "random", q->random);
+	}
+	if (format == 0)
+		meta_put(&t, "format", FORMAT);
+	if (store_commit(&t) == OK)
+		return OK;
+	*why = arena_printf(a, "%s: the store cannot be written: is the disk full?", q->path);
+	return ERR_IO;
+}
+
+static struct queue *open_at(const struct queue_conf *c, bool reading, struct arena *a, str *why)
+{
+	struct queue *q = calloc(1, sizeof(*q));
+	char *folder = path_in(c, ""), *lock = path_in(c, "/lock");
+	bool ok = q != NULL && folder != NULL && lock != NULL;
+
+	*why = STR("out of memory");
+	if (ok) {
+		q->conf = *c;
+		q->reading = reading;
+		q->lock = -1;
+		q->path = path_in(c, "/queue.mdb");
+		q->bodies = path_in(c, "/body");
+		ok = q->path != NULL && q->bodies != NULL;
+	}
+	if (ok && !reading)
+		ok = make_folder(folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why);
+	if (ok) {
+		q->store = store_open(q->path, c->map_bytes, reading, a, why);
+		ok = q->store != NULL && learn(q, a, why) == OK;
+	}
+	free(folder);
+	free(lock);
+	if (ok) {
+		struct store_figures f;
+
+		store_figures(q->store, true, &f);
+		q->used = f.used;
+		q->size = f.size;
+		q->messages = store_rows(q->store, TABLE_MESSAGE);
+		q->inbox = mbox_new(NULL, NULL);
+		return q;
+	}
+	queue_close(q);
+	return NULL;
+}
+
+struct queue *queue_open(const struct queue_conf *c, struct arena *a, str *why)
+{
+	return open_at(c, false, a, why);
+}
+
+struct queue *queue_open_reading(const struct queue_conf *c, struct arena *a, str *why)
+{
+	return open_at(c, true, a, why);
+}
+
+void queue_close(struct queue *q)
+{
+	if (q == NULL)
+		return;
+	store_close(q->store);
+	if (q->inbox != NULL)
+		mbox_free(q->inbox);
+	if (q->lock >= 0)
+		close(q->lock);
+	free(q->path);
+	free(q->bodies);
+	free(q);
+}
+
+/* ---- starting ------------------------------------------------------------------------- */
+
+/* A crash between a file's link and its row's commit, or between a row's
+ * removal and the file's, leaves a file that nobody knows. */
+static void sweep_bodies(struct queue *q)
+{
+	DIR *d = opendir(q->bodies);
+	struct store_txn t;
+
+	if (d == NULL)
+		return;
+	store_read(q->store, &t);
+	for (struct dirent *e; (e = readdir(d)) != NULL;) {
+		struct record_key k;
+		uint64_t id = 0;
+		str row;
+
+		if (e->d_name[0] == '.' && (e->d_name[1] == '\0' || e->d_name[1] == '.'))
+			continue;
+		k = record_key_message(queue_id_parse(str_of(e->d_name), &id) ? id : 0);
+		if (t.err == OK && !store_get(&t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, &row) && t.err == OK &&
+		    unlinkat(dirfd(d), e->d_name, 0) == 0)
+			log_event(NULL, LOG_INFO, "body.swept", KV_C("file", e->d_name));
+	}
+	store_end(&t);
+	closedir(d);
+}
+
+enum err queue_start(struct queue *q, struct desk *disk)
+{
+	struct store_txn t;
+
+	sweep_bodies(q);
+	store_begin(q->store, &t);
+	meta_put(&t, "running", 1);
+	if (store_commit(&t) != OK)
+		return ERR_IO;
+	q->disk = disk;
+	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
+	return q->started ? OK : ERR_MEMORY;
+}
+
+void queue_stop(struct queue *q)
+{
+	struct store_txn t;
+
+	if (!q->started)
+		return;
+	mbox_stop(q->inbox);
+	pthread_join(q->committer, NULL);
+	q->started = false;
+	if (q->broken)
+		return;
+	store_begin(q->store, &t);
+	meta_put(&t, "running", 0);
+	store_commit(&t);
+}
+
+void queue_watch(struct queue *q, struct mbox *box, void (*arrived)(struct baton *))
+{
+	q->news = box;
+	q->news_arrived = arrived;
+}
+
+bool queue_was_unclean(const struct queue *q)
+{
+	return q->unclean;
+}
+
+uint64_t queue_random(const struct queue *q)
+{
+	return q->random;
+}
+
+enum err queue_room(const struct queue *q, uint64_t bytes)
+{
+	uint64_t limit = atomic_load_explicit(&q->size, memory_order_relaxed) / 100 * q->conf.full_percent;
+	int room = atomic_load_explicit(&q->room, memory_order_relaxed);
+
+	if (room != OK)
+		return (enum err)room;
+	if (bytes > QUEUE_ROWS_MAX)
+		bytes = 4096;                   /* a large content is a file beside the store */
+	return atomic_load_explicit(&q->used, memory_order_relaxed) + bytes > limit ? ERR_FULL : OK;
+}
+
+void queue_figures(struct queue *q, struct queue_figures *f)
+{
+	*f = (struct queue_figures){
+		.messages = q->messages, .commits = q->commits, .puts = q->puts, .fates = q->fates,
+		.map_used = q->used, .map_size = q->size, .batch_longest = q->batch_longest,
+	};
+}
+
+/* ---- entries ------------------------------------------------------------------------------ */
+
+struct queue_entry *entry_new(void)
+{
+	struct stored_entry *s = calloc(1, sizeof(*s));
+
+	if (s == NULL)
+		return NULL;
+	arena_init(&s->entry.arena, ARENA_UNBOUNDED);
+	s->news.entry = &s->entry;
+	return &s->entry;
+}
+
+void queue_entry_forget_content(struct queue_entry *e)
+{
+	struct stored_entry *s = SUPER(e, struct stored_entry, entry);
+
+	if (e->content_memory != NULL && s->queue != NULL)
+		atomic_fetch_sub(&s->queue->content, e->bytes);
+	s->queue = NULL;
+	free(e->content_memory);
+	e->content_memory = NULL;
+	e->content = STR_NONE;
+}
+
+void queue_entry_free(struct queue_entry *e)
+{
+	if (e == NULL)
+		return;
+	queue_entry_forget_content(e);
+	arena_fini(&e->arena);
+	free(SUPER(e, struct stored_entry, entry));
+}
+
+struct queue_fates *queue_fates_new(size_t n)
+{
+	struct queue_fates *f = calloc(1, sizeof(*f));
+
+	if (f == NULL)
+		return NULL;
+	arena_init(&f->arena, ARENA_UNBOUNDED);
+	f->v = ARENA_ARRAY(&f->arena, struct queue_fate, n);
+	f->n = n;
+	if (f->v != NULL || n == 0)
+		return f;
+	free(f);
+	return NULL;
+}
+
+void queue_fates_free(struct queue_fates *f)
+{
+	if (f == NULL)
+		return;
+	arena_fini(&f->arena);
+	free(f);
+}
+
+void queue_settle(struct queue *q, struct queue_fates *f)
+{
+	f->baton.first = true;          /* fates go before puts, and so the committer knows them */
+	f->baton.weight = 256 * f->n;
+	mbox_send(q->inbox, &f->baton);
+}
