@@ -29,7 +29,7 @@ static void look_at_name(str s)
 static void look_at_record(const struct dns_rr *rr, enum dns_type type)
 {
 	if (type == DNS_TXT) {
-		must(rr->txt_strings > 0);
+		must(rr->txt_strings > 0 || rr->txt.n == 0);
 		look_at(rr->txt);
 	} else if (type == DNS_TLSA) {
 		look_at(rr->tlsa.data);
