@@ -7,15 +7,14 @@
 #define MAIL_AUTHRES_H
 
 #include "smtpd/base/arena.h"
-#include "smtpd/base/buf.h"
 #include "smtpd/base/str.h"
-#include "smtpd/mail/field.h"
+#include "smtpd/mail/fold.h"
 
 struct authres {
 	struct arena *arena;
 	str           authserv_id;
-	struct buf    text;          /* the field so far, folded */
-	size_t        column, count;
+	struct fold   text;          /* the results so far, each with its ';' in front */
+	size_t        count;
 };
 
 void authres_init(struct authres *, struct arena *, str authserv_id);
