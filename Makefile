@@ -117,7 +117,7 @@ Q := $(if $(V),,@)
 
 UNITS_plain := $(UNIT_SRC:%.c=$(B)/%)
 UNITS_asan  := $(UNIT_SRC:%.c=$(B)/asan/%)
-UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk%,$(UNIT_SRC)))
+UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk% tests/unit/base/loop% tests/unit/base/log% tests/unit/base/stat% tests/unit/base/conn%,$(UNIT_SRC)))
 FUZZERS     := $(FUZZ_SRC:%.c=$(B)/fuzz/%)
 SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
 TOOLS       := $(TOOL_SRC:%.c=$(B)/%)

@@ -54,7 +54,8 @@ const struct verb verbs[] = {
 	  "Runs a complete playground on loopback in DIR (default ./run).",
 	  "  --ports A,B,C   ports for mail, submission (STARTTLS) and submissions (TLS); 0 is any free one;\n"
 	  "                  default 2525,5587,4465" },
-	{ "check", verb_check, "[-c FILE]", "Reads the configuration and says every fault as FILE:LINE: text.", CONFIG_OPTION },
+	{ "check", verb_check, "[-c FILE]\n--sample", "Reads the configuration and says every fault as FILE:LINE: text.",
+	  "  --sample  print a configuration with every option and its default\n" CONFIG_OPTION },
 	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
 	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
 	{ "account", verb_account, "add ADDRESS [-c FILE]\npasswd ADDRESS [-c FILE]\nlist [-c FILE]\nremove ADDRESS [-c FILE]",

@@ -224,11 +224,12 @@ static const struct conf_section domain_section = {
 	.name = "domain", .options = domain_options, .sections = domain_sections,
 	.size = sizeof(struct domain_section), .titled = true,
 	.offset = offsetof(struct config, domains), .check = domain_checked,
-	.help = "A domain that receives here and whose accounts send from here.",
+	.help = "A domain that receives here and whose accounts send from here.", .example = "example.org",
 };
 
 static const struct conf_option root_options[] = {
-	{ OPT(config, hostname, CONF_STRING, "hostname", NULL, "this server's own name, as its PTR record and certificate have it"), .check = is_host_name },
+	{ OPT(config, hostname, CONF_STRING, "hostname", NULL, "this server's own name, as its PTR record and certificate have it"), .check = is_host_name,
+	  .example = "mail.example.org" },
 	{ OPT(config, state, CONF_STRING, "state", "/var/lib/postern", "the directory of queue, keys and accounts; only the server writes there"), .check = is_absolute },
 	{ OPT(config, user, CONF_STRING, "user", "postern", "the user that the server becomes when it is started as root") },
 	{ OPT(config, loops, CONF_NUMBER, "loops", "0", "threads that talk to the network; 0: one for each processor"), .most = 256 },
@@ -403,6 +404,24 @@ static void finish_domain(struct config *c, struct domain_section *d, struct are
 	}
 }
 
+/* Without a certificate the server makes one of its own: STARTTLS between
+ * servers takes any, mail programs warn once. */
+static enum err give_certificate(struct config *c, struct arena *a)
+{
+	str *v = ARENA_ARRAY(a, str, 2);
+
+	if (c->tls.certificate.n > 0 || c->tls.key.n > 0)
+		return OK;
+	if (v == NULL)
+		return ERR_MEMORY;
+	v[0] = arena_printf(a, "%.*s/self-signed.pem", STR_ARG(c->state));
+	v[1] = arena_printf(a, "%.*s/self-signed.key", STR_ARG(c->state));
+	c->tls.certificate = (struct strs){ &v[0], 1 };
+	c->tls.key = (struct strs){ &v[1], 1 };
+	c->self_signed = true;
+	return OK;
+}
+
 static void find_user(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	char *name = str_cstr(a, c->user);
@@ -491,8 +510,10 @@ static enum err finish(struct config *c, const struct tables *t, struct arena *a
 	find_user(c, a, faults);
 	for (size_t i = 0; i < c->domains.n; i++)
 		finish_domain(c, c->domains.v[i], a, faults);
+	if (give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+		return ERR_MEMORY;
 	list_files(c, a);
-	return give_listeners(c, a);
+	return OK;
 }
 
 enum err config_read(const char *file, conf_open *open_file, struct arena *a, struct config **out,
@@ -557,9 +578,9 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 	struct look l = { open_file, a, faults };
 	const char *readable = "make it, or make it readable for the server's user";
 
-	for (size_t i = 0; i < c->tls.certificate.n; i++)
+	for (size_t i = 0; !c->self_signed && i < c->tls.certificate.n; i++)
 		look_at(&l, c->tls.certificate.v[i], &c->tls.head, "certificate", readable);
-	for (size_t i = 0; i < c->tls.key.n; i++)
+	for (size_t i = 0; !c->self_signed && i < c->tls.key.n; i++)
 		look_at(&l, c->tls.key.v[i], &c->tls.head, "key", readable);
 	if (c->tls.client_ca.n > 0)
 		look_at(&l, c->tls.client_ca, &c->tls.head, "client-ca", readable);

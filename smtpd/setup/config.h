@@ -93,6 +93,7 @@ struct config {
 	const char *file;
 	uid_t       uid;
 	gid_t       gid;
+	bool        self_signed;        /* tls {} names no certificate: ours is used */
 	struct strs secret_files;       /* every file that the server opens: the keeper's list */
 };
 

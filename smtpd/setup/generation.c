@@ -11,6 +11,7 @@
 #include "modules/dkim/dkim.h"
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/generation.h"
+#include "smtpd/setup/key_files.h"
 #include "smtpd/setup/verbs.h"
 
 enum err file_read(conf_open *open_file, str path, size_t most, struct arena *a, str *text, str *why)
@@ -164,10 +165,33 @@ static void give_keyring(struct generation *g, struct dkim_keyring *ring)
 
 /* ---- certificates ----------------------------------------------------------------- */
 
+/* Made once, in the state directory; never over an old one. */
+static enum err make_self_signed(struct generation *g, str *why)
+{
+	const struct config *c = g->config;
+	const char *names[] = { str_cstr(&g->arena, c->hostname) };
+	char *cert = NULL, *key = NULL;
+	enum err e;
+
+	if (access(str_cstr(&g->arena, c->tls.certificate.v[0]), F_OK) == 0)
+		return OK;
+	e = tls_self_signed(names, COUNT(names), 3650, &cert, &key);
+	if (e == OK) {
+		unlink(str_cstr(&g->arena, c->tls.key.v[0]));
+		e = file_create(c->tls.key.v[0], 0600, str_of(key), &g->arena, why);
+		crypt_wipe(key, strlen(key));
+	}
+	if (e == OK)
+		e = file_create(c->tls.certificate.v[0], 0644, str_of(cert), &g->arena, why);
+	free(cert);
+	free(key);
+	return e;
+}
+
 static enum err build_tls(struct generation *g, conf_open *open_file, str *why)
 {
 	const struct tls_section *s = &g->config->tls;
-	struct tls_pair *pairs = ARENA_ARRAY(&g->arena, struct tls_pair, s->certificate.n + 1);
+	struct tls_pair *pairs = ARENA_ARRAY(&g->arena, struct tls_pair, s->certificate.n);
 	struct tls_conf conf = { .pairs = pairs, .npairs = s->certificate.n, .minimum_13 = s->minimum == 1,
 		                 .client_ca = s->client_ca };
 
@@ -175,8 +199,14 @@ static enum err build_tls(struct generation *g, conf_open *open_file, str *why)
 		return ERR_MEMORY;
 	for (size_t i = 0; i < s->certificate.n; i++)
 		pairs[i] = (struct tls_pair){ s->certificate.v[i], s->key.v[i] };
-	if (s->certificate.n == 0)
-		return OK;
+	if (g->config->self_signed) {
+		enum err e = make_self_signed(g, why);
+
+		if (e != OK)
+			return e;
+		log_event(NULL, LOG_WARN, "certificate.self-signed", KV("file", s->certificate.v[0]),
+		          KV_C("why", "tls {} names no certificate, so mail programs will warn: add certificate and key"));
+	}
 	g->tls = tls_server_new(&conf, open_file, &g->arena, why);
 	return g->tls ? OK : ERR_BAD;
 }

@@ -15,7 +15,7 @@ struct generation {
 	struct config       *config;
 	struct directory    *directory;
 	struct chain        *chain;
-	struct tls_server   *tls;           /* NULL: no certificate */
+	struct tls_server   *tls;
 	struct key         **keys;          /* DKIM; freed with the generation */
 	size_t               nkeys;
 	struct session_setup session;

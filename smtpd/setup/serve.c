@@ -312,20 +312,6 @@ static struct generation *first_generation(struct server *s, struct config *c, s
 	return NULL;
 }
 
-static bool submission_needs_tls(const struct generation *g, str *why)
-{
-	for (size_t i = 0; g->tls == NULL && i < g->config->listeners.n; i++) {
-		const struct listener_conf *l = g->config->listeners.v[i];
-
-		if (l->tls != TLS_REQUIRED && l->tls != TLS_IMPLICIT)
-			continue;
-		*why = STR("no certificate is configured, so nobody could log in: add "
-		           "tls { certificate = \"/etc/…/fullchain.pem\" key = \"/etc/…/privkey.pem\" }");
-		return false;
-	}
-	return true;
-}
-
 static bool server_start(struct server *s, struct config *c, const struct serve_given *given, size_t ngiven, str *why)
 {
 	enum log_to to = c->log.to == 2 ? LOG_TO_FILE : c->log.to == 1 ? LOG_TO_SYSLOG : LOG_TO_STDERR;
@@ -335,8 +321,7 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 	    !opened_store(s, c, why))
 		return false;
 	s->now = first_generation(s, c, why);
-	if (s->now == NULL || !submission_needs_tls(s->now, why) ||
-	    server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why))
+	if (s->now == NULL || server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why))
 		return false;
 	s->main = loop_new((unsigned)s->nloops, NULL);
 	s->control = control_open(s->main, str_cstr(&s->arena, server_control_path(c, &s->arena)),
