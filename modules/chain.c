@@ -348,9 +348,9 @@ static void ask_all_that_can_be(struct chain_conn *c)
 static struct verdict verdict_of(const struct seat *s)
 {
 	struct verdict v = { .say = s->say, .module = s->mod.module->name };
-	int            class = s->say == SAY_REJECT ? 5 : s->say == SAY_DEFER ? 4 : 0;
+	int            class = s->say == SAY_REJECT ? 5 : s->say == SAY_DEFER ? 4 : 2;
 
-	if (class != 0 && s->said.code / 100 == class) {
+	if (s->said.code / 100 == class) {
 		v.code = s->said.code;
 		v.esc = s->said.esc;
 		v.text = s->said.text;

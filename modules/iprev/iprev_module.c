@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * iprev_module: does the client's address have a name, and the name the
+ * address (RFC 8601 3)?
+ *
+ * Asked at connect, so that MAIL, RCPT and the header have long gone by when
+ * the final dot waits for it; a confirmed name is the peer's at once.  At most
+ * ten names are asked back, all together, for the client's own address family.
+ * What DNS answers lies in a budget of its own until the end is known: whoever
+ * connects chooses how long his names are.  Loop thread.
+ */
+#include <string.h>
+
+#include "modules/iprev/iprev.h"
+#include "modules/module.h"
+
+#define NAMES_MOST  10
+#define SCRATCH_MAX ((size_t)64 << 10)
+
+struct iprev_conf {
+	struct conf_head head;
+	bool verify;
+	int  on_fail, on_temperror, on_permerror;        /* enum action */
+};
+
+enum action { MARK, QUARANTINE, DEFER, REJECT };
+
+static const struct stat_def stats[] = {
+	[IPREV_NOT_DONE]  = { "skipped",   "connections that were not asked about" },
+	[IPREV_PASS]      = { "pass",      "clients whose name has their address" },
+	[IPREV_FAIL]      = { "fail",      "clients whose names do not" },
+	[IPREV_TEMPERROR] = { "temperror", "clients that DNS gave no answer for" },
+	[IPREV_PERMERROR] = { "permerror", "clients without a name" },
+};
+
+struct iprev_conn {
+	struct mod          *mod;
+	struct arena         scratch;            /* answers, until the last is there */
+	struct dns_ask       ptr;
+	struct dns_ask       back[NAMES_MOST];
+	str                  names[NAMES_MOST];
+	bool                 confirmed[NAMES_MOST];
+	size_t               n, out;
+	bool                 failed;             /* some question back */
+	bool                 waiting;
+	struct iprev_outcome outcome;
+};
+
+const char *iprev_result_word(enum iprev_result r)
+{
+	static const char *const words[] = {
+		[IPREV_PASS] = "pass", [IPREV_FAIL] = "fail", [IPREV_TEMPERROR] = "temperror", [IPREV_PERMERROR] = "permerror",
+	};
+
+	return (size_t)r < COUNT(words) ? words[r] : NULL;
+}
+
+static const struct iprev_conf *conf_of(const struct mod *m)
+{
+	static const struct iprev_conf defaults = { .verify = true };
+
+	return m->conf != NULL ? m->conf : &defaults;
+}
+
+/* ---- from result to action ------------------------------------------------ */
+
+static enum action action_for(const struct iprev_conf *conf, enum iprev_result r)
+{
+	switch (r) {
+	case IPREV_FAIL:
+		return (enum action)conf->on_fail;
+	case IPREV_TEMPERROR:
+		return (enum action)conf->on_temperror;
+	case IPREV_PERMERROR:
+		return (enum action)conf->on_permerror;
+	default:
+		return MARK;
+	}
+}
+
+/* RFC 7372 3.3 */
+static enum say verdict(struct mod *m)
+{
+	const struct iprev_conn *c = m->conn;
+	enum action              action = action_for(conf_of(m), c->outcome.result);
+	str                      text;
+
+	if (action == MARK || action == QUARANTINE)
+		return action == MARK ? SAY_NEXT : SAY_QUARANTINE;
+	text = arena_printf(m->arena, "Reverse DNS: %.*s Ask whoever runs this address to give it a PTR record whose name "
+	                    "leads back to it", STR_ARG(c->outcome.reason));
+	mod_reply(m, action == DEFER ? 451 : 550, action == DEFER ? "4.7.25" : "5.7.25", text);
+	return action == DEFER ? SAY_DEFER : SAY_REJECT;
+}
+
+/* ---- the questions -------------------------------------------------------- */
+
+static str without_root_dot(str name)
+{
+	return name.n > 1 && name.p[name.n - 1] == '.' ? str_head(name, name.n - 1) : name;
+}
+
+/* The name that is also HELO's is the one that counts; else the first. */
+static void choose_name(struct iprev_conn *c)
+{
+	struct mod *m = c->mod;
+	str         helo = without_root_dot(m->peer->helo), best = STR_NONE;
+
+	c->outcome.helo_matches = false;
+	for (size_t i = 0; i < c->n && !c->outcome.helo_matches; i++) {
+		if (!c->confirmed[i])
+			continue;
+		c->outcome.helo_matches = str_eq_nocase(c->names[i], helo);
+		if (best.n == 0 || c->outcome.helo_matches)
+			best = c->names[i];
+	}
+	c->outcome.name = best;
+	if (!str_eq(best, m->peer->ptr))
+		mod_set_ptr(m, best);
+}
+
+static void settle(struct iprev_conn *c, enum iprev_result result, str reason)
+{
+	arena_fini(&c->scratch);
+	c->outcome.result = result;
+	c->outcome.reason = reason;
+	stat_add(c->mod->stats + result, 1);
+	if (result == IPREV_PASS)
+		choose_name(c);
+	if (!c->waiting)
+		return;
+	c->waiting = false;
+	mod_go(c->mod, verdict(c->mod));
+}
+
+static void settle_names(struct iprev_conn *c)
+{
+	struct arena *a = c->mod->conn_arena;
+	str           ip = c->mod->peer->ip, first = c->names[0];
+
+	c->outcome.name = first;
+	for (size_t i = 0; i < c->n; i++)
+		if (c->confirmed[i]) {
+			settle(c, IPREV_PASS, arena_printf(a, "%.*s is the name of %.*s, and leads back to it.",
+			                                   STR_ARG(c->names[i]), STR_ARG(ip)));
+			return;
+		}
+	if (c->failed)
+		settle(c, IPREV_TEMPERROR, arena_printf(a, "DNS gave no answer for the names of %.*s.", STR_ARG(ip)));
+	else
+		settle(c, IPREV_FAIL, arena_printf(a, "%.*s calls itself %.*s, which does not lead back to it.", STR_ARG(ip),
+		                                   STR_ARG(first)));
+}
+
+static bool leads_back(const struct mod *m, const struct dns_answer *a, enum dns_type type)
+{
+	const struct sockaddr_in  *v4 = (const struct sockaddr_in *)&m->peer->addr;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&m->peer->addr;
+	const void                *ip = &v6->sin6_addr;
+
+	if (type == DNS_A)
+		ip = m->peer->addr.ss_family == AF_INET ? (const void *)&v4->sin_addr : &v6->sin6_addr.s6_addr[12];
+	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++)
+		if (memcmp(type == DNS_A ? (const void *)&a->rr[i].a : &a->rr[i].aaaa, ip, type == DNS_A ? 4 : 16) == 0)
+			return true;
+	return false;
+}
+
+/* A mapped address is IPv4, as it was dialled. */
+static enum dns_type address_type(const struct mod *m)
+{
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&m->peer->addr;
+
+	return v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) ? DNS_AAAA : DNS_A;
+}
+
+static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
+{
+	struct iprev_conn *c = ask->user;
+
+	c->confirmed[ask - c->back] = leads_back(c->mod, a, address_type(c->mod));
+	c->failed = c->failed || dns_failed(a->status);
+	if (--c->out == 0)
+		settle_names(c);
+}
+
+static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
+{
+	struct iprev_conn *c = ask->user;
+	struct mod        *m = c->mod;
+
+	c->out = 0;
+	if (dns_failed(a->status)) {
+		settle(c, IPREV_TEMPERROR, arena_printf(m->conn_arena, "DNS gave no answer for the name of %.*s (%s).",
+		                                        STR_ARG(m->peer->ip), dns_status_text(a->status)));
+		return;
+	}
+	if (a->status != DNS_FOUND) {
+		settle(c, IPREV_PERMERROR, arena_printf(m->conn_arena, "%.*s has no name in DNS.", STR_ARG(m->peer->ip)));
+		return;
+	}
+	c->n = c->out = a->n < NAMES_MOST ? a->n : NAMES_MOST;
+	for (size_t i = 0; i < c->n; i++) {
+		c->names[i] = str_keep(m->conn_arena, a->rr[i].name);
+		dns_ask(m->dns, &c->back[i], &c->scratch, c->names[i], address_type(m), 0, address_arrived, c);
+	}
+}
+
+/* ---- hooks ---------------------------------------------------------------- */
+
+static enum say connect_hook(struct mod *m)
+{
+	struct iprev_conn     *c = m->conn;
+	const struct sockaddr *sa = (const struct sockaddr *)&m->peer->addr;
+
+	c->mod = m;
+	if (m->peer->submission || !conf_of(m)->verify || (sa->sa_family != AF_INET && sa->sa_family != AF_INET6)) {
+		stat_add(m->stats + IPREV_NOT_DONE, 1);
+		return SAY_NEXT;
+	}
+	c->out = 1;
+	arena_init(&c->scratch, SCRATCH_MAX);
+	dns_ask(m->dns, &c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0, names_arrived, c);
+	return SAY_NEXT;
+}
+
+static enum say helo_hook(struct mod *m, str name)
+{
+	struct iprev_conn *c = m->conn;
+
+	(void)name;
+	if (c->outcome.result == IPREV_PASS)
+		choose_name(c);
+	return SAY_NEXT;
+}
+
+static enum say message(struct mod *m)
+{
+	struct iprev_conn *c = m->conn;
+
+	if (m->in->origin != FROM_STRANGER)
+		return SAY_NEXT;
+	c->waiting = c->out > 0;
+	return c->waiting ? SAY_WAIT : verdict(m);
+}
+
+static void results(const struct mod *m, struct authres *r)
+{
+	const struct iprev_outcome *o = iprev_state_outcome(m->conn);
+
+	if (o == NULL || m->in == NULL || m->in->origin != FROM_STRANGER)
+		return;
+	authres_method(r, "iprev", iprev_result_word(o->result), o->result == IPREV_PASS ? STR_NONE : o->reason);
+	authres_property(r, "policy.iprev", m->peer->ip);
+	if (o->name.n > 0)
+		authres_comment(r, o->name);
+}
+
+static void done(struct mod *m)
+{
+	struct iprev_conn *c = m->conn;
+
+	c->waiting = false;
+}
+
+static void gone(struct mod *m)
+{
+	struct iprev_conn *c = m->conn;
+
+	dns_cancel(&c->ptr);
+	for (size_t i = 0; i < c->n; i++)
+		dns_cancel(&c->back[i]);
+	arena_fini(&c->scratch);
+}
+
+const struct iprev_outcome *iprev_state_outcome(const void *conn)
+{
+	const struct iprev_conn *c = conn;
+
+	return c != NULL && c->outcome.result != IPREV_NOT_DONE ? &c->outcome : NULL;
+}
+
+/* ---- the module ----------------------------------------------------------- */
+
+static const char *const actions[] = { "mark", "quarantine", "defer", "reject", NULL };
+static const char *const later[] = { "mark", "quarantine", "defer", NULL };
+
+#define OPT(field, type_, name_, fallback_, help_) \
+	.name = (name_), .type = (type_), .offset = offsetof(struct iprev_conf, field), .fallback = (fallback_), .help = (help_)
+
+static const struct conf_option options[] = {
+	{ OPT(verify, CONF_BOOL, "verify", "yes", "look for the client's name and whether it leads back to the address") },
+	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when it does not: mark, quarantine, defer, reject"), .words = actions },
+	{ OPT(on_permerror, CONF_WORD, "permerror", "mark", "what is done when there is no name"), .words = actions },
+	{ OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when DNS gives no answer: mark, quarantine, defer"), .words = later },
+	{ 0 },
+};
+
+static const struct conf_section section = {
+	.name = "iprev", .options = options, .size = sizeof(struct iprev_conf),
+	.help = "Reverse DNS (iprev, RFC 8601): the client's name, confirmed.",
+};
+
+const struct module iprev_module = {
+	.name      = "iprev",
+	.section   = &section,
+	.stats     = stats,
+	.nstats    = COUNT(stats),
+	.conn_size = sizeof(struct iprev_conn),
+	.connect   = connect_hook,
+	.helo      = helo_hook,
+	.message   = message,
+	.results   = results,
+	.done      = done,
+	.gone      = gone,
+};
