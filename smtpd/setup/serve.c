@@ -178,6 +178,7 @@ static void end_loop(struct baton *b)
 {
 	struct ending *e = SUPER(b, struct ending, baton);
 
+	conn_leave_now(e->loop);        /* what says good-bye still has had its time */
 	loop_stop(e->loop);
 	free(e);
 }
