@@ -29,6 +29,7 @@ struct committer {
 	size_t         nfiles, files_room;
 	uint64_t       looked_ms;
 	uint64_t       highest_id;
+	bool           map_full;
 	size_t         gone;                /* messages, in this transaction */
 };
 
@@ -82,25 +83,15 @@ static enum err settle(struct committer *c, struct store_txn *t, uint64_t id, co
 	return e;
 }
 
-/* A bounce settles what it speaks of, in its own transaction. */
-static void write_settles(struct committer *c, struct store_txn *t, const struct queue_put *p)
-{
-	bool gone = false;
-
-	for (size_t i = 0; i < p->nsettles && t->err == OK && !gone; i++) {
-		struct queue_fate f = { .rcpt = p->settles[i], .fate = FATE_BOUNCED };
-
-		settle(c, t, p->settles_id, &f, 1, &gone);
-	}
-}
-
 static void write_put(struct committer *c, struct store_txn *t, struct queue_put *p)
 {
 	struct record_key k = record_key_message(p->id);
+	bool gone;
 
 	store_put(t, TABLE_MESSAGE, key_of(&k), buf_str(&p->row));
 	write_content(t, p->entry);
-	write_settles(c, t, p);
+	if (p->nsettles > 0)                    /* a bounce settles what it speaks of */
+		settle(c, t, p->settles_id, p->settles, p->nsettles, &gone);
 	if (p->id > c->highest_id)
 		c->highest_id = p->id;
 }
@@ -125,6 +116,30 @@ static void reserve_ids(struct committer *c, struct store_txn *t)
 
 enum part { FATES = 1, PUTS = 2 };
 
+static struct queue_put *put_of(struct baton *b)
+{
+	return SUPER(b, struct queue_put, baton);
+}
+
+/* What a put takes of the map: its rows in whole pages, and a part of the
+ * tree's own. */
+static uint64_t pages_of(const struct queue_put *p)
+{
+	return (p->row.n + p->entry->content.n + 3 * 4096) / 4096 * 4096;
+}
+
+/* The last part of the map belongs to fates, our own notices and removal: other
+ * puts are refused here, however much came in since queue_room was asked. */
+static void refuse_without_room(struct committer *c, struct baton *batch)
+{
+	for (struct baton *b = batch; b != NULL; b = b->next)
+		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) &&
+		    !map_has_room(c->q, pages_of(put_of(b))))
+			put_of(b)->err = ERR_FULL;
+		else if (!b->first)
+			atomic_fetch_add(&c->q->used, pages_of(put_of(b)));
+}
+
 static enum err write_batch(struct committer *c, struct baton *batch, unsigned parts)
 {
 	uint64_t reserved = c->q->id_reserved;
@@ -136,8 +151,8 @@ static enum err write_batch(struct committer *c, struct baton *batch, unsigned p
 	for (struct baton *b = batch; b != NULL && t.err == OK; b = b->next) {
 		if (b->first && (parts & FATES))
 			write_fates(c, &t, SUPER(b, struct queue_fates, baton));
-		else if (!b->first && (parts & PUTS))
-			write_put(c, &t, SUPER(b, struct queue_put, baton));
+		else if (!b->first && (parts & PUTS) && put_of(b)->err == OK)
+			write_put(c, &t, put_of(b));
 	}
 	if (parts & PUTS)
 		reserve_ids(c, &t);
@@ -147,12 +162,13 @@ static enum err write_batch(struct committer *c, struct baton *batch, unsigned p
 	return e;
 }
 
-static size_t count(const struct baton *batch, bool fates)
+/* How many there are to write. */
+static size_t count(struct baton *batch, bool fates)
 {
 	size_t n = 0;
 
 	for (; batch != NULL; batch = batch->next)
-		n += batch->first == fates;
+		n += batch->first == fates && (fates || put_of(batch)->err == OK);
 	return n;
 }
 
@@ -178,14 +194,17 @@ static void tell_news(struct queue *q, struct queue_put *p)
 	mbox_send(q->news, &s->news.baton);
 }
 
+/* When the disk is in doubt the row may be there in the next life: then the file
+ * stays, and the sweep at its start decides. */
 static void answer_put(struct queue *q, struct queue_put *p, enum err e)
 {
 	char path[BODY_PATH];
 
-	p->err = e;
-	if (e == OK)
+	if (p->err == OK)
+		p->err = e;
+	if (p->err == OK)
 		tell_news(q, p);
-	else if (p->entry->in_file)
+	else if (p->entry->in_file && p->err != ERR_IO)
 		unlink(body_path(q, p->id, path));
 	mbox_send(p->baton.home, &p->baton);
 }
@@ -223,7 +242,7 @@ static void answer_batch(struct committer *c, struct baton *batch, enum err fate
 	for (struct baton *b = batch, *next; b != NULL; b = next) {
 		next = b->next;                 /* once sent, it is no longer ours */
 		if (!b->first)
-			answer_put(c->q, SUPER(b, struct queue_put, baton), puts);
+			answer_put(c->q, put_of(b), puts);
 		else if (fates != OK)
 			keep_fates(c, b);
 		else
@@ -234,48 +253,63 @@ static void answer_batch(struct committer *c, struct baton *batch, enum err fate
 /* What is on the disk is in doubt: answer, and let the next start look. */
 static void give_up(struct committer *c, struct baton *batch)
 {
-	c->q->broken = true;
 	log_event(NULL, LOG_ERROR, "queue.broken", KV_C("file", c->q->path),
 	          KV_C("why", "the disk reported an error: the server ends and starts again on what is really stored; "
 	                      "look at the kernel's log and the disk"));
 	answer_batch(c, batch, ERR_IO, ERR_IO);
 	for (uint64_t until = clock_ms() + 1000; clock_ms() < until;) {
-		batch = mbox_take(c->q->inbox, BATCH_ITEMS, BATCH_BYTES, until);
-		answer_batch(c, batch, ERR_IO, ERR_IO);
+		answer_batch(c, mbox_take(c->q->inbox, BATCH_ITEMS, BATCH_BYTES, until), ERR_IO, ERR_IO);
+		if (mbox_stopped(c->q->inbox))
+			break;
 	}
 	log_stop();
 	_exit(75);
 }
 
+static int disk_room(const struct queue *q)
+{
+	struct statvfs v;
+
+	if (statvfs(q->bodies, &v) != 0)
+		return OK;
+	return (uint64_t)v.f_bavail * 100 < (uint64_t)v.f_blocks * q->conf.free_disk_percent ? ERR_FULL : OK;
+}
+
+static void say_room(const struct queue *q, bool full, const char *what)
+{
+	log_event(NULL, full ? LOG_ERROR : LOG_NOTICE, full ? "queue.full" : "queue.freed", KV_C("what", what),
+	          KV_C("directory", q->bodies),
+	          KV_C("why", full ? "new mail gets 452 until there is room" : "new mail is taken again"));
+}
+
+/* Between two looks `used` only grows, by what puts took. */
 static void look_at_room(struct committer *c)
 {
 	struct queue *q = c->q;
-	uint64_t now = clock_ms(), limit = atomic_load(&q->size) / 100 * q->conf.full_percent;
+	uint64_t now = clock_ms();
 	struct store_figures f;
-	struct statvfs v;
-	int room = OK;
+	int room;
 
 	if (now - c->looked_ms < LOOK_MS)
 		return;
 	c->looked_ms = now;
+	store_forget_dead_readers(q->store);
 	store_figures(q->store, false, &f);
-	if (f.used > limit)                     /* free pages count as free, but counting them costs */
+	atomic_store(&q->size, f.size);
+	if (f.used > map_limit(q))              /* free pages count as free, but counting them costs */
 		store_figures(q->store, true, &f);
 	atomic_store(&q->used, f.used);
-	atomic_store(&q->size, f.size);
-	if (statvfs(q->bodies, &v) == 0 && v.f_bavail * 100 < v.f_blocks * q->conf.free_disk_percent)
-		room = ERR_FULL;
+	if (c->map_full != (f.used > map_limit(q)))
+		say_room(q, c->map_full = !c->map_full, "map");
+	room = disk_room(q);
 	if (room != atomic_exchange(&q->room, room))
-		log_event(NULL, room == OK ? LOG_NOTICE : LOG_ERROR, room == OK ? "disk.freed" : "disk.full",
-		          KV_C("directory", q->bodies),
-		          KV_C("why", room == OK ? "new mail is taken again" : "new mail gets 452 until there is room"));
+		say_room(q, room != OK, "disk");
 }
 
 /* The time of a wait that must end by itself: kept fates, or no room. */
 static uint64_t wake_at(const struct committer *c)
 {
-	uint64_t limit = atomic_load(&c->q->size) / 100 * c->q->conf.full_percent;
-	bool must_look = c->kept != NULL || atomic_load(&c->q->room) != OK || atomic_load(&c->q->used) > limit;
+	bool must_look = c->kept != NULL || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
 
 	return must_look ? clock_ms() + LOOK_MS : UINT64_MAX;
 }
@@ -294,9 +328,13 @@ static struct baton *with_kept(struct committer *c, struct baton *batch)
 
 static void commit(struct committer *c, struct baton *batch)
 {
-	size_t puts = count(batch, false), fates = count(batch, true);
-	enum err whole = write_batch(c, batch, FATES | PUTS), kept = whole;
+	size_t puts, fates;
+	enum err whole, kept;
 
+	refuse_without_room(c, batch);
+	puts = count(batch, false);
+	fates = count(batch, true);
+	kept = whole = write_batch(c, batch, FATES | PUTS);
 	if (whole != OK && whole != ERR_IO && puts > 0 && fates > 0)
 		kept = write_batch(c, batch, FATES);
 	if (whole == ERR_IO || kept == ERR_IO) {
@@ -310,30 +348,41 @@ static void commit(struct committer *c, struct baton *batch)
 	answer_batch(c, batch, kept, whole);
 }
 
+/* Fates that cannot be written at the end either: their recipients are due
+ * again in the next life. */
+static void last_fates(struct committer *c)
+{
+	if (c->kept != NULL)
+		commit(c, with_kept(c, NULL));
+	while (c->kept != NULL) {
+		struct baton *b = c->kept;
+
+		c->kept = b->next;
+		SUPER(b, struct queue_fates, baton)->result = ERR_FULL;
+		SUPER(b, struct queue_fates, baton)->gone = false;
+		mbox_send(b->home, b);
+	}
+}
+
 void *committer_run(void *queue)
 {
 	struct committer c = { .q = queue };
 
+	pthread_setname_np(pthread_self(), "committer");
 	stat_thread();
 	c.kept_tail = &c.kept;
+	look_at_room(&c);
 	for (;;) {
 		struct baton *batch = mbox_take(c.q->inbox, BATCH_ITEMS, BATCH_BYTES, wake_at(&c));
 
 		if (batch == NULL && mbox_stopped(c.q->inbox))
 			break;
+		look_at_room(&c);
 		batch = with_kept(&c, batch);
 		if (batch != NULL)
 			commit(&c, batch);
-		look_at_room(&c);
 	}
-	/* Fates that could not be written are retried by the next life: their
-	 * recipients are due again. */
-	while (c.kept != NULL) {
-		struct baton *b = c.kept;
-
-		c.kept = b->next;
-		mbox_send(b->home, b);
-	}
+	last_fates(&c);
 	free(c.files);
 	return NULL;
 }

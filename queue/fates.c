@@ -7,6 +7,7 @@
 #include "smtpd/base/clock.h"
 
 #define SAID_MAX 1000
+#define ROW_MAX  ((size_t)64 << 10)
 
 static str key_of(const struct record_key *k)
 {
@@ -39,13 +40,19 @@ static void apply(struct queue_rcpt *r, const struct queue_fate *f)
 	r->staged_at = f->fate == FATE_STAGED ? now : 0;
 }
 
-/* A recipient without a row is as the message row left it. */
-static bool read_rcpt(struct store_txn *t, const struct record_key *k, struct arena *a, struct queue_rcpt *r)
+/* A recipient without a row is as the message row left it; so is one whose row
+ * is damaged: the fate that is written now makes it whole again. */
+static void read_rcpt(struct store_txn *t, const struct record_key *k, const struct record_summary *m,
+                      struct arena *a, struct queue_rcpt *r)
 {
+	const struct queue_rcpt fresh = {
+		.state = m->flags & MESSAGE_HELD ? RCPT_HELD : RCPT_WAITING, .next = m->arrived,
+	};
 	str row;
 
-	*r = (struct queue_rcpt){ .state = RCPT_WAITING };
-	return !store_get(t, TABLE_RCPT, key_of(k), &row) || record_read_rcpt(row, a, r);
+	*r = fresh;
+	if (store_get(t, TABLE_RCPT, key_of(k), &row) && !record_read_rcpt(row, a, r))
+		*r = fresh;
 }
 
 static bool count_settled(void *arg, str key, str row)
@@ -54,7 +61,7 @@ static bool count_settled(void *arg, str key, str row)
 	struct arena a;
 
 	(void)key;
-	arena_init(&a, 8192);
+	arena_init(&a, ROW_MAX);
 	if (record_read_rcpt(row, &a, &r) && r.state == RCPT_SETTLED)
 		++*(uint32_t *)arg;
 	arena_fini(&a);
@@ -68,19 +75,18 @@ static void remove_message(struct store_txn *t, const struct record_key *k)
 	store_delete_prefix(t, TABLE_BODY, key_of(k));
 }
 
-static enum err write_one(struct store_txn *t, uint64_t id, const struct queue_fate *f)
+static enum err write_one(struct store_txn *t, const struct record_summary *m, const struct queue_fate *f)
 {
-	struct record_key k = record_key_part(id, f->rcpt);
+	struct record_key k = record_key_part(m->id, f->rcpt);
 	struct queue_rcpt r;
 	struct arena a;
 	struct buf row;
 	enum err e = OK;
 
-	arena_init(&a, 16384);
-	buf_init(&row, 16384);
-	if (!read_rcpt(t, &k, &a, &r)) {
-		e = ERR_BAD;
-	} else if (r.state != RCPT_SETTLED) {   /* what is settled stays so */
+	arena_init(&a, ROW_MAX);
+	buf_init(&row, ROW_MAX);
+	read_rcpt(t, &k, m, &a, &r);
+	if (r.state != RCPT_SETTLED) {          /* what is settled stays so */
 		apply(&r, f);
 		record_rcpt(&row, &r);
 		if (row.failed)
@@ -96,24 +102,26 @@ static enum err write_one(struct store_txn *t, uint64_t id, const struct queue_f
 enum err fates_write(struct store_txn *t, uint64_t id, const struct queue_fate *v, size_t n, bool *gone, bool *in_file)
 {
 	struct record_key k = record_key_message(id);
-	uint32_t nrcpts, settled = 0;
+	struct record_summary m;
+	uint32_t settled = 0;
 	enum err e = OK;
 	str row;
 
-	*gone = false;
+	*gone = *in_file = false;
 	if (!store_get(t, TABLE_MESSAGE, key_of(&k), &row))
 		return ERR_ABSENT;
-	if (!record_peek(row, &nrcpts, in_file))
+	if (!record_peek(row, &m) || m.id != id)
 		return ERR_BAD;
+	*in_file = m.in_file;
 	/* The usual case, one recipient settled at once, writes nothing first. */
-	if (nrcpts == 1 && n == 1 && v->rcpt == 0 && v->fate != FATE_DELAY_TOLD && after[v->fate] == RCPT_SETTLED) {
+	if (m.nrcpts == 1 && n == 1 && v->rcpt == 0 && v->fate != FATE_DELAY_TOLD && after[v->fate] == RCPT_SETTLED) {
 		settled = 1;
 	} else {
 		for (size_t i = 0; i < n && e == OK; i++)
-			e = v[i].rcpt < nrcpts ? write_one(t, id, &v[i]) : ERR_ABSENT;
+			e = v[i].rcpt < m.nrcpts ? write_one(t, &m, &v[i]) : ERR_ABSENT;
 		store_each(t, TABLE_RCPT, key_of(&k), count_settled, &settled);
 	}
-	if (settled == nrcpts && t->err == OK) {
+	if (settled == m.nrcpts && t->err == OK) {
 		remove_message(t, &k);
 		*gone = true;
 	}

@@ -21,7 +21,9 @@ struct queue {
 	char             *path;             /* STATE/queue/queue.mdb */
 	char             *bodies;           /* STATE/queue/body */
 	int               lock;             /* held as long as we live */
-	bool              reading, unclean, started, broken;
+	bool              reading, unclean, started;
+	bool              is_new;           /* this open made the store */
+	_Atomic bool      stopping;         /* what is submitted now goes home with ERR_CLOSED */
 	struct store     *store;
 	struct mbox      *inbox;            /* the committer's */
 	struct mbox      *news;
@@ -42,9 +44,16 @@ struct stored_entry {
 };
 struct queue_entry *entry_new(void);
 
+/* New mail may fill the map up to here. */
+uint64_t map_limit(const struct queue *);
+bool     map_has_room(const struct queue *, uint64_t bytes);
+
 /* queue/body/ID; the text lives in `out`. */
 #define BODY_PATH 4400
 const char *body_path(const struct queue *, uint64_t id, char out[static BODY_PATH]);
+
+/* A name is kept only when its directory is synced. */
+enum err sync_folder(const char *path);
 
 /* ---- spool, as the put sees it --------------------------------------------- */
 
@@ -86,7 +95,7 @@ struct queue_put {
 	struct spool       *spool;
 	struct buf          row;
 	uint64_t            settles_id;
-	uint32_t           *settles;
+	struct queue_fate  *settles;
 	size_t              nsettles;
 	uint64_t            id;
 	queue_done         *done;

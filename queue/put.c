@@ -108,19 +108,21 @@ void queue_put_header_bytes(struct queue_put *p, uint64_t n)
 void queue_put_body(struct queue_put *p, struct spool *s)
 {
 	p->spool = s;
+	if (s == NULL)
+		p->err = ERR_MEMORY;
 }
 
 void queue_put_settles(struct queue_put *p, uint64_t id, const uint32_t *rcpts, size_t n)
 {
-	p->settles = ARENA_ARRAY(p->arena, uint32_t, n);
-	if (p->settles == NULL && n > 0) {
+	p->settles = ARENA_ARRAY(p->arena, struct queue_fate, n);
+	if (p->settles == NULL) {
 		p->err = ERR_MEMORY;
 		return;
 	}
 	p->settles_id = id;
 	p->nsettles = n;
-	if (n > 0)
-		memcpy(p->settles, rcpts, n * sizeof(*rcpts));
+	for (size_t i = 0; i < n; i++)
+		p->settles[i] = (struct queue_fate){ .rcpt = rcpts[i], .fate = FATE_BOUNCED };
 }
 
 uint64_t queue_put_id(const struct queue_put *p)
@@ -191,11 +193,11 @@ static void to_committer(struct queue_put *p)
 {
 	p->baton.arrived = came_home;
 	p->baton.first = false;
-	p->baton.weight = p->row.n + p->entry->content.n;
+	if (p->err == OK && atomic_load(&p->queue->stopping))
+		p->err = ERR_CLOSED;
 	if (p->err == OK)
-		mbox_send(p->queue->inbox, &p->baton);
-	else
-		mbox_send(p->baton.home, &p->baton);
+		p->baton.weight = p->row.n + p->entry->content.n;
+	mbox_send(p->err == OK ? p->queue->inbox : p->baton.home, &p->baton);
 }
 
 static void file_is_safe(void *arg, enum err e)
@@ -210,6 +212,8 @@ void queue_put_submit(struct queue_put *p, queue_done *done, void *arg)
 {
 	p->done = done;
 	p->arg = arg;
+	if (p->err == OK && (p->spool == NULL || p->entry->nrcpts == 0))
+		p->err = ERR_BAD;               /* no content, or nobody to bring it to */
 	if (p->err == OK)
 		p->err = spool_error(p->spool);
 	if (p->err == OK)

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,10 +86,28 @@ const char *body_path(const struct queue *q, uint64_t id, char out[static BODY_P
 
 static bool make_folder(const char *path, struct arena *a, str *why)
 {
-	if (path != NULL && (mkdir(path, 0700) == 0 || errno == EEXIST))
+	if (mkdir(path, 0700) == 0 || errno == EEXIST)
 		return true;
-	*why = arena_printf(a, "%s: %s: make the state directory writable for the server's user", path ? path : "queue",
-	                    strerror(errno));
+	*why = arena_printf(a, "%s: %s: make the state directory writable for the server's user", path, strerror(errno));
+	return false;
+}
+
+/* Large contents need files without a name, and what was made must still be
+ * there after a loss of power. */
+static bool folders_hold(struct queue *q, const char *folder, struct arena *a, str *why)
+{
+	int fd = open(q->bodies, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
+	bool unnamed = fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR);
+
+	if (fd >= 0)
+		close(fd);
+	if (!unnamed)
+		*why = arena_printf(a, "%s: this file system cannot hold unnamed files: put the state directory on "
+		                    "ext4, xfs, btrfs or tmpfs", q->bodies);
+	else if (sync_folder(str_cstr(a, q->conf.state)) != OK || sync_folder(folder) != OK)
+		*why = arena_printf(a, "%s: %s: the directory cannot be synced: look at the disk", folder, strerror(errno));
+	else
+		return true;
 	return false;
 }
 
@@ -98,20 +117,22 @@ static bool take_lock(struct queue *q, const char *path, struct arena *a, str *w
 	char text[32];
 	ssize_t n;
 
-	q->lock = path ? open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600) : -1;
+	q->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (q->lock < 0) {
-		*why = arena_printf(a, "%s: %s", path ? path : "queue lock", strerror(errno));
+		*why = arena_printf(a, "%s: %s: make it readable and writable for the server's user", path, strerror(errno));
 		return false;
 	}
 	if (flock(q->lock, LOCK_EX | LOCK_NB) != 0) {
-		n = read(q->lock, text, sizeof(text) - 1);
+		n = read(q->lock, text, sizeof(text));
 		*why = arena_printf(a, "another server (process %.*s) uses the state directory %.*s: stop it first",
-		                    n > 0 ? (int)strcspn((text[n] = '\0', text), "\n") : 7, n > 0 ? text : "unknown",
-		                    STR_ARG(q->conf.state));
+		                    n > 0 ? (int)n : 7, n > 0 ? text : "unknown", STR_ARG(q->conf.state));
 		return false;
 	}
-	n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
-	return ftruncate(q->lock, 0) == 0 && write(q->lock, text, (size_t)n) == n;
+	/* On a full disk the number may be missing: the lock holds all the same. */
+	n = snprintf(text, sizeof(text), "%ld", (long)getpid());
+	if (ftruncate(q->lock, 0) != 0 || write(q->lock, text, (size_t)n) != n)
+		log_event(NULL, LOG_WARN, "lock.unnamed", KV_C("file", path), KV_C("why", strerror(errno)));
+	return true;
 }
 
 static struct record_key meta_key(const char *name)
@@ -172,10 +193,15 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 	if (store_last_key(&t, TABLE_MESSAGE, &key))
 		raise_id(q, record_key_id(key));
 	if (q->reading) {
+		enum err e = t.err;
+
 		store_end(&t);
-		return OK;
+		if (e != OK)
+			*why = arena_printf(a, "%s: the store cannot be read: %s", q->path, err_text(e));
+		return e;
 	}
-	if (q->random == 0) {
+	q->is_new = q->random == 0;
+	while (q->random == 0) {
 		random_bytes(&q->random, sizeof(q->random));
 		meta_put(&t, "random", q->random);
 	}
@@ -185,6 +211,18 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 		return OK;
 	*why = arena_printf(a, "%s: the store cannot be written: is the disk full?", q->path);
 	return ERR_IO;
+}
+
+static bool look_around(struct queue *q)
+{
+	struct store_figures f;
+
+	store_figures(q->store, true, &f);
+	q->used = f.used;
+	q->size = f.size;
+	q->messages = store_rows(q->store, TABLE_MESSAGE);
+	q->inbox = mbox_new(NULL, NULL);
+	return q->inbox != NULL;
 }
 
 static struct queue *open_at(const struct queue_conf *c, bool reading, struct arena *a, str *why)
@@ -206,20 +244,12 @@ static struct queue *open_at(const struct queue_conf *c, bool reading, struct ar
 		ok = make_folder(folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why);
 	if (ok) {
 		q->store = store_open(q->path, c->map_bytes, reading, a, why);
-		ok = q->store != NULL && learn(q, a, why) == OK;
+		ok = q->store != NULL && (reading || folders_hold(q, folder, a, why)) && learn(q, a, why) == OK;
 	}
 	free(folder);
 	free(lock);
-	if (ok) {
-		struct store_figures f;
-
-		store_figures(q->store, true, &f);
-		q->used = f.used;
-		q->size = f.size;
-		q->messages = store_rows(q->store, TABLE_MESSAGE);
-		q->inbox = mbox_new(NULL, NULL);
+	if (ok && look_around(q))
 		return q;
-	}
 	queue_close(q);
 	return NULL;
 }
@@ -250,26 +280,33 @@ void queue_close(struct queue *q)
 
 /* ---- starting ------------------------------------------------------------------------- */
 
+static bool has_row(struct store_txn *t, uint64_t id)
+{
+	struct record_key k = record_key_message(id);
+	str row;
+
+	return store_get(t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, &row) || t->err != OK;
+}
+
 /* A crash between a file's link and its row's commit, or between a row's
- * removal and the file's, leaves a file that nobody knows. */
+ * removal and the file's, leaves a file that nobody knows.  Beside a store that
+ * has just been made they are of another one, and stay. */
 static void sweep_bodies(struct queue *q)
 {
 	DIR *d = opendir(q->bodies);
 	struct store_txn t;
+	uint64_t id;
 
 	if (d == NULL)
 		return;
 	store_read(q->store, &t);
 	for (struct dirent *e; (e = readdir(d)) != NULL;) {
-		struct record_key k;
-		uint64_t id = 0;
-		str row;
-
-		if (e->d_name[0] == '.' && (e->d_name[1] == '\0' || e->d_name[1] == '.'))
+		if (!queue_id_parse(str_of(e->d_name), &id) || has_row(&t, id))
 			continue;
-		k = record_key_message(queue_id_parse(str_of(e->d_name), &id) ? id : 0);
-		if (t.err == OK && !store_get(&t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, &row) && t.err == OK &&
-		    unlinkat(dirfd(d), e->d_name, 0) == 0)
+		if (q->is_new)
+			log_event(NULL, LOG_WARN, "body.unknown", KV_C("directory", q->bodies), KV_C("file", e->d_name),
+			          KV_C("why", "the store is new and does not know it: put the old store back, or remove the file"));
+		else if (unlinkat(dirfd(d), e->d_name, 0) == 0)
 			log_event(NULL, LOG_INFO, "body.swept", KV_C("file", e->d_name));
 	}
 	store_end(&t);
@@ -279,6 +316,7 @@ static void sweep_bodies(struct queue *q)
 enum err queue_start(struct queue *q, struct desk *disk)
 {
 	struct store_txn t;
+	sigset_t all, old;
 
 	sweep_bodies(q);
 	store_begin(q->store, &t);
@@ -286,8 +324,24 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	if (store_commit(&t) != OK)
 		return ERR_IO;
 	q->disk = disk;
+	sigfillset(&all);                       /* signals are main's */
+	pthread_sigmask(SIG_SETMASK, &all, &old);
 	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return q->started ? OK : ERR_MEMORY;
+}
+
+/* What came too late for the committer. */
+static void send_back(struct queue *q)
+{
+	for (struct baton *b = mbox_take_all(q->inbox), *next; b != NULL; b = next) {
+		next = b->next;
+		if (b->first)
+			SUPER(b, struct queue_fates, baton)->result = ERR_CLOSED;
+		else
+			SUPER(b, struct queue_put, baton)->err = ERR_CLOSED;
+		mbox_send(b->home, b);
+	}
 }
 
 void queue_stop(struct queue *q)
@@ -296,11 +350,11 @@ void queue_stop(struct queue *q)
 
 	if (!q->started)
 		return;
+	atomic_store(&q->stopping, true);
 	mbox_stop(q->inbox);
 	pthread_join(q->committer, NULL);
 	q->started = false;
-	if (q->broken)
-		return;
+	send_back(q);
 	store_begin(q->store, &t);
 	meta_put(&t, "running", 0);
 	store_commit(&t);
@@ -322,16 +376,25 @@ uint64_t queue_random(const struct queue *q)
 	return q->random;
 }
 
+uint64_t map_limit(const struct queue *q)
+{
+	return atomic_load_explicit(&q->size, memory_order_relaxed) / 100 * q->conf.full_percent;
+}
+
+bool map_has_room(const struct queue *q, uint64_t bytes)
+{
+	return atomic_load_explicit(&q->used, memory_order_relaxed) + bytes <= map_limit(q);
+}
+
 enum err queue_room(const struct queue *q, uint64_t bytes)
 {
-	uint64_t limit = atomic_load_explicit(&q->size, memory_order_relaxed) / 100 * q->conf.full_percent;
 	int room = atomic_load_explicit(&q->room, memory_order_relaxed);
 
 	if (room != OK)
 		return (enum err)room;
 	if (bytes > QUEUE_ROWS_MAX)
 		bytes = 4096;                   /* a large content is a file beside the store */
-	return atomic_load_explicit(&q->used, memory_order_relaxed) + bytes > limit ? ERR_FULL : OK;
+	return map_has_room(q, bytes) ? OK : ERR_FULL;
 }
 
 void queue_figures(struct queue *q, struct queue_figures *f)

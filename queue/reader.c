@@ -21,39 +21,50 @@ static void name_bad(uint64_t id, const char *what)
 	char text[QUEUE_ID_TEXT];
 
 	log_event(NULL, LOG_ERROR, "record.damaged", KV("id", queue_id_text(id, text)), KV_C("what", what),
-	          KV_C("why", "its checksum does not hold: it is left alone, everything else goes on"));
+	          KV_C("why", "what is on the disk is not what was written: it is left alone, everything else goes on"));
 }
 
-struct filling { struct queue_entry *entry; bool bad; };
-
+/* A recipient whose row is damaged is held for the operator; the others go on. */
 static bool fill_rcpt(void *arg, str key, str row)
 {
-	struct filling *f = arg;
+	struct queue_entry *e = arg;
 	uint32_t n = record_key_number(key);
+	struct queue_rcpt r;
 
-	if (n >= f->entry->nrcpts || !record_read_rcpt(row, &f->entry->arena, &f->entry->rcpts[n]))
-		f->bad = true;
+	if (n >= e->nrcpts) {
+		name_bad(e->id, "recipient");
+		return true;
+	}
+	r = e->rcpts[n];
+	if (record_read_rcpt(row, &e->arena, &r)) {
+		e->rcpts[n] = r;
+		return true;
+	}
+	name_bad(e->id, "recipient");
+	e->rcpts[n].state = RCPT_HELD;
+	e->rcpts[n].said = STR("what is known of this recipient was damaged on the disk: "
+	                       "release it to try again (it may have the message already), or remove it");
 	return true;
 }
 
 enum err entry_read(struct store_txn *t, str row, struct queue_entry **out)
 {
-	struct filling f = { .entry = entry_new() };
+	struct queue_entry *e = entry_new();
 	struct record_key k;
 
-	if (f.entry == NULL)
+	if (e == NULL)
 		return ERR_MEMORY;
-	if (!record_read_message(row, f.entry)) {
-		queue_entry_free(f.entry);
+	if (!record_read_message(row, e)) {
+		queue_entry_free(e);
 		return ERR_BAD;
 	}
-	k = record_key_message(f.entry->id);
-	store_each(t, TABLE_RCPT, key_of(&k), fill_rcpt, &f);
-	if (f.bad || t->err != OK) {
-		queue_entry_free(f.entry);
-		return f.bad ? ERR_BAD : t->err;
+	k = record_key_message(e->id);
+	store_each(t, TABLE_RCPT, key_of(&k), fill_rcpt, e);
+	if (t->err != OK) {
+		queue_entry_free(e);
+		return t->err;
 	}
-	*out = f.entry;
+	*out = e;
 	return OK;
 }
 
@@ -132,41 +143,63 @@ static enum err read_file(struct queue *q, uint64_t id, uint64_t offset, char *o
 	}
 	if (fd >= 0)
 		close(fd);
-	return e;
+	return e == ERR_ABSENT ? ERR_BAD : e;   /* its message is there */
 }
 
-static enum err read_rows(struct queue *q, uint64_t id, uint64_t offset, char *out, size_t n, size_t *got)
+static enum err read_rows(struct store_txn *t, uint64_t id, uint64_t offset, char *out, size_t n, size_t *got)
 {
-	struct store_txn t;
-	enum err e = OK;
-
-	store_read(q->store, &t);
-	while (e == OK && *got < n) {
+	while (*got < n) {
 		uint64_t at = offset + *got;
 		struct record_key k = record_key_part(id, (uint32_t)(at / RECORD_BODY));
 		str row, body;
 
-		if (!store_get(&t, TABLE_BODY, key_of(&k), &row))
+		if (!store_get(t, TABLE_BODY, key_of(&k), &row))
 			break;
-		if (!record_open(row, RECORD_BODY_ROW, &body)) {
-			name_bad(id, "body");
-			e = ERR_BAD;
-			break;
-		}
+		if (!record_open(row, RECORD_BODY_ROW, &body))
+			return ERR_BAD;
 		body = str_head(str_skip(body, at % RECORD_BODY), n - *got);
 		if (body.n == 0)
 			break;
 		memcpy(out + *got, body.p, body.n);
 		*got += body.n;
 	}
-	if (t.err != OK)
-		e = t.err;
-	store_end(&t);
-	return e;
+	return t->err;
 }
 
+static enum err find(struct store_txn *t, uint64_t id, struct record_summary *m)
+{
+	struct record_key k = record_key_message(id);
+	str row;
+
+	if (store_get(t, TABLE_MESSAGE, key_of(&k), &row))
+		return record_peek(row, m) && m->id == id ? OK : ERR_BAD;
+	return t->err != OK ? t->err : ERR_ABSENT;
+}
+
+/* What the message row counts must all be there: a content that ends early is
+ * damaged, never delivered short. */
 enum err queue_read(struct queue *q, uint64_t id, bool in_file, uint64_t offset, char *out, size_t n, size_t *got)
 {
+	struct record_summary m;
+	struct store_txn t;
+	enum err e;
+
 	*got = 0;
-	return in_file ? read_file(q, id, offset, out, n, got) : read_rows(q, id, offset, out, n, got);
+	store_read(q->store, &t);
+	e = find(&t, id, &m);
+	if (e == OK) {
+		uint64_t left = offset < m.bytes ? m.bytes - offset : 0;
+
+		n = left < n ? (size_t)left : n;
+		if (!in_file)
+			e = read_rows(&t, id, offset, out, n, got);
+	}
+	store_end(&t);                          /* a file is read without it */
+	if (e == OK && in_file)
+		e = read_file(q, id, offset, out, n, got);
+	if (e == OK && *got < n)
+		e = ERR_BAD;
+	if (e == ERR_BAD)
+		name_bad(id, "content");
+	return e;
 }

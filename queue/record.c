@@ -160,7 +160,7 @@ static str take_str(struct reader *r)
 
 /* ---- message rows ---------------------------------------------------------------------- */
 
-/* nrcpts and in_file stand first, for record_peek. */
+/* The numbers stand first, for record_peek. */
 void record_message(struct buf *out, const struct queue_entry *e)
 {
 	size_t at = begin(out);
@@ -222,15 +222,20 @@ bool record_read_message(str row, struct queue_entry *e)
 	return read_rcpts(&r, e);
 }
 
-bool record_peek(str row, uint32_t *nrcpts, bool *in_file)
+bool record_peek(str row, struct record_summary *out)
 {
-	str body;
+	struct reader r = { 0 };
 
-	if (!record_open(row, RECORD_MESSAGE, &body) || body.n < 5)
+	if (!record_open(row, RECORD_MESSAGE, &r.rest))
 		return false;
-	*nrcpts = (uint32_t)get_le(body.p, 4);
-	*in_file = body.p[4] != 0;
-	return true;
+	out->nrcpts = (uint32_t)take_num(&r, 4);
+	out->in_file = take_num(&r, 1) != 0;
+	out->id = take_num(&r, 8);
+	out->arrived = (int64_t)take_num(&r, 8);
+	out->flags = (unsigned)take_num(&r, 4);
+	take_num(&r, 8);                        /* header_bytes */
+	out->bytes = take_num(&r, 8);
+	return !r.bad;
 }
 
 /* ---- recipient rows ---------------------------------------------------------------------- */

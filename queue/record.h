@@ -39,7 +39,8 @@ void record_rcpt(struct buf *out, const struct queue_rcpt *);
 /* Strings are copied into the entry's arena.  false: not such a row, or no memory. */
 bool record_read_message(str row, struct queue_entry *);
 bool record_read_rcpt(str row, struct arena *, struct queue_rcpt *);
-/* Of a message row, without reading the rest. */
-bool record_peek(str row, uint32_t *nrcpts, bool *in_file);
+/* The numbers of a message row, without its strings. */
+struct record_summary { uint32_t nrcpts; bool in_file; uint64_t id; int64_t arrived; unsigned flags; uint64_t bytes; };
+bool record_peek(str row, struct record_summary *);
 
 #endif

@@ -86,7 +86,7 @@ static enum err write_all(int fd, const char *p, size_t n)
 	return OK;
 }
 
-static enum err sync_folder(const char *path)
+enum err sync_folder(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	enum err e = fd >= 0 && fsync(fd) == 0 ? OK : err_of_errno(errno);
@@ -99,12 +99,16 @@ static enum err sync_folder(const char *path)
 static enum err link_in(struct spool *s)
 {
 	char from[64], to[BODY_PATH];
+	enum err e;
 
 	snprintf(from, sizeof(from), "/proc/self/fd/%d", s->fd);
 	if (fsync(s->fd) != 0 ||
 	    linkat(AT_FDCWD, from, AT_FDCWD, body_path(s->queue, s->name, to), AT_SYMLINK_FOLLOW) != 0)
 		return err_of_errno(errno);
-	return sync_folder(s->queue->bodies);
+	e = sync_folder(s->queue->bodies);
+	if (e != OK)
+		unlink(to);
+	return e;
 }
 
 static void fly(struct job *j)
@@ -170,7 +174,7 @@ static void landed(struct baton *b)
 
 static bool make_room(struct spool *s, size_t n)
 {
-	size_t room = s->room ? s->room : 4096;
+	size_t room = s->room ? s->room : s->in_file ? 2 * SPOOL_PIECE : 4096;
 	char *p;
 
 	while (room < s->n + n)

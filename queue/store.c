@@ -26,7 +26,11 @@ static enum err err_of(int rc)
 	case MDB_MAP_FULL:
 	case ENOSPC:
 	case EDQUOT:
+	case EFBIG:
 		return ERR_FULL;
+	case MDB_READERS_FULL:
+	case EAGAIN:
+		return ERR_BUSY;
 	case MDB_NOTFOUND:
 		return ERR_ABSENT;
 	case ENOMEM:
@@ -34,6 +38,28 @@ static enum err err_of(int rc)
 		return ERR_MEMORY;
 	default:
 		return ERR_IO;
+	}
+}
+
+/* Why it could not be opened, and what to do. */
+static const char *advice(int rc, bool reading)
+{
+	switch (rc) {
+	case ENOENT:
+	case MDB_NOTFOUND:
+		return reading ? "there is no queue yet; the server makes it when it starts" : "make its directory";
+	case EACCES:
+	case EPERM:
+		return "run this as root or as the server's user";
+	case ENOSPC:
+	case EDQUOT:
+		return "make room on the disk";
+	case ENOMEM:
+		return "the map does not fit into the address space: make queue { size } smaller";
+	case EIO:
+		return "look at the disk and the kernel's log";
+	default:
+		return "put back a copy of it, or move it away to begin with an empty queue";
 	}
 }
 
@@ -82,7 +108,7 @@ struct store *store_open(const char *path, uint64_t map_bytes, bool reading, str
 		s->page = stat.ms_psize;
 		return s;
 	}
-	*why = arena_printf(a, "queue store %s: %s", path, mdb_strerror(rc));
+	*why = arena_printf(a, "the queue's store %s: %s: %s", path, mdb_strerror(rc), advice(rc, reading));
 	store_close(s);
 	return NULL;
 }
@@ -234,10 +260,8 @@ void store_delete_prefix(struct store_txn *t, enum table table, str prefix)
 	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
 	while (rc == 0 && has_prefix(k, prefix)) {
 		rc = mdb_cursor_del(cursor, 0);
-		if (rc == 0)
-			rc = mdb_cursor_get(cursor, &k, &v, MDB_GET_CURRENT);
-		if (rc == EINVAL)               /* it was the table's last row */
-			rc = MDB_NOTFOUND;
+		if (rc == 0)                    /* after a deletion this is the row that moved up */
+			rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
 	}
 	if (rc != MDB_NOTFOUND)
 		latch(t, rc);
@@ -257,6 +281,11 @@ bool store_last_key(struct store_txn *t, enum table table, str *key)
 	if (rc == 0)
 		*key = text(k);
 	return rc == 0;
+}
+
+void store_forget_dead_readers(struct store *s)
+{
+	mdb_reader_check(s->env, NULL);
 }
 
 /* ---- figures ---------------------------------------------------------------------------- */

@@ -11,6 +11,7 @@
 
 #include "smtpd/base/arena.h"
 #include "smtpd/base/err.h"
+#include "smtpd/base/str.h"
 
 struct store;
 enum table { TABLE_MESSAGE, TABLE_RCPT, TABLE_BODY, TABLE_META, TABLES };
@@ -42,6 +43,9 @@ void     store_delete(struct store_txn *, enum table, str key);         /* harml
 void     store_each(struct store_txn *, enum table, str prefix, bool (*seen)(void *, str key, str value), void *);
 void     store_delete_prefix(struct store_txn *, enum table, str prefix);
 bool     store_last_key(struct store_txn *, enum table, str *key);
+
+/* A reader that was killed keeps pages from being used again until it is forgotten. */
+void     store_forget_dead_readers(struct store *);
 
 uint64_t store_rows(struct store *, enum table);                        /* how many */
 
