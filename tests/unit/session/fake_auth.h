@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * auth in memory: PLAIN and LOGIN with the password "secret"; an answer can be
+ * held or made another.
+ */
+#ifndef TESTS_SESSION_FAKE_AUTH_H
+#define TESTS_SESSION_FAKE_AUTH_H
+
+#include "tests/unit/session/fake_queue.h"
+
+static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; } logins;
+
+struct auth_try {
+	struct loop_call call;
+	auth_answered   *answered;
+	void            *user;
+	char             mechanism[40], login[100], challenge[20];
+	enum auth_says   says;
+};
+
+str auth_mechanisms(const struct auth *unused)
+{
+	(void)unused;
+	return STR("PLAIN LOGIN");
+}
+
+struct auth_try *auth_try_new(struct auth *unused, struct loop *loop, const char *ip, auth_answered *answered, void *user)
+{
+	struct auth_try *t = calloc(1, sizeof(*t));
+
+	(void)unused;
+	(void)loop;
+	assert_true(strlen(ip) > 0);
+	t->answered = answered;
+	t->user = user;
+	logins.tries++;
+	return t;
+}
+
+static void try_answered(struct loop_call *c)
+{
+	struct auth_try *t = SUPER(c, struct auth_try, call);
+
+	t->answered(t, logins.instead ? logins.instead : t->says, str_of(t->challenge), t->user);
+}
+
+static void try_says(struct auth_try *t, enum auth_says says, const char *challenge)
+{
+	t->says = says;
+	snprintf(t->challenge, sizeof(t->challenge), "%s", challenge);
+	if (logins.hold)
+		logins.held = t;
+	else
+		loop_defer(q.loop, &t->call, try_answered);
+}
+
+static void try_plain(struct auth_try *t, str r)
+{
+	str word[3] = { STR_NONE, STR_NONE, STR_NONE };
+
+	for (size_t i = 0; i < 3; i++)
+		str_cut(&r, '\0', &word[i]);
+	if (word[1].n == 0 || word[1].n >= sizeof(t->login)) {
+		try_says(t, AUTH_MALFORMED, "");
+		return;
+	}
+	copy_text(t->login, sizeof(t->login), word[1]);
+	try_says(t, str_is(word[2], "secret") ? AUTH_PASSED : AUTH_REFUSED, "");
+}
+
+void auth_try_begin(struct auth_try *t, str mechanism, const str *initial)
+{
+	copy_text(t->mechanism, sizeof(t->mechanism), str_head(mechanism, 39));
+	if (!str_is_nocase(mechanism, "PLAIN") && !str_is_nocase(mechanism, "LOGIN"))
+		try_says(t, AUTH_NO_MECH, "");
+	else if (str_is_nocase(mechanism, "LOGIN"))
+		try_says(t, AUTH_MORE, "Username:");
+	else if (initial == NULL)
+		try_says(t, AUTH_MORE, "");
+	else
+		try_plain(t, *initial);
+}
+
+void auth_try_step(struct auth_try *t, str response)
+{
+	if (str_is_nocase(str_of(t->mechanism), "PLAIN")) {
+		try_plain(t, response);
+	} else if (t->login[0] == '\0') {
+		copy_text(t->login, sizeof(t->login), response);
+		try_says(t, AUTH_MORE, "Password:");
+	} else {
+		try_says(t, str_is(response, "secret") ? AUTH_PASSED : AUTH_REFUSED, "");
+	}
+}
+
+str auth_try_login(const struct auth_try *t)
+{
+	return str_of(t->login);
+}
+
+str auth_try_mechanism(const struct auth_try *t)
+{
+	return str_of(t->mechanism);
+}
+
+void auth_try_end(struct auth_try *t)
+{
+	loop_undefer(&t->call);
+	if (logins.held == t)
+		logins.held = NULL;
+	free(t);
+	logins.tries--;
+}
+
+/* The login's own address, and its plus forms. */
+bool auth_owns(const struct directory *directory, struct arena *a, str login, const struct path *p)
+{
+	struct directory_answer found;
+
+	directory_find(directory, a, p, &found);
+	return found.says == DIRECTORY_MAILBOX && str_eq_nocase(found.account, login);
+}
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Parameters of MAIL and RCPT, xtext.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "smtpd/session/internal.h"
+
+#define HUNDRED "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+
+static const struct {
+	const char *in;
+	int         code;            /* 0: good */
+	uint64_t    size;
+	unsigned    flags;
+	const char *envid;
+	bool        utf8, body8bit;
+} of_mail[] = {
+	{ "", 0, 0, 0, "", false, false },
+	{ " ", 0, 0, 0, "", false, false },
+	{ " SIZE=1000", 0, 1000, 0, "", false, false },
+	{ " size=0", 0, 0, 0, "", false, false },
+	{ " SIZE=99999999999999999999", 0, UINT64_MAX, 0, "", false, false },
+	{ " SIZE=999999999999999999999", 501, 0, 0, "", false, false },
+	{ " SIZE=-1", 501, 0, 0, "", false, false },
+	{ " SIZE=1x", 501, 0, 0, "", false, false },
+	{ " SIZE=", 501, 0, 0, "", false, false },
+	{ " SIZE", 501, 0, 0, "", false, false },
+	{ " SIZE=1 SIZE=2", 501, 0, 0, "", false, false },
+	{ "SIZE=1", 501, 0, 0, "", false, false },
+	{ " BODY=8BITMIME", 0, 0, 0, "", false, true },
+	{ " BODY=7bit", 0, 0, 0, "", false, false },
+	{ " BODY=BINARYMIME", 555, 0, 0, "", false, false },
+	{ " BODY=9BIT", 501, 0, 0, "", false, false },
+	{ " SMTPUTF8", 0, 0, 0, "", true, false },
+	{ " SMTPUTF8=yes", 501, 0, 0, "", false, false },
+	{ " RET=FULL", 0, 0, MESSAGE_RET_FULL, "", false, false },
+	{ " RET=hdrs ENVID=QQ314159", 0, 0, MESSAGE_RET_HDRS, "QQ314159", false, false },
+	{ " RET=SOME", 501, 0, 0, "", false, false },
+	{ " ENVID=a+2Bb+3D", 0, 0, 0, "a+b=", false, false },
+	{ " ENVID=a+2bb", 501, 0, 0, "", false, false },
+	{ " ENVID=a+0D", 501, 0, 0, "", false, false },
+	{ " ENVID=" HUNDRED, 0, 0, 0, HUNDRED, false, false },
+	{ " ENVID=" HUNDRED "0", 501, 0, 0, "", false, false },
+	{ " AUTH=<>", 0, 0, 0, "", false, false },
+	{ " AUTH=e+3Dmc2@example.com", 0, 0, 0, "", false, false },
+	{ " AUTH=a+", 501, 0, 0, "", false, false },
+	{ " SIZE=7 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=x AUTH=<>", 0, 7, MESSAGE_RET_FULL, "x", true, true },
+	{ " XCLIENT=1", 555, 0, 0, "", false, false },
+	{ " -SIZE=1", 501, 0, 0, "", false, false },
+	{ " =1", 501, 0, 0, "", false, false },
+	{ " SIZE=1\tBODY=7BIT", 501, 0, 0, "", false, false },
+	{ " NOTIFY=NEVER", 555, 0, 0, "", false, false },
+};
+
+static void mail_parameters(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(of_mail); i++) {
+		struct arena arena;
+		struct mail_params p;
+		struct param_fault fault = { 0 };
+		bool good;
+
+		arena_init(&arena, 65536);
+		good = mail_params(&arena, str_of(of_mail[i].in), &p, &fault);
+		if (good != (of_mail[i].code == 0) || fault.code != of_mail[i].code)
+			fail_msg("%s: %d", of_mail[i].in, fault.code);
+		if (good && (p.size != of_mail[i].size || p.flags != of_mail[i].flags || p.utf8 != of_mail[i].utf8 ||
+		             p.body8bit != of_mail[i].body8bit || !str_is(p.envid, of_mail[i].envid)))
+			fail_msg("%s: values", of_mail[i].in);
+		arena_fini(&arena);
+	}
+}
+
+static const struct { const char *in; bool utf8; int code; unsigned flags; const char *orcpt; } of_rcpt[] = {
+	{ "", false, 0, 0, "" },
+	{ " NOTIFY=NEVER", false, 0, RCPT_NOTIFY_NEVER, "" },
+	{ " notify=success,FAILURE,Delay", false, 0, RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY, "" },
+	{ " NOTIFY=NEVER,SUCCESS", false, 501, 0, "" },
+	{ " NOTIFY=", false, 501, 0, "" },
+	{ " NOTIFY=SUCCESS,", false, 501, 0, "" },
+	{ " NOTIFY=ALWAYS", false, 501, 0, "" },
+	{ " ORCPT=rfc822;bob@example.com", false, 0, 0, "rfc822;bob@example.com" },
+	{ " ORCPT=rfc822;bob+2Bx@example.com", false, 0, 0, "rfc822;bob+x@example.com" },
+	{ " ORCPT=bob@example.com", false, 501, 0, "" },
+	{ " ORCPT=;bob", false, 501, 0, "" },
+	{ " ORCPT=rfc822;", false, 501, 0, "" },
+	{ " ORCPT=rfc822;a+00b", false, 501, 0, "" },
+	{ " ORCPT=utf-8;\xc3\xa4@example.com", true, 0, 0, "utf-8;\xc3\xa4@example.com" },
+	{ " ORCPT=utf-8;\xc3\xa4@example.com", false, 501, 0, "" },
+	{ " ORCPT=rfc822;a ORCPT=rfc822;b", false, 501, 0, "" },
+	{ " SIZE=1", false, 555, 0, "" },
+	{ " NOTIFY=NEVER ORCPT=rfc822;a", false, 0, RCPT_NOTIFY_NEVER, "rfc822;a" },
+};
+
+static void rcpt_parameters(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(of_rcpt); i++) {
+		struct arena arena;
+		struct rcpt_params p;
+		struct param_fault fault = { 0 };
+		bool good;
+
+		arena_init(&arena, 65536);
+		good = rcpt_params(&arena, str_of(of_rcpt[i].in), of_rcpt[i].utf8, &p, &fault);
+		if (good != (of_rcpt[i].code == 0) || fault.code != of_rcpt[i].code)
+			fail_msg("%s: %d", of_rcpt[i].in, fault.code);
+		if (good && (p.flags != of_rcpt[i].flags || !str_is(p.orcpt, of_rcpt[i].orcpt)))
+			fail_msg("%s: values", of_rcpt[i].in);
+		arena_fini(&arena);
+	}
+}
+
+static const struct { const char *in; bool good; const char *out; } xtexts[] = {
+	{ "", true, "" }, { "abc", true, "abc" }, { "+41+42", true, "AB" }, { "a+2Bb", true, "a+b" },
+	{ "+4", false, "" }, { "+", false, "" }, { "+4g", false, "" }, { "+4a", false, "" }, { "+0A", false, "" },
+	{ "+7F", false, "" }, { "a b", false, "" }, { "a=b", false, "" }, { "+E4", false, "" }, { "\xe4", false, "" },
+};
+
+static void xtext_is_strict(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(xtexts); i++) {
+		struct arena arena;
+		str out = STR_NONE;
+
+		arena_init(&arena, 4096);
+		if (xtext_decode(&arena, str_of(xtexts[i].in), false, &out) != xtexts[i].good)
+			fail_msg("%s", xtexts[i].in);
+		if (xtexts[i].good && !str_is(out, xtexts[i].out))
+			fail_msg("%s: %.*s", xtexts[i].in, STR_ARG(out));
+		arena_fini(&arena);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mail_parameters),
+		cmocka_unit_test(rcpt_parameters),
+		cmocka_unit_test(xtext_is_strict),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
