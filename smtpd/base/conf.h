@@ -42,7 +42,8 @@ struct conf_option {
 	const char *const *words;       /* CONF_WORD: NULL-terminated */
 	uint64_t           least, most; /* numbers, sizes, times; both 0: any */
 	bool             (*check)(str value, struct arena *, str *why); /* one value; false with "must be …" */
-	const char        *example;     /* what the sample shows when there is no fallback; NULL: it is commented out */
+	const char        *example;     /* what the sample shows, commented out, when there is no fallback; lists: a,b */
+	bool               required;    /* the sample sets it to its example; that it is there is its owner's check */
 };
 
 /* Every section's struct begins with this. */

@@ -3,8 +3,8 @@
  * conf_sample: the tables written out as a configuration file.
  *
  * Every option stands there with its default under its help; one that has none
- * shows its example or is commented out, and so is a titled section without an
- * example title.  conf_read accepts the result.
+ * is commented out, with its example, unless it is required; so is a titled
+ * section without an example title.  conf_read accepts the result.
  */
 #include <string.h>
 
@@ -118,7 +118,7 @@ static void put_option(struct sample s, const struct conf_option *o)
 
 	put_help(&s, str_of(o->help));
 	put_words(&s, o);
-	s.commented = s.commented || value == NULL;
+	s.commented = s.commented || (o->fallback == NULL && !o->required);
 	margin(&s);
 	buf_addf(s.out, "%s = ", o->name);
 	put_value(&s, o, str_of(value));

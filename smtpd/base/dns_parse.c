@@ -179,9 +179,7 @@ static bool data_txt(const struct record *rec, struct arena *a, struct dns_rr *r
 			return false;
 		total += rec->data[i];
 	}
-	if (strings == 0) /* RFC 1035 3.3.14: one or more */
-		return false;
-	rr->txt_strings = strings;
+	rr->txt_strings = strings; /* 0, against RFC 1035 3.3.14, occurs: an empty text that spoils no neighbour */
 	out = arena_alloc(a, total ? total : 1);
 	if (out == NULL)
 		return true; /* the arena says that it is spent */

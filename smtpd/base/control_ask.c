@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A verb's side of the control socket.  Blocking; any thread without a loop.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "smtpd/base/control_inside.h"
+
+static int dial(const char *path)
+{
+	struct sockaddr_un to = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (path == NULL || strlen(path) >= sizeof(to.sun_path)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(to.sun_path, path, strlen(path));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
+		int kept = errno;
+
+		close(fd);
+		errno = kept;
+		return -1;
+	}
+	return fd;
+}
+
+static void add_word(struct buf *out, const char *word)
+{
+	buf_add_char(out, '"');
+	for (; *word != '\0'; word++) {
+		if (*word == '"' || *word == '\\')
+			buf_add_char(out, '\\');
+		buf_add_char(out, *word == '\n' ? ' ' : *word);
+	}
+	buf_add(out, STR("\" "));
+}
+
+/* Copies lines to `out` until the one that says how it ended. */
+static int copy_answer(FILE *in, FILE *out)
+{
+	char *line = NULL, *held = NULL;
+	size_t room = 0;
+	int status = -1;
+
+	while (getline(&line, &room, in) > 0) {
+		if (held != NULL)
+			fputs(held, out);
+		free(held);
+		held = strdup(line);
+	}
+	if (held == NULL || sscanf(held, "exit %d", &status) != 1)
+		errno = ECONNRESET;
+	free(held);
+	free(line);
+	return status;
+}
+
+int control_ask(const char *path, const char *const words[], size_t n, FILE *out)
+{
+	int fd = dial(path), status = -1;
+	struct buf request;
+	FILE *in;
+
+	if (fd < 0)
+		return -1;
+	buf_init(&request, CONTROL_LINE);
+	for (size_t i = 0; i < n; i++)
+		add_word(&request, words[i]);
+	buf_add_char(&request, '\n');
+	in = fdopen(fd, "r");
+	if (!request.failed && in != NULL &&
+	    send(fd, buf_str(&request).p, buf_str(&request).n, MSG_NOSIGNAL) == (ssize_t)buf_str(&request).n)
+		status = copy_answer(in, out);
+	if (in != NULL)
+		fclose(in);
+	else
+		close(fd);
+	buf_fini(&request);
+	return status;
+}
