@@ -476,7 +476,7 @@ static const struct conf_option options[] = {
 	{ OPT(max_signatures, CONF_NUMBER, "max-signatures", "8", "signatures evaluated in one message; the others get policy"), .least = 1, .most = 50 },
 	{ OPT(minimum_bits, CONF_NUMBER, "minimum-bits", "1024", "RSA keys shorter than this get policy"), .least = 1024, .most = DKIM_BITS_MAX },
 	{ OPT(partial_counts, CONF_BOOL, "partial-counts", "no", "whether a signature whose l= leaves body unsigned counts for DMARC") },
-	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when signatures are there and fail: mark, quarantine, defer, reject"), .words = actions },
+	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when signatures are there and fail"), .words = actions },
 	{ OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when no key could be fetched for now"), .words = actions },
 	{ OPT(on_permerror, CONF_WORD, "permerror", "mark", "what is done when no signature is well formed, acceptable and has a key"), .words = actions },
 	{ OPT(on_none, CONF_WORD, "none", "mark", "what is done with mail that is not signed"), .words = actions },

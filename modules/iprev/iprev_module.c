@@ -290,9 +290,9 @@ static const char *const later[] = { "mark", "quarantine", "defer", NULL };
 
 static const struct conf_option options[] = {
 	{ OPT(verify, CONF_BOOL, "verify", "yes", "look for the client's name and whether it leads back to the address") },
-	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when it does not: mark, quarantine, defer, reject"), .words = actions },
+	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when the name does not lead back"), .words = actions },
 	{ OPT(on_permerror, CONF_WORD, "permerror", "mark", "what is done when there is no name"), .words = actions },
-	{ OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when DNS gives no answer: mark, quarantine, defer"), .words = later },
+	{ OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when DNS gives no answer"), .words = later },
 	{ 0 },
 };
 

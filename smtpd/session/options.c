@@ -26,7 +26,7 @@ static const char *const tls_words[] = { "none", "starttls", "required", "implic
 static const struct conf_option listener_options[] = {
 	{ .name = "address", .type = CONF_LIST, .offset = AT(address), .check = address_good,
 	  .help = "where it listens: ADDR:PORT, [V6]:PORT or unix:/path, any number of them",
-	  .example = "{\"0.0.0.0:25\", \"[::]:25\"}" },
+	  .example = "0.0.0.0:25,[::]:25" },
 	{ .name = "role", .type = CONF_WORD, .offset = AT(role), .fallback = "inbound", .words = roles,
 	  .help = "inbound takes mail for local domains from anybody; submission takes mail for anywhere from those who log in" },
 	{ .name = "tls", .type = CONF_WORD, .offset = AT(tls), .fallback = "starttls", .words = tls_words,

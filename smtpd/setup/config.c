@@ -99,10 +99,13 @@ static const char *const algorithms[] = { "auto", "rsa-sha256", "ed25519-sha256"
 	.name = (name_), .type = (type_), .offset = offsetof(struct s, field), .fallback = (fallback_), .help = (help_)
 
 static const struct conf_option tls_options[] = {
-	{ OPT(tls_section, certificate, CONF_LIST, "certificate", NULL, "PEM files, each a certificate with its chain; the first is used when a client asks for no name") },
-	{ OPT(tls_section, key, CONF_LIST, "key", NULL, "PEM files with the private keys, in the order of the certificates") },
+	{ OPT(tls_section, certificate, CONF_LIST, "certificate", NULL, "PEM files, each a certificate with its chain; the first is used when a client asks for no name"),
+	  .example = "/etc/letsencrypt/live/mail.example.org/fullchain.pem" },
+	{ OPT(tls_section, key, CONF_LIST, "key", NULL, "PEM files with the private keys, in the order of the certificates"),
+	  .example = "/etc/letsencrypt/live/mail.example.org/privkey.pem" },
 	{ OPT(tls_section, minimum, CONF_WORD, "minimum", "1.2", "the oldest TLS version that is spoken"), .words = tls_versions },
-	{ OPT(tls_section, client_ca, CONF_STRING, "client-ca", NULL, "PEM file of the CA whose client certificates are recognised; empty: none is asked for"), .check = is_absolute },
+	{ OPT(tls_section, client_ca, CONF_STRING, "client-ca", NULL, "PEM file of the CA whose client certificates are recognised; empty: none is asked for"), .check = is_absolute,
+	  .example = "/etc/postern/clients.pem" },
 	{ 0 },
 };
 
@@ -123,10 +126,12 @@ static const struct conf_section tls_section = {
 };
 
 static const struct conf_option resolver_options[] = {
-	{ OPT(resolver_section, forward, CONF_LIST, "forward", NULL, "name servers that are asked instead of the root, ADDR:PORT each; empty: full recursion, no daemon needed"), .check = is_endpoint },
+	{ OPT(resolver_section, forward, CONF_LIST, "forward", NULL, "name servers that are asked instead of the root, ADDR:PORT each; empty: full recursion, no daemon needed"), .check = is_endpoint,
+	  .example = "127.0.0.1:53" },
 	{ OPT(resolver_section, trust_anchor, CONF_STRING, "trust-anchor", "/usr/share/dns/root.key", "the root's DNSSEC keys; without the file nothing validates and DANE is off"), .check = is_absolute },
 	{ OPT(resolver_section, timeout_ms, CONF_TIME, "timeout", "5s", "how long one question may take"), .least = 100, .most = 60000 },
-	{ OPT(resolver_section, records, CONF_STRING, "records", NULL, "a file of local answers, one `NAME TYPE DATA` a line, that come before all others (the playground's)"), .check = is_absolute },
+	{ OPT(resolver_section, records, CONF_STRING, "records", NULL, "a file of local answers, one `NAME TYPE DATA` a line, that come before all others; the playground uses it"), .check = is_absolute,
+	  .example = "/etc/postern/records" },
 	{ 0 },
 };
 
@@ -137,8 +142,9 @@ static const struct conf_section resolver_section = {
 };
 
 static const struct conf_option log_options[] = {
-	{ OPT(log_section, to, CONF_WORD, "to", "stderr", "stderr, syslog or file"), .words = log_targets },
-	{ OPT(log_section, file, CONF_STRING, "file", NULL, "the log file when to = file; opened again at reload"), .check = is_absolute },
+	{ OPT(log_section, to, CONF_WORD, "to", "stderr", "where it is written; standard error is what systemd and containers collect"), .words = log_targets },
+	{ OPT(log_section, file, CONF_STRING, "file", NULL, "the log file when to = file; opened again at reload"), .check = is_absolute,
+	  .example = "/var/log/postern.log" },
 	{ OPT(log_section, level, CONF_WORD, "level", "info", "the least level that is written"), .words = log_levels },
 	{ 0 },
 };
@@ -171,9 +177,11 @@ static const struct conf_section queue_section = {
 };
 
 static const struct conf_option dkim_options[] = {
-	{ OPT(dkim_section, key, CONF_STRING, "key", NULL, "PEM file of the private key; default STATE/keys/DOMAIN/SELECTOR.pem, where `postern key generate` puts it"), .check = is_absolute },
+	{ OPT(dkim_section, key, CONF_STRING, "key", NULL, "PEM file of the private key; default STATE/keys/DOMAIN/SELECTOR.pem, where `postern key generate` puts it"), .check = is_absolute,
+	  .example = "/var/lib/postern/keys/example.org/NAME.pem" },
 	{ OPT(dkim_section, algorithm, CONF_WORD, "algorithm", "auto", "auto takes what the key is made for"), .words = algorithms },
-	{ OPT(dkim_section, headers, CONF_LIST, "headers", NULL, "header fields that are signed; empty: the usual list, over-signed") },
+	{ OPT(dkim_section, headers, CONF_LIST, "headers", NULL, "header fields that are signed; empty: the usual list, over-signed"),
+	  .example = "From,To,Subject,Date,Message-ID" },
 	{ OPT(dkim_section, expire_ms, CONF_TIME, "expire", "0s", "how long a signature is valid (x=); 0: without end") },
 	{ 0 },
 };
@@ -186,9 +194,12 @@ static const struct conf_section dkim_section = {
 
 static const struct conf_option deliver_options[] = {
 	{ OPT(deliver_section, maildir, CONF_STRING, "maildir", "/var/mail/%d/%u", "the Maildir of an account; %d is the domain, %u the local part"), .check = is_absolute },
-	{ OPT(deliver_section, lmtp, CONF_STRING, "lmtp", NULL, "an LMTP server instead of Maildirs: ADDR:PORT or unix:/path"), .check = is_endpoint },
-	{ OPT(deliver_section, user, CONF_STRING, "user", NULL, "whose the mailboxes are; default, and so far the only choice, is the server's own user") },
-	{ OPT(deliver_section, group, CONF_STRING, "group", NULL, "the mailboxes' group, of which the server's user is a member; default its own") },
+	{ OPT(deliver_section, lmtp, CONF_STRING, "lmtp", NULL, "an LMTP server instead of Maildirs: ADDR:PORT or unix:/path"), .check = is_endpoint,
+	  .example = "unix:/run/dovecot/lmtp" },
+	{ OPT(deliver_section, user, CONF_STRING, "user", NULL, "whose the mailboxes are; default, and so far the only choice, is the server's own user"),
+	  .example = "postern" },
+	{ OPT(deliver_section, group, CONF_STRING, "group", NULL, "the mailboxes' group, of which the server's user is a member; default its own"),
+	  .example = "dovecot" },
 	{ OPT(deliver_section, mode, CONF_STRING, "mode", "0700", "permissions of the mailboxes' directories; files get the same without x"), .check = is_mode },
 	{ 0 },
 };
@@ -200,10 +211,14 @@ static const struct conf_section deliver_section = {
 };
 
 static const struct conf_option domain_options[] = {
-	{ OPT(domain_section, aliases, CONF_STRING, "aliases", NULL, "alias file, `name: target, target` a line"), .check = is_absolute },
-	{ OPT(domain_section, catch_all, CONF_STRING, "catch-all", NULL, "who gets the mail for names that do not exist; empty: it is refused"), .check = is_address_or_empty },
-	{ OPT(domain_section, copy, CONF_STRING, "copy", NULL, "an address that gets a copy of every message of this domain, in and out"), .check = is_address_or_empty },
-	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox") },
+	{ OPT(domain_section, aliases, CONF_STRING, "aliases", NULL, "alias file, `name: target, target` a line"), .check = is_absolute,
+	  .example = "/etc/postern/aliases" },
+	{ OPT(domain_section, catch_all, CONF_STRING, "catch-all", NULL, "who gets the mail for names that do not exist; empty: it is refused"), .check = is_address_or_empty,
+	  .example = "info@example.org" },
+	{ OPT(domain_section, copy, CONF_STRING, "copy", NULL, "an address that gets a copy of every message of this domain, in and out"), .check = is_address_or_empty,
+	  .example = "archive@example.org" },
+	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox"),
+	  .example = "127.0.0.1:25" },
 	{ 0 },
 };
 
@@ -229,7 +244,7 @@ static const struct conf_section domain_section = {
 
 static const struct conf_option root_options[] = {
 	{ OPT(config, hostname, CONF_STRING, "hostname", NULL, "this server's own name, as its PTR record and certificate have it"), .check = is_host_name,
-	  .example = "mail.example.org" },
+	  .example = "mail.example.org", .required = true },
 	{ OPT(config, state, CONF_STRING, "state", "/var/lib/postern", "the directory of queue, keys and accounts; only the server writes there"), .check = is_absolute },
 	{ OPT(config, user, CONF_STRING, "user", "postern", "the user that the server becomes when it is started as root") },
 	{ OPT(config, loops, CONF_NUMBER, "loops", "0", "threads that talk to the network; 0: one for each processor"), .most = 256 },
@@ -239,7 +254,8 @@ static const struct conf_option root_options[] = {
 };
 
 static const struct conf_option verify_options[] = {
-	{ OPT(verify_section, authserv_id, CONF_STRING, "authserv-id", NULL, "our name in Authentication-Results; default: hostname") },
+	{ OPT(verify_section, authserv_id, CONF_STRING, "authserv-id", NULL, "our name in Authentication-Results; default: hostname"),
+	  .example = "mail.example.org" },
 	{ 0 },
 };
 
@@ -300,6 +316,9 @@ static void tables_make(struct tables *t)
 		                             &t->verify, &t->relay, &queue_section, &resolver_section, &log_section };
 	memcpy(t->root_sections, all, sizeof(all));
 	t->root = (struct conf_section){
+		.help = "Every option of postern with its default, as `postern check --sample` prints it. "
+			"Options that are commented out have none; they show an example. "
+			"A working file needs two lines: hostname, and a domain. See postern.conf(5).",
 		.options = root_options, .sections = t->root_sections,
 		.size = t->verify.offset + t->verify.size,
 	};

@@ -112,7 +112,7 @@ static const struct conf_section root_section = {
 	.size = sizeof(struct root), .help = "A sample.", .check = check_root,
 	.options = (const struct conf_option[]){
 		{ .name = "hostname", .type = CONF_STRING, AT(root, hostname), .help = "This host's \"name\".",
-		  .example = "mail.example.org" },
+		  .example = "mail.example.org", .required = true },
 		{ .name = "listen", .type = CONF_LIST, AT(root, listen), .fallback = "0.0.0.0:25, [::]:25",
 		  .help = "Where to listen." },
 		{ .name = NULL } },
@@ -778,7 +778,7 @@ static void the_sample_is_a_file_with_every_default(void **state)
 	assert_int_equal(d->dkims.n, 1);
 	for (const char *const *want = (const char *const[]){ "# A sample.\n", "# This host's \"name\".\n",
 	     "hostname = \"mail.example.org\"\n", "listen = {\"0.0.0.0:25\", \"[::]:25\"}\n",
-	     "#\tcertificate = \"\"\n", "\tminimum = 1.2\n", "# One of 1.2, 1.3.\n",
+	     "#\tcertificate = \"\"\n", "#\t\tkey = \"/etc/postern/mail.pem\"\n", "\tminimum = 1.2\n", "# One of 1.2, 1.3.\n",
 	     "\tmessage-size = \"50 MiB\"\n", "\twait = 5m\n", "domain \"example.org\" {\n", NULL }; *want != NULL; want++)
 		if (strstr(buf_str(&b).p, *want) == NULL)
 			fail_msg("the sample lacks `%s`:\n%s", *want, buf_str(&b).p);
