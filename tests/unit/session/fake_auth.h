@@ -8,7 +8,7 @@
 
 #include "tests/unit/session/fake_queue.h"
 
-static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; } logins;
+static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; } fake_logins;
 
 struct auth_try {
 	struct loop_call call;
@@ -33,7 +33,7 @@ struct auth_try *auth_try_new(struct auth *unused, struct loop *loop, const char
 	assert_true(strlen(ip) > 0);
 	t->answered = answered;
 	t->user = user;
-	logins.tries++;
+	fake_logins.tries++;
 	return t;
 }
 
@@ -41,15 +41,15 @@ static void try_answered(struct loop_call *c)
 {
 	struct auth_try *t = SUPER(c, struct auth_try, call);
 
-	t->answered(t, logins.instead ? logins.instead : t->says, str_of(t->challenge), t->user);
+	t->answered(t, fake_logins.instead ? fake_logins.instead : t->says, str_of(t->challenge), t->user);
 }
 
 static void try_says(struct auth_try *t, enum auth_says says, const char *challenge)
 {
 	t->says = says;
 	snprintf(t->challenge, sizeof(t->challenge), "%s", challenge);
-	if (logins.hold)
-		logins.held = t;
+	if (fake_logins.hold)
+		fake_logins.held = t;
 	else
 		loop_defer(q.loop, &t->call, try_answered);
 }
@@ -106,10 +106,10 @@ str auth_try_mechanism(const struct auth_try *t)
 void auth_try_end(struct auth_try *t)
 {
 	loop_undefer(&t->call);
-	if (logins.held == t)
-		logins.held = NULL;
+	if (fake_logins.held == t)
+		fake_logins.held = NULL;
 	free(t);
-	logins.tries--;
+	fake_logins.tries--;
 }
 
 /* The login's own address, and its plus forms. */

@@ -160,7 +160,7 @@ static void house_open(void)
 	memset(&h, 0, sizeof(h));
 	memset(&q, 0, sizeof(q));
 	memset(&module, 0, sizeof(module));
-	memset(&logins, 0, sizeof(logins));
+	memset(&fake_logins, 0, sizeof(fake_logins));
 	log_level_set(LOG_ERROR);
 	crypt_setup();
 	chain_counters(modules);
@@ -204,7 +204,7 @@ static void house_close(void)
 	assert_int_equal(limits_memory(), 0);
 	assert_int_equal(limits_connections(), 0);
 	assert_int_equal(q.spools, 0);
-	assert_int_equal(logins.tries, 0);
+	assert_int_equal(fake_logins.tries, 0);
 	for (size_t i = 0; i < q.nstored; i++)
 		free(q.stored[i].content);
 	front_free(h.front);
