@@ -15,6 +15,7 @@
 struct reading {                 /* one call's settings and its first complaint */
 	struct arena *arena;
 	bool          utf8, strict;
+	bool          stored;    /* once taken as UTF-8, its A-labels may be longer */
 	const char   *why;
 };
 
@@ -171,7 +172,7 @@ static bool skip_route(struct reading *r, str *in)
 
 static bool lengths_allowed(struct reading *r, str all, const struct path *p)
 {
-	size_t most = p->was_utf8 ? 2 * ADDR_PATH_MAX : ADDR_PATH_MAX;
+	size_t most = p->was_utf8 || r->stored ? 2 * ADDR_PATH_MAX : ADDR_PATH_MAX;
 
 	if (r->strict && p->local.n > ADDR_LOCAL_MAX)
 		return refuse(r, "the local part is longer than 64 octets");
@@ -263,7 +264,7 @@ static bool read_path(struct reading *r, str in, struct path *out, str *rest)
 
 bool path_parse(struct arena *a, str in, bool utf8_allowed, bool strict, struct path *out, str *rest, const char **why)
 {
-	struct reading r = { a, utf8_allowed, strict, NULL };
+	struct reading r = { .arena = a, .utf8 = utf8_allowed, .strict = strict };
 	bool           good;
 
 	*out = (struct path){ 0 };
@@ -277,7 +278,7 @@ bool path_parse(struct arena *a, str in, bool utf8_allowed, bool strict, struct 
 
 bool path_of(struct arena *a, str text, struct path *out)
 {
-	struct reading r = { .arena = a, .utf8 = true };
+	struct reading r = { .arena = a, .utf8 = true, .stored = true };
 
 	*out = (struct path){ 0 };
 	if (read_mailbox(&r, text, out) && out->domain.n)
