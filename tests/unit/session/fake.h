@@ -9,7 +9,20 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#ifndef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 #include <cmocka.h>
+#else                            /* the fuzz target has the house without the tests */
+#define assert_true(x)               must(x)
+#define assert_false(x)              must(!(x))
+#define assert_null(x)               must((x) == NULL)
+#define assert_non_null(x)           must((x) != NULL)
+#define assert_int_equal(a, b)       must((a) == (b))
+#define assert_string_equal(a, b)    must(strcmp((a), (b)) == 0)
+#define fail_msg(...)                must(!"the house's patience is over")
+#define print_error(...)             fprintf(stderr, __VA_ARGS__)
+#define _fail(file, line)            must_failed("talk", (file), (line))
+#define cmocka_unit_test_setup_teardown(f, a, b) { 0 }
+#endif
 
 #include <arpa/inet.h>
 #include <errno.h>
