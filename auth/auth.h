@@ -25,6 +25,7 @@
 struct auth_conf {
 	struct conf_head head;
 	str         accounts;          /* passwd-file; default STATE/accounts */
+	str         secret;            /* no option: file of the server's secret; empty: accounts with .secret behind */
 	struct strs mechanisms;        /* SCRAM-SHA-256 PLAIN LOGIN */
 	uint64_t    iterations;        /* of new verifiers: 4,096 */
 	uint64_t    memory_ms;         /* how long a PLAIN/LOGIN success is remembered: an hour; 0: never */
@@ -59,6 +60,7 @@ enum auth_says {
 };
 
 struct auth_try;
+struct log;
 typedef void auth_answered(struct auth_try *, enum auth_says, str challenge, void *user); /* on the loop, never inside the call */
 
 struct auth_try *auth_try_new(struct auth *, struct loop *, const char *client_ip, auth_answered *, void *user);
@@ -67,6 +69,9 @@ void auth_try_begin(struct auth_try *, str mechanism, const str *initial);
 void auth_try_step(struct auth_try *, str response);
 str  auth_try_login(const struct auth_try *);       /* after AUTH_PASSED: the account's address */
 str  auth_try_mechanism(const struct auth_try *);
+/* Where the try's login.passed or login.refused is logged: the session's
+ * context.  It has to live until auth_try_end; NULL: none. */
+void auth_try_log(struct auth_try *, const struct log *);
 /* May be called while a step is out: the try becomes a ghost and frees itself
  * when it comes home; `answered` is not called any more. */
 void auth_try_end(struct auth_try *);

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * inside: what the files of this room know of each other.
+ *
+ * Who reads the accounts table: desk threads, through a seat.  A seat says in
+ * `reading` which table its thread looks at just now; main, which alone makes
+ * and frees tables, frees a replaced one as soon as no seat names it.  So a
+ * table stays while it is read, nothing is counted, and nobody waits.
+ */
+#ifndef AUTH_INSIDE_H
+#define AUTH_INSIDE_H
+
+#include <stdatomic.h>
+#include <sys/stat.h>
+
+#include "auth/auth.h"
+#include "smtpd/base/map.h"
+#include "smtpd/base/stat.h"
+
+#define NAME_ROOM      256    /* of a name as the client said it, for the log */
+#define PASSWORD_MAX   1024
+#define RESPONSE_MAX   9216   /* what 12,288 octets of base64 hold (RFC 4954 4) */
+#define ITERATIONS_MAX 10000000u
+#define SALT_NEW       16
+#define SALT_MAX       255
+
+/* ---- accounts.c: the passwd-file, read ------------------------------------- */
+
+struct account {
+	str  address;                  /* as the file has it, domain in A-labels */
+	str  key;                      /* the same in small letters: what names are compared by */
+	str  scheme;                   /* "SCRAM-SHA-256"; empty: no password */
+	bool can_log_in;               /* verifier is one we can check */
+	struct verifier verifier;
+	int  line;
+};
+
+struct accounts {                      /* immutable once made */
+	struct arena     arena;
+	struct map       by_key;
+	struct account  *v;
+	size_t           n;
+	uint64_t         serial;       /* main numbers them as they are put up */
+	struct accounts *next;         /* among the replaced */
+};
+
+/* NULL: the first damaged line, as "FILE:LINE: what: what to do", in `why`. */
+struct accounts *accounts_parse(str file, str text, struct arena *, str *why);
+void             accounts_free(struct accounts *);
+const struct account *accounts_find(const struct accounts *, str key);
+/* A name as it is compared: local part in small letters, domain in A-labels.
+ * False when it is no address. */
+bool accounts_key(struct arena *, str name, str *key);
+/* One line taken apart; false for blank lines and comments. */
+bool accounts_line(str line, str *name, str *password, str *rest);
+str  accounts_scheme(str password);    /* what stands in {}, or nothing */
+
+/* ---- memory.c: passwords that were right ------------------------------------ */
+
+/* One seat's share; used by its thread alone. */
+struct memory {
+	struct remembered *v;          /* `sets` times MEMORY_WAYS; NULL until something is remembered */
+	size_t             sets;
+	uint64_t           serial;     /* of the table it belongs to */
+};
+
+#define MEMORY_ALL  10000u             /* entries of all seats together */
+#define MEMORY_WAYS 4u
+#define TAG_SIZE    32
+
+void memory_init(struct memory *, unsigned seats);
+void memory_wipe(struct memory *);     /* forgets all, frees */
+/* Forgets all when the accounts are other than before. */
+void memory_serves(struct memory *, uint64_t serial);
+bool memory_holds(const struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms);
+void memory_keep(struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms, uint64_t for_ms);
+/* HMAC-SHA-256 over (name, verifier, password), each with its length. */
+void memory_tag(const unsigned char key[32], str name, const struct verifier *, str password,
+                unsigned char tag[static TAG_SIZE]);
+
+/* ---- auth.c: the house --------------------------------------------------------- */
+
+struct seat {                          /* one for each thread of the login desk */
+	_Atomic(const struct accounts *) reading;
+	struct memory memory;
+};
+
+struct offer {                         /* mechanisms, in the order they are named */
+	const char  **names;           /* ends with NULL; of auth_known_mechanisms */
+	str           text;            /* "SCRAM-SHA-256 PLAIN LOGIN" */
+	struct offer *next;            /* all that ever were: 15 at most */
+};
+
+struct looked {                        /* at the accounts file */
+	dev_t dev;
+	ino_t ino;
+	off_t size;
+	struct timespec changed, modified;
+	bool  settled;                 /* older than the clock's grain: same stamp, same bytes */
+	unsigned char digest[32];
+	bool  known;
+};
+
+struct auth {
+	/* main's */
+	struct arena     arena;        /* what lives as long as this */
+	char            *file;         /* accounts */
+	struct accounts *replaced;
+	struct offer    *offers;
+	struct looked    looked;
+	uint64_t         tables;
+	str              hostname;
+	str              available;    /* mechanisms that Cyrus has, with spaces around each */
+	/* read by desk and loops */
+	struct desk     *login;
+	struct seat     *seats;
+	unsigned         nseats;
+	atomic_uint      seated;
+	uint64_t         serial;       /* of this auth, in the process */
+	unsigned char    secret[32];   /* of made-up verifiers */
+	unsigned char    memory_key[32];
+	_Atomic(const struct accounts *) table;
+	_Atomic(const struct offer *)    offer;
+	_Atomic uint64_t memory_ms;
+	atomic_uint      iterations;
+};
+
+extern const char *const auth_known_mechanisms[];      /* ends with NULL */
+
+struct seat           *auth_sit(struct auth *);        /* this desk thread's */
+const struct accounts *auth_table(struct auth *, struct seat *);
+void                   auth_table_done(struct seat *);
+const char            *auth_mechanism_named(const struct auth *, str name);  /* NULL: not offered */
+
+enum { COUNT_HASHED, COUNT_REMEMBERED, COUNTS };
+void auth_count(unsigned which);
+uint64_t auth_counted(unsigned which);
+
+/* The secret of made-up verifiers (auth/secret.c): read or made; false: drawn
+ * for this process only, and `why` says why. */
+bool secret_load(const char *file, unsigned char secret[static 32], struct arena *, str *why);
+
+/* ---- judge.c: names and passwords -------------------------------------------------- */
+
+struct judge {                         /* what one step on the desk works with */
+	struct auth           *auth;
+	struct seat           *seat;
+	const struct accounts *table;
+	uint64_t               now_ms;
+};
+
+struct judged {                        /* a name's verifier, true or made up */
+	const struct account *account; /* NULL: made up */
+	struct verifier       verifier;
+	unsigned char         salt[SALT_NEW];  /* of a made-up one */
+};
+
+void judge_name(const struct judge *, str key, struct judged *);
+bool judge_password(const struct judge *, str key, str password);
+
+/* ---- sasl.c: Cyrus ------------------------------------------------------------------- */
+
+struct claim {                         /* who somebody says to be; the try's */
+	char          name[NAME_ROOM]; /* as said, cut */
+	size_t        n;
+	bool          exists;          /* there is such an account */
+	bool          shown;           /* a verifier was handed to the mechanism: */
+	unsigned char stored[32];      /* … this one */
+};
+
+struct heard {                         /* what became of one response */
+	enum auth_says says;
+	str            challenge;      /* of AUTH_MORE; lives until the exchange's next step */
+	str            login;          /* of AUTH_PASSED; lives as long as the judge's table */
+	const char    *reason;         /* for the log */
+	int            code;           /* Cyrus' result, for the log */
+};
+
+struct exchange;
+
+enum err cyrus_open(struct auth *, struct arena *, str *why);  /* main, once */
+void     cyrus_close(void);
+/* Login desk only, one thread at a time. */
+struct exchange *exchange_new(struct auth *, struct claim *);
+void exchange_begin(struct exchange *, const struct judge *, const char *mechanism, const str *initial,
+                    struct heard *);
+void exchange_step(struct exchange *, const struct judge *, str response, struct heard *);
+void exchange_free(struct exchange *);
+
+/* ---- account_file.c: the passwd-file, changed ------------------------------------------ */
+
+struct account_file {
+	const char *path;
+	int         lock;              /* descriptor, or -1 */
+	bool        there;
+	struct stat st;
+	str         text;
+};
+
+/* Reads; to change it, takes the lock first: no other verb may until _close. */
+enum err account_file_open(struct account_file *, const char *path, bool to_change, struct arena *, str *why);
+/* All of it, by a new file in its place: the old or the new is there whatever happens. */
+enum err account_file_write(struct account_file *, str text, struct arena *, str *why);
+void     account_file_close(struct account_file *);
+/* Opens and reads a whole file of at most 16 MiB. */
+enum err account_file_read(int fd, struct arena *, str *text);
+
+#endif
