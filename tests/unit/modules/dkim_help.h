@@ -145,7 +145,7 @@ static inline bool str_has(str s, const char *part)
 {
 	size_t n = strlen(part);
 
-	for (size_t i = 0; i + n <= s.n; i++)
+	for (size_t i = 0; n > 0 && i + n <= s.n; i++)
 		if (memcmp(s.p + i, part, n) == 0)
 			return true;
 	return n == 0;
