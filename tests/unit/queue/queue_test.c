@@ -1,0 +1,676 @@
+/* SPDX-License-Identifier: ISC */
+/* What is put is what is read; fates; ids; locks; room; lives that end well or badly. */
+#include <errno.h>
+#include <sys/wait.h>
+
+#include "tests/unit/queue/house.h"
+
+static const size_t sizes[] = {
+	0, 1, 17, RECORD_BODY - 1, RECORD_BODY, RECORD_BODY + 1, 16384, 2 * RECORD_BODY, 3 * RECORD_BODY + 1,
+	65536, 65537, QUEUE_ROWS_MAX - 1, QUEUE_ROWS_MAX, QUEUE_ROWS_MAX + 1, 10 << 20,
+};
+
+/* ---- contents ---------------------------------------------------------------------- */
+
+static void check_entry(struct house *h, uint64_t id, uint64_t seed, size_t bytes)
+{
+	struct queue_entry *e = NULL;
+
+	assert_int_equal(queue_load(h->q, id, &e), OK);
+	assert_int_equal(e->id, id);
+	assert_int_equal(e->bytes, bytes);
+	assert_int_equal(e->header_bytes, 17);
+	assert_int_equal(e->in_file, bytes > QUEUE_ROWS_MAX);
+	assert_str(e->sender, STR("anna@example.org"));
+	assert_str(e->login, STR("anna"));
+	assert_str(e->envid, STR("QQ314159"));
+	assert_str(e->head, STR("DKIM-Signature: last, so first\r\nReceived: later\r\n"));
+	assert_int_equal(e->nrcpts, 2);
+	assert_str(e->rcpts[1].address, STR("user1@office.test"));
+	assert_str(e->rcpts[1].orcpt, STR("rfc822;user@office.test"));
+	assert_int_equal(e->rcpts[1].state, RCPT_WAITING);
+	assert_content(h, e, seed, 65536);
+	if (bytes <= 65536)
+		assert_content(h, e, seed, 777);
+	queue_entry_free(e);
+}
+
+static void what_was_put_is_read(void **state)
+{
+	uint64_t ids[COUNT(sizes)];
+	struct house h = { 0 };
+	struct found f = { .n = 0 };
+
+	(void)state;
+	house_open(&h);
+	assert_false(queue_was_unclean(h.q));
+	house_start(&h);
+	for (size_t i = 0; i < COUNT(sizes); i++)
+		ids[i] = put_one(&h, i, sizes[i], 2, NULL);
+	for (size_t i = 0; i < COUNT(sizes); i++)
+		check_entry(&h, ids[i], i, sizes[i]);
+	house_close(&h);
+
+	house_open(&h);                                 /* the next life */
+	assert_false(queue_was_unclean(h.q));
+	assert_int_equal(queue_walk(h.q, found_one, &f), OK);
+	assert_int_equal(f.n, COUNT(sizes));
+	house_start(&h);
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		assert_int_equal(f.ids[i], ids[i]);
+		check_entry(&h, ids[i], i, sizes[i]);
+	}
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* The news come with the content while it is small, and without when it is not. */
+static void news_of_what_was_stored(void **state)
+{
+	struct house h = { 0 };
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		uint64_t id = put_one(&h, i, sizes[i], 2, NULL);
+		struct baton *b = mbox_take_all(h.news);
+		struct queue_entry *e;
+		char *want;
+
+		assert_non_null(b);
+		assert_null(b->next);
+		e = SUPER(b, struct queue_news, baton)->entry;
+		assert_int_equal(e->id, id);
+		assert_int_equal(e->nrcpts, 2);
+		if (sizes[i] > CONTENT_KEPT) {
+			assert_null(e->content.p);
+		} else if (sizes[i] > 0) {
+			want = malloc(sizes[i]);
+			fill_content(want, i, 0, sizes[i]);
+			assert_str(e->content, ((str){ want, sizes[i] }));
+			free(want);
+			assert_int_equal(atomic_load(&h.q->content), sizes[i]);
+			queue_entry_forget_content(e);
+			assert_null(e->content.p);
+			assert_int_equal(atomic_load(&h.q->content), 0);
+		}
+		queue_entry_free(e);
+	}
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void damaged_content_is_not_delivered(void **state)
+{
+	struct queue_entry *e;
+	struct house h = { 0 };
+	struct store_txn t;
+	struct record_key k;
+	uint64_t rows, file;
+	char path[BODY_PATH], out[1000];
+	size_t got;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	rows = put_one(&h, 1, 40000, 1, NULL);
+	file = put_one(&h, 2, 400000, 1, NULL);
+	assert_int_equal(truncate(body_path(h.q, file, path), 399999), 0);
+	assert_int_equal(queue_read(h.q, file, true, 0, out, 1000, &got), OK);
+	assert_int_equal(queue_read(h.q, file, true, 399500, out, 1000, &got), ERR_BAD);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(queue_read(h.q, file, true, 0, out, 1000, &got), ERR_BAD);
+	assert_int_equal(queue_load(h.q, file, &e), OK);
+	queue_entry_free(e);
+	queue_stop(h.q);
+	k = record_key_part(rows, 1);
+	store_begin(h.q->store, &t);
+	store_delete(&t, TABLE_BODY, (str){ (char *)k.b, k.n });
+	assert_int_equal(store_commit(&t), OK);
+	assert_int_equal(queue_read(h.q, rows, false, RECORD_BODY - 10, out, 10, &got), OK);
+	assert_int_equal(got, 10);
+	assert_int_equal(queue_read(h.q, rows, false, RECORD_BODY - 10, out, 11, &got), ERR_BAD);
+	assert_int_equal(queue_read(h.q, rows + 1, false, 0, out, 11, &got), ERR_ABSENT);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* ---- fates ------------------------------------------------------------------------- */
+
+static struct queue_rcpt rcpt_of(struct house *h, uint64_t id, size_t i, char said[static 1100])
+{
+	struct queue_entry *e;
+	struct queue_rcpt r;
+
+	assert_int_equal(queue_load(h->q, id, &e), OK);
+	r = e->rcpts[i];
+	snprintf(said, 1100, "%.*s", STR_ARG(r.said));
+	queue_entry_free(e);
+	return r;
+}
+
+static void each_fate(void **state)
+{
+	static const struct {
+		struct queue_fate fate;
+		struct queue_rcpt want;
+	} cases[] = {
+		{ { .fate = FATE_DEFERRED, .next = 1900000000, .tries = 3, .said = { "451 later", 9 } },
+		  { .state = RCPT_WAITING, .next = 1900000000, .tries = 3, .said = { "451 later", 9 } } },
+		{ { .fate = FATE_HELD, .said = { "by you", 6 } },
+		  { .state = RCPT_HELD, .next = 1900000000, .tries = 3, .said = { "by you", 6 } } },
+		{ { .fate = FATE_RELEASED, .next = 1900000009 },
+		  { .state = RCPT_WAITING, .next = 1900000009, .tries = 3, .said = { "by you", 6 } } },
+		{ { .fate = FATE_DELAY_TOLD },
+		  { .state = RCPT_WAITING, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true } },
+		{ { .fate = FATE_STAGED, .place = { "/m\nname", 7 } },
+		  { .state = RCPT_STAGED, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true } },
+		{ { .fate = FATE_DELIVERED, .said = { "250 done", 8 } },
+		  { .state = RCPT_SETTLED, .next = 1900000009, .tries = 3, .said = { "250 done", 8 }, .delay_told = true } },
+		{ { .fate = FATE_DEFERRED, .next = 1, .tries = 9 },      /* too late */
+		  { .state = RCPT_SETTLED, .next = 1900000009, .tries = 3, .said = { "250 done", 8 }, .delay_told = true } },
+	};
+	struct house h = { 0 };
+	char said[1100];
+	uint64_t id;
+	bool gone;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	id = put_one(&h, 1, 100, 3, NULL);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct queue_fate f = cases[i].fate;
+		struct queue_rcpt r;
+
+		f.rcpt = 1;
+		assert_int_equal(settle_one(&h, id, f, &gone), OK);
+		assert_false(gone);
+		r = rcpt_of(&h, id, 1, said);
+		assert_int_equal(r.state, cases[i].want.state);
+		assert_int_equal(r.next, cases[i].want.next);
+		assert_int_equal(r.tries, cases[i].want.tries);
+		assert_int_equal(r.delay_told, cases[i].want.delay_told);
+		assert_int_equal(r.staged_at != 0, f.fate == FATE_STAGED);
+		assert_int_equal(r.place.n, f.fate == FATE_STAGED ? 7 : 0);
+		assert_str(str_of(said), cases[i].want.said);
+		assert_int_equal(rcpt_of(&h, id, 0, said).state, RCPT_WAITING);
+	}
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* The first fate of a recipient finds what the message row says of it. */
+static void fresh_recipients_keep_what_they_have(void **state)
+{
+	struct house h = { 0 };
+	struct putting w;
+	struct queue_rcpt r;
+	char said[1100];
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	put_begin(&h, &w, spool_with(&h, 1, 10), 2, MESSAGE_HELD);
+	queue_put_submit(w.put, put_is_home, &w);
+	assert_int_equal(put_finish(&h, &w), OK);
+	assert_int_equal(settle_one(&h, w.id, (struct queue_fate){ .fate = FATE_DELAY_TOLD }, NULL), OK);
+	r = rcpt_of(&h, w.id, 0, said);
+	assert_int_equal(r.state, RCPT_HELD);
+	assert_true(r.delay_told);
+	assert_true(r.next > 1500000000);
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void the_last_settled_takes_all_with_it(void **state)
+{
+	static const enum fate ends[] = { FATE_DELIVERED, FATE_BOUNCED, FATE_REMOVED };
+	struct house h = { 0 };
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	for (size_t i = 0; i < 3; i++)
+		for (size_t nrcpts = 1; nrcpts <= 3; nrcpts++)
+			for (size_t bytes = 100; bytes <= 1000000; bytes *= 100) {
+				uint64_t id = put_one(&h, 1, bytes, nrcpts, NULL);
+				struct queue_entry *e;
+				bool gone = false;
+
+				assert_int_equal(files_in_body(&h), bytes > QUEUE_ROWS_MAX);
+				for (uint32_t r = 0; r < nrcpts; r++) {
+					assert_false(gone);
+					assert_int_equal(settle_one(&h, id, (struct queue_fate){ .rcpt = r, .fate = ends[(i + r) % 3] }, &gone), OK);
+				}
+				assert_true(gone);
+				assert_int_equal(queue_load(h.q, id, &e), ERR_ABSENT);
+				assert_int_equal(settle_one(&h, id, (struct queue_fate){ .fate = FATE_DELIVERED }, &gone), ERR_ABSENT);
+				assert_false(gone);
+				for (int table = 0; table < TABLE_META; table++)
+					assert_int_equal(store_rows(h.q->store, table), 0);
+				assert_int_equal(files_in_body(&h), 0);
+			}
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void fates_of_nobody(void **state)
+{
+	struct house h = { 0 };
+	uint64_t id;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	id = put_one(&h, 1, 10, 2, NULL);
+	assert_int_equal(settle_one(&h, id, (struct queue_fate){ .rcpt = 2, .fate = FATE_DELIVERED }, NULL), ERR_ABSENT);
+	assert_int_equal(settle_one(&h, id + 1, (struct queue_fate){ .fate = FATE_DELIVERED }, NULL), ERR_ABSENT);
+	assert_int_equal(store_rows(h.q->store, TABLE_RCPT), 0);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* A bounce and what it speaks of: one transaction. */
+static void a_bounce_settles(void **state)
+{
+	const uint32_t both[] = { 0, 2 };
+	struct house h = { 0 };
+	struct queue_entry *e;
+	struct putting w;
+	uint64_t id;
+	char said[1100];
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	id = put_one(&h, 1, 1000000, 3, NULL);
+	put_begin(&h, &w, spool_with(&h, 2, 500), 1, MESSAGE_OWN);
+	queue_put_settles(w.put, id, both, 2);
+	queue_put_submit(w.put, put_is_home, &w);
+	assert_int_equal(put_finish(&h, &w), OK);
+	assert_int_equal(rcpt_of(&h, id, 0, said).state, RCPT_SETTLED);
+	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_WAITING);
+	assert_int_equal(rcpt_of(&h, id, 2, said).state, RCPT_SETTLED);
+	put_begin(&h, &w, spool_with(&h, 3, 500), 1, MESSAGE_OWN);
+	queue_put_settles(w.put, id, (uint32_t[]){ 1 }, 1);
+	queue_put_submit(w.put, put_is_home, &w);
+	assert_int_equal(put_finish(&h, &w), OK);
+	assert_int_equal(queue_load(h.q, id, &e), ERR_ABSENT);
+	assert_int_equal(files_in_body(&h), 0);
+	assert_int_equal(store_rows(h.q->store, TABLE_MESSAGE), 2);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* One damaged recipient is held; the other goes on; a fate makes it whole. */
+static void a_damaged_recipient_is_held(void **state)
+{
+	struct house h = { 0 };
+	struct record_key k;
+	struct store_txn t;
+	char said[1100];
+	uint64_t id;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	id = put_one(&h, 1, 10, 2, NULL);
+	queue_stop(h.q);
+	k = record_key_part(id, 1);
+	store_begin(h.q->store, &t);
+	store_put(&t, TABLE_RCPT, (str){ (char *)k.b, k.n }, STR("not a record"));
+	assert_int_equal(store_commit(&t), OK);
+	house_close(&h);
+	house_open(&h);
+	house_start(&h);
+	assert_int_equal(rcpt_of(&h, id, 0, said).state, RCPT_WAITING);
+	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_HELD);
+	assert_non_null(strstr(said, "damaged"));
+	assert_int_equal(settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_RELEASED, .next = 5 }, NULL), OK);
+	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_WAITING);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* One message that cannot be read does not stop the walk. */
+static void a_damaged_message_stops_nobody(void **state)
+{
+	struct house h = { 0 };
+	struct found f = { .n = 0 };
+	struct record_key k;
+	struct store_txn t;
+	uint64_t ids[3];
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	for (int i = 0; i < 3; i++)
+		ids[i] = put_one(&h, 1, 10, 2, NULL);
+	queue_stop(h.q);
+	k = record_key_message(ids[1]);
+	store_begin(h.q->store, &t);
+	store_put(&t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, STR("not a record"));
+	assert_int_equal(store_commit(&t), OK);
+	assert_int_equal(queue_walk(h.q, found_one, &f), OK);
+	assert_int_equal(f.n, 2);
+	assert_int_equal(f.ids[0], ids[0]);
+	assert_int_equal(f.ids[1], ids[2]);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* ---- ids ---------------------------------------------------------------------------- */
+
+static void ids_as_text(void **state)
+{
+	static const uint64_t ids[] = { 1, 31, 32, 1790000000000000u, (1ull << 55) - 1 };
+	char text[QUEUE_ID_TEXT];
+	uint64_t id;
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(ids); i++) {
+		str s = queue_id_text(ids[i], text);
+
+		assert_int_equal(s.n, 11);
+		assert_true(queue_id_parse(s, &id));
+		assert_int_equal(id, ids[i]);
+		for (size_t j = 0; j < s.n; j++)
+			assert_null(strchr("aeiouAEIOU/. ", s.p[j]));
+	}
+	assert_false(queue_id_parse(STR("00000000000"), &id));
+	assert_false(queue_id_parse(STR("0000000001"), &id));
+	assert_false(queue_id_parse(STR("000000000011"), &id));
+	assert_false(queue_id_parse(STR("0000000000a"), &id));
+	assert_false(queue_id_parse(STR("0000000000\0"), &id));
+	assert_false(queue_id_parse(STR_NONE, &id));
+}
+
+struct drawing { struct queue *q; uint64_t ids[5000]; };
+
+static void *draw(void *arg)
+{
+	struct drawing *d = arg;
+
+	for (size_t i = 0; i < COUNT(d->ids); i++)
+		d->ids[i] = queue_new_id(d->q);
+	return NULL;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void ids_are_unique_and_rise(void **state)
+{
+	static struct drawing d[4];
+	static uint64_t all[4 * COUNT(d->ids)];
+	struct house h = { 0 };
+	pthread_t threads[4];
+
+	(void)state;
+	house_open(&h);
+	for (int i = 0; i < 4; i++) {
+		d[i].q = h.q;
+		assert_int_equal(pthread_create(&threads[i], NULL, draw, &d[i]), 0);
+	}
+	for (int i = 0; i < 4; i++) {
+		pthread_join(threads[i], NULL);
+		for (size_t j = 1; j < COUNT(d->ids); j++)
+			assert_true(d[i].ids[j - 1] < d[i].ids[j]);
+		memcpy(all + (size_t)i * COUNT(d->ids), d[i].ids, sizeof(d->ids));
+	}
+	qsort(all, COUNT(all), sizeof(all[0]), by_number);
+	for (size_t i = 1; i < COUNT(all); i++)
+		assert_true(all[i - 1] < all[i]);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* The clock steps back a year between two lives, and every message has gone. */
+static void ids_rise_over_a_clock_that_steps_back(void **state)
+{
+	struct house h = { 0 };
+	uint64_t last = 0;
+
+	(void)state;
+	for (int life = 0; life < 3; life++) {
+		clock_shift(-life * 365 * 86400);
+		house_open(&h);
+		house_start(&h);
+		for (int i = 0; i < 3; i++) {
+			uint64_t id = put_one(&h, 1, 10, 1, NULL);
+
+			assert_true(id > last);
+			last = id;
+			assert_int_equal(settle_one(&h, id, (struct queue_fate){ .fate = FATE_DELIVERED }, NULL), OK);
+		}
+		house_close(&h);
+	}
+	clock_shift(0);
+	house_burn(&h);
+}
+
+/* ---- the directory -------------------------------------------------------------------- */
+
+static void one_server_a_directory(void **state)
+{
+	struct house h = { 0 };
+	struct queue_conf conf;
+	str why = STR_NONE;
+	char pid[32];
+
+	(void)state;
+	house_open(&h);
+	conf = house_conf(&h);
+	assert_null(queue_open(&conf, &h.arena, &why));
+	snprintf(pid, sizeof(pid), "process %ld)", (long)getpid());
+	assert_non_null(strstr(str_cstr(&h.arena, why), pid));
+	assert_non_null(strstr(str_cstr(&h.arena, why), h.dir));
+	house_close(&h);
+	house_open(&h);                                 /* free again */
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void a_newer_format_is_refused(void **state)
+{
+	struct house h = { 0 };
+	struct queue_conf conf;
+	struct store_txn t;
+	str why = STR_NONE;
+
+	(void)state;
+	house_open(&h);
+	store_begin(h.q->store, &t);
+	meta_put(&t, "format", 2);
+	assert_int_equal(store_commit(&t), OK);
+	queue_close(h.q);
+	conf = house_conf(&h);
+	h.q = queue_open(&conf, &h.arena, &why);
+	assert_null(h.q);
+	assert_non_null(strstr(str_cstr(&h.arena, why), "newer postern"));
+	desk_close(h.disk);
+	mbox_free(h.home);
+	arena_fini(&h.arena);
+	house_burn(&h);
+}
+
+static void a_missing_directory_is_named(void **state)
+{
+	const struct queue_conf conf = { .state = STR("/nonexistent/state"), .map_bytes = 16 << 20, .full_percent = 90 };
+	struct arena a;
+	str why = STR_NONE;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	assert_null(queue_open(&conf, &a, &why));
+	assert_non_null(strstr(str_cstr(&a, why), "/nonexistent/state/queue"));
+	arena_fini(&a);
+}
+
+static void bodies_without_a_row_are_swept(void **state)
+{
+	struct house h = { 0 };
+	char path[BODY_PATH], other[BODY_PATH + 16];
+	uint64_t kept;
+	FILE *f;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	kept = put_one(&h, 1, 400000, 1, NULL);
+	f = fopen(body_path(h.q, kept + 1, path), "w");
+	fclose(f);
+	snprintf(other, sizeof(other), "%s.mine", path);
+	f = fopen(other, "w");
+	fclose(f);
+	house_close(&h);
+	house_open(&h);
+	house_start(&h);
+	assert_int_not_equal(access(path, F_OK), 0);
+	assert_int_equal(access(other, F_OK), 0);       /* not a name of ours */
+	assert_int_equal(access(body_path(h.q, kept, path), F_OK), 0);
+	house_close(&h);
+	/* A store that has just been made knows nothing: nothing is thrown away. */
+	snprintf(other, sizeof(other), "%s/queue/queue.mdb", h.dir);
+	assert_int_equal(unlink(other), 0);
+	house_open(&h);
+	house_start(&h);
+	assert_int_equal(access(path, F_OK), 0);
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void an_unclean_end_is_remembered(void **state)
+{
+	struct house h = { .dir = folder_new() };
+	uint64_t number;
+	int status;
+	pid_t child = fork();
+
+	(void)state;
+	if (child == 0) {
+		house_open(&h);
+		house_start(&h);
+		put_one(&h, 1, 10, 1, NULL);
+		_exit(0);
+	}
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	house_open(&h);
+	assert_true(queue_was_unclean(h.q));
+	number = queue_random(h.q);
+	assert_true(number != 0);
+	house_start(&h);
+	assert_true(queue_was_unclean(h.q));            /* until it is asked in the next life */
+	house_close(&h);
+	house_open(&h);
+	assert_false(queue_was_unclean(h.q));
+	assert_int_equal(queue_random(h.q), number);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* ---- room --------------------------------------------------------------------------------- */
+
+static void wait_for_room(struct house *h, enum err want)
+{
+	uint64_t until = clock_ms() + 20000;
+
+	while (queue_room(h->q, 0) != want && clock_ms() < until)
+		usleep(10000);
+	assert_int_equal(queue_room(h->q, 0), want);
+}
+
+/* New mail ends at 90 %; notices and fates go on; room comes back by itself. */
+static void a_full_map(void **state)
+{
+	struct house h = { .map_bytes = 8 << 20 };
+	struct putting w;
+	struct queue_figures f;
+	uint64_t ids[2000];
+	size_t n = 0;
+	enum err e = OK;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	while ((ids[n] = put_one(&h, n, 30000, 1, &e)) != 0)
+		assert_true(++n < COUNT(ids));
+	assert_int_equal(e, ERR_FULL);
+	queue_figures(h.q, &f);
+	assert_int_equal(f.messages, n);
+	assert_true(n > 100);
+	wait_for_room(&h, OK);                          /* for nothing at all, perhaps */
+	assert_int_equal(queue_room(h.q, 250000), ERR_FULL);
+	for (int i = 0; i < 3; i++) {                   /* our own mail still fits */
+		put_begin(&h, &w, spool_with(&h, 2, 2000), 1, MESSAGE_OWN);
+		queue_put_submit(w.put, put_is_home, &w);
+		assert_int_equal(put_finish(&h, &w), OK);
+	}
+	for (size_t i = 0; i < n; i++) {
+		assert_int_equal(settle_one(&h, ids[i], (struct queue_fate){ .fate = FATE_DEFERRED, .next = 1, .tries = 1,
+		                 .said = STR("450 mailbox busy") }, NULL), OK);
+	}
+	for (size_t i = 0; i < n; i++) {
+		bool gone;
+
+		assert_int_equal(settle_one(&h, ids[i], (struct queue_fate){ .fate = FATE_DELIVERED }, &gone), OK);
+		assert_true(gone);
+	}
+	for (uint64_t until = clock_ms() + 20000; queue_room(h.q, 250000) != OK && clock_ms() < until;)
+		usleep(10000);
+	assert_int_equal(queue_room(h.q, 250000), OK);
+	put_one(&h, 1, 200000, 1, NULL);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* The disk's limit, set so high that no disk meets it. */
+static void a_full_disk(void **state)
+{
+	struct house h = { 0 };
+
+	(void)state;
+	house_open(&h);
+	assert_int_equal(queue_room(h.q, 1), OK);
+	h.q->conf.free_disk_percent = 101;
+	house_start(&h);
+	wait_for_room(&h, ERR_FULL);
+	put_one(&h, 1, 10, 1, NULL);                    /* what had begun may end */
+	house_close(&h);
+	house_burn(&h);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_was_put_is_read),
+		cmocka_unit_test(news_of_what_was_stored),
+		cmocka_unit_test(damaged_content_is_not_delivered),
+		cmocka_unit_test(each_fate),
+		cmocka_unit_test(fresh_recipients_keep_what_they_have),
+		cmocka_unit_test(the_last_settled_takes_all_with_it),
+		cmocka_unit_test(fates_of_nobody),
+		cmocka_unit_test(a_bounce_settles),
+		cmocka_unit_test(a_damaged_recipient_is_held),
+		cmocka_unit_test(a_damaged_message_stops_nobody),
+		cmocka_unit_test(ids_as_text),
+		cmocka_unit_test(ids_are_unique_and_rise),
+		cmocka_unit_test(ids_rise_over_a_clock_that_steps_back),
+		cmocka_unit_test(one_server_a_directory),
+		cmocka_unit_test(a_newer_format_is_refused),
+		cmocka_unit_test(a_missing_directory_is_named),
+		cmocka_unit_test(bodies_without_a_row_are_swept),
+		cmocka_unit_test(an_unclean_end_is_remembered),
+		cmocka_unit_test(a_full_map),
+		cmocka_unit_test(a_full_disk),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
