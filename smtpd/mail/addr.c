@@ -100,7 +100,8 @@ static bool converted(struct arena *a, str name, str *out)
 
 	if (name.n > TEXT_MAX || !utf8_valid(name) || (text = str_cstr(a, name)) == NULL)
 		return false;
-	if (idn2_lookup_u8((const uint8_t *)text, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+	if (idn2_lookup_u8((const uint8_t *)text, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) !=
+	    IDN2_OK)
 		return false;
 	ascii = (char *)found;
 	*out = str_keep_lower(a, without_root_dot(str_of(ascii)));
@@ -120,16 +121,18 @@ bool domain_to_ascii(struct arena *a, str name, str *out)
 	return out->p != NULL;
 }
 
-/* Scripts whose letters may be shown; what is in none of them stays hidden. */
+/* Scripts whose letters may be shown; what is in none of them stays hidden.
+ * L is Latin; J is Chinese, Japanese and Korean, which mix; the others are
+ * alone in a word. */
 static const struct script {
 	uint32_t first, last;
-	char     kind;     /* L latin, C looks like Latin in parts, J Chinese, Japanese and Korean, or its own */
+	char     kind;
 } scripts[] = {
-	{ 0x00df, 0x00f6, 'L' }, { 0x00f8, 0x024f, 'L' }, { 0x0370, 0x03ff, 'g' }, { 0x0400, 0x04ff, 'c' },
-	{ 0x0561, 0x0587, 'a' }, { 0x05d0, 0x05ea, 'h' }, { 0x0620, 0x064a, 'r' }, { 0x0660, 0x0669, 'r' },
-	{ 0x0671, 0x06d3, 'r' }, { 0x0904, 0x094d, 'd' }, { 0x0985, 0x09cd, 'b' }, { 0x0b85, 0x0bcd, 't' },
-	{ 0x0e01, 0x0e4e, 'T' }, { 0x10d0, 0x10fa, 'G' }, { 0x1e00, 0x1eff, 'L' }, { 0x3041, 0x3096, 'J' },
-	{ 0x30a1, 0x30fe, 'J' }, { 0x3400, 0x4dbf, 'J' }, { 0x4e00, 0x9fff, 'J' }, { 0xac00, 0xd7a3, 'J' },
+	{0x00df, 0x00f6, 'L'}, {0x00f8, 0x024f, 'L'}, {0x0370, 0x03ff, 'g'}, {0x0400, 0x04ff, 'c'},
+	{0x0561, 0x0587, 'a'}, {0x05d0, 0x05ea, 'h'}, {0x0620, 0x064a, 'r'}, {0x0660, 0x0669, 'r'},
+	{0x0671, 0x06d3, 'r'}, {0x0904, 0x094d, 'd'}, {0x0985, 0x09cd, 'b'}, {0x0b85, 0x0bcd, 't'},
+	{0x0e01, 0x0e4e, 'T'}, {0x10d0, 0x10fa, 'G'}, {0x1e00, 0x1eff, 'L'}, {0x3041, 0x3096, 'J'},
+	{0x30a1, 0x30fe, 'J'}, {0x3400, 0x4dbf, 'J'}, {0x4e00, 0x9fff, 'J'}, {0xac00, 0xd7a3, 'J'},
 };
 
 static char script_of(uint32_t c)
@@ -186,7 +189,8 @@ static bool label_is_plain(str label, bool ascii_tld)
 
 static bool name_is_plain(str name)
 {
-	bool ascii_tld = is_ascii(str_skip(name, str_rfind(name, '.') == name.n ? 0 : str_rfind(name, '.')));
+	bool ascii_tld =
+		is_ascii(str_skip(name, str_rfind(name, '.') == name.n ? 0 : str_rfind(name, '.')));
 	str  label;
 
 	while (str_cut(&name, '.', &label))
@@ -200,13 +204,15 @@ str domain_to_unicode(struct arena *a, str ascii)
 	char *text, *shown = NULL;
 	str   out = ascii, back;
 
-	if (!str_starts(ascii, "xn--") && (ascii.n < 5 || memmem(ascii.p, ascii.n, ".xn--", 5) == NULL))
+	if (!str_starts(ascii, "xn--") &&
+	    (ascii.n < 5 || memmem(ascii.p, ascii.n, ".xn--", 5) == NULL))
 		return ascii;
 	if (!domain_valid(ascii) || (text = str_cstr(a, ascii)) == NULL)
 		return ascii;
 	if (idn2_to_unicode_8z8z(text, &shown, 0) != IDN2_OK)
 		return ascii;
-	if (name_is_plain(str_of(shown)) && domain_to_ascii(a, str_of(shown), &back) && str_eq_nocase(back, ascii)) {
+	if (name_is_plain(str_of(shown)) && domain_to_ascii(a, str_of(shown), &back) &&
+	    str_eq_nocase(back, ascii)) {
 		out = str_keep(a, str_of(shown));
 		if (out.p == NULL)
 			out = ascii;
@@ -234,7 +240,8 @@ bool literal_parse(str literal, struct sockaddr_storage *out)
 	memcpy(text, literal.p, literal.n);
 	text[literal.n] = '\0';
 	out->ss_family = six ? AF_INET6 : AF_INET;
-	return inet_pton(out->ss_family, text, six ? (void *)&v6->sin6_addr : (void *)&v4->sin_addr) == 1;
+	return inet_pton(out->ss_family, text,
+			 six ? (void *)&v6->sin6_addr : (void *)&v4->sin_addr) == 1;
 }
 
 bool literal_to_text(struct arena *a, str literal, str *out)
@@ -248,7 +255,8 @@ bool literal_to_text(struct arena *a, str literal, str *out)
 	if (!literal_parse(literal, &at))
 		return false;
 	six = at.ss_family == AF_INET6;
-	inet_ntop(at.ss_family, six ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr, text, sizeof(text));
+	inet_ntop(at.ss_family, six ? (const void *)&v6->sin6_addr : (const void *)&v4->sin_addr,
+		  text, sizeof(text));
 	*out = arena_printf(a, "[%s%s]", six ? "IPv6:" : "", text);
 	return out->p != NULL;
 }

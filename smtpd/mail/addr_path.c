@@ -29,7 +29,8 @@ static bool refuse(struct reading *r, const char *why)
 /* RFC 5321 atext (RFC 5322 3.2.3), RFC 6531 3.3 */
 static bool is_atext(char c)
 {
-	return is_alnum(c) || (unsigned char)c >= 0x80 || (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
+	return is_alnum(c) || (unsigned char)c >= 0x80 ||
+	       (c != '\0' && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
 static bool has_8bit(str s)
@@ -99,7 +100,8 @@ static bool read_domain(struct reading *r, str text, struct path *out)
 	}
 	if (r->strict && text.n && text.p[text.n - 1] == '.')
 		return refuse(r, "the domain ends in a dot");
-	return domain_to_ascii(r->arena, text, &out->domain) || refuse(r, "the domain is not a host name");
+	return domain_to_ascii(r->arena, text, &out->domain) ||
+	       refuse(r, "the domain is not a host name");
 }
 
 bool path_build(struct arena *a, str local, str domain, struct path *out)
@@ -146,7 +148,9 @@ static bool read_dot_string(struct reading *r, str *in, str *local)
 		n++;
 	*local = str_head(*in, n);
 	if (n == 0)
-		return refuse(r, in->n && in->p[0] != '@' ? "a character that needs quotes in the local part" : "no local part");
+		return refuse(r, in->n && in->p[0] != '@'
+					 ? "a character that needs quotes in the local part"
+					 : "no local part");
 	if (n < in->n && in->p[n] != '@')
 		return refuse(r, "a character that needs quotes in the local part");
 	if (r->strict && !is_dot_string(*local))
@@ -164,7 +168,8 @@ static bool skip_route(struct reading *r, str *in)
 	if (colon == in->n)
 		return refuse(r, "a source route without its colon");
 	while (str_cut(&hosts, ',', &host))
-		if (host.n < 2 || host.p[0] != '@' || !domain_to_ascii(r->arena, str_skip(host, 1), &name))
+		if (host.n < 2 || host.p[0] != '@' ||
+		    !domain_to_ascii(r->arena, str_skip(host, 1), &name))
 			return refuse(r, "a malformed source route");
 	*in = str_skip(*in, colon + 1);
 	return true;
@@ -188,7 +193,8 @@ static bool read_mailbox(struct reading *r, str in, struct path *out)
 
 	if (has_8bit(in) && !r->utf8)
 		return refuse(r, "a non-ASCII address without SMTPUTF8");
-	if (in.n && in.p[0] == '"' ? !read_quoted(r, &in, &local) : !read_dot_string(r, &in, &local))
+	if (in.n && in.p[0] == '"' ? !read_quoted(r, &in, &local)
+				   : !read_dot_string(r, &in, &local))
 		return false;
 	if (!local_allowed(local))
 		return refuse(r, "the local part is not UTF-8");
@@ -254,7 +260,8 @@ static bool read_path(struct reading *r, str in, struct path *out, str *rest)
 	if (!cut_brackets(r, in, &inner, rest))
 		return false;
 	if (inner.n == 0) {
-		*out = (struct path){ .is_null = true, .text = STR(""), .local = STR(""), .domain = STR("") };
+		*out = (struct path){
+			.is_null = true, .text = STR(""), .local = STR(""), .domain = STR("")};
 		return true;
 	}
 	if (inner.p[0] == '@' && !skip_route(r, &inner))
@@ -262,7 +269,8 @@ static bool read_path(struct reading *r, str in, struct path *out, str *rest)
 	return read_mailbox(r, inner, out);
 }
 
-bool path_parse(struct arena *a, str in, bool utf8_allowed, bool strict, struct path *out, str *rest, const char **why)
+bool path_parse(struct arena *a, str in, bool utf8_allowed, bool strict, struct path *out,
+		str *rest, const char **why)
 {
 	struct reading r = { .arena = a, .utf8 = utf8_allowed, .strict = strict };
 	bool           good;
@@ -289,12 +297,14 @@ bool path_of(struct arena *a, str text, struct path *out)
 
 bool path_eq(const struct path *a, const struct path *b)
 {
-	return a->is_null == b->is_null && str_eq(a->local, b->local) && str_eq(a->domain, b->domain);
+	return a->is_null == b->is_null && str_eq(a->local, b->local) &&
+	       str_eq(a->domain, b->domain);
 }
 
 bool path_eq_nocase(const struct path *a, const struct path *b)
 {
-	return a->is_null == b->is_null && str_eq_nocase(a->local, b->local) && str_eq(a->domain, b->domain);
+	return a->is_null == b->is_null && str_eq_nocase(a->local, b->local) &&
+	       str_eq(a->domain, b->domain);
 }
 
 bool path_copy(struct arena *a, const struct path *p, struct path *out)

@@ -153,9 +153,10 @@ enum err directory_add_domain(struct directory *d, const struct directory_domain
 		return d->arena->spent ? ERR_MEMORY : ERR_BAD;
 	if (table_get(&d->domains, pub->name) != NULL)
 		return ERR_EXISTS;
-	if (!kept(d->arena, &pub->place.path) || !kept(d->arena, &pub->place.lmtp) || !kept(d->arena, &pub->route) ||
-	    !kept(d->arena, &pub->catch_all) || !kept(d->arena, &pub->copy) ||
-	    !one_target(d->arena, pub->catch_all, &new->catch_all) || !table_put(&d->domains, pub->name, new))
+	if (!kept(d->arena, &pub->place.path) || !kept(d->arena, &pub->place.lmtp) ||
+	    !kept(d->arena, &pub->route) || !kept(d->arena, &pub->catch_all) ||
+	    !kept(d->arena, &pub->copy) || !one_target(d->arena, pub->catch_all, &new->catch_all) ||
+	    !table_put(&d->domains, pub->name, new))
 		return ERR_MEMORY;
 	if (d->first == NULL)
 		d->first = new;
@@ -163,7 +164,8 @@ enum err directory_add_domain(struct directory *d, const struct directory_domain
 }
 
 /* The entry of an address of ours, made if it is not there. */
-static enum err address_entry(struct directory *d, str text, struct path *path, struct address **out)
+static enum err address_entry(struct directory *d, str text, struct path *path,
+			      struct address **out)
 {
 	str key;
 
@@ -236,7 +238,8 @@ const struct directory_domain *directory_domain(const struct directory *d, str d
 	return found != NULL ? &found->pub : NULL;
 }
 
-static const struct address *address_of(const struct directory *d, struct arena *a, str local, str domain)
+static const struct address *address_of(const struct directory *d, struct arena *a, str local,
+					str domain)
 {
 	str key = address_key(a, local, domain);
 
@@ -265,9 +268,11 @@ static bool is_role(str local)
 	return str_is_nocase(local, "postmaster") || str_is_nocase(local, "abuse");
 }
 
-void directory_find(const struct directory *d, struct arena *a, const struct path *path, struct directory_answer *out)
+void directory_find(const struct directory *d, struct arena *a, const struct path *path,
+		    struct directory_answer *out)
 {
-	const struct domain  *domain = path->domain.n ? table_get(&d->domains, path->domain) : d->first;
+	const struct domain *domain =
+		path->domain.n ? table_get(&d->domains, path->domain) : d->first;
 	const struct address *found;
 	size_t                plus;
 
@@ -375,8 +380,8 @@ static void walk_step(struct walk *w, struct step at, struct path *finals)
 		finals[w->finals++] = at.path;
 }
 
-enum err directory_expand(const struct directory *d, struct arena *a, const struct path *path, size_t most,
-                          struct path **out, size_t *n)
+enum err directory_expand(const struct directory *d, struct arena *a, const struct path *path,
+			  size_t most, struct path **out, size_t *n)
 {
 	struct walk w = { .d = d, .arena = a, .most = most };
 

@@ -28,17 +28,21 @@ static const struct kind {
 	const char *status;          /* when none was given */
 	const char *subject, *intro;
 } kinds[] = {
-	[DSN_FAILED] = { "failed", "5.0.0", "Not delivered",
-	                 "Your message could not be delivered to the recipients below. No further attempt will be made." },
-	[DSN_DELAYED] = { "delayed", "4.0.0", "Delayed",
-	                  "Your message has not reached the recipients below yet. Attempts continue, and you need not "
-	                  "send it again; you will hear from this server if they fail in the end." },
-	[DSN_DELIVERED] = { "delivered", "2.0.0", "Delivered", "Your message was delivered to the recipients below." },
-	[DSN_RELAYED] = { "relayed", "2.0.0", "Relayed",
-	                  "Your message was handed on for the recipients below, to a server that does not report "
-	                  "whether it arrives." },
-	[DSN_EXPANDED] = { "expanded", "2.0.0", "Delivered to a list",
-	                   "Your message was delivered to the list addresses below, which send it on to their members." },
+	[DSN_FAILED] = {"failed", "5.0.0", "Not delivered",
+			"Your message could not be delivered to the recipients below. No further "
+			"attempt will be made."},
+	[DSN_DELAYED] = {"delayed", "4.0.0", "Delayed",
+			 "Your message has not reached the recipients below yet. Attempts "
+			 "continue, and you need not send it again; you will hear from this server "
+			 "if they fail in the end."},
+	[DSN_DELIVERED] = {"delivered", "2.0.0", "Delivered",
+			   "Your message was delivered to the recipients below."},
+	[DSN_RELAYED] = {"relayed", "2.0.0", "Relayed",
+			 "Your message was handed on for the recipients below, to a server that "
+			 "does not report whether it arrives."},
+	[DSN_EXPANDED] = {"expanded", "2.0.0", "Delivered to a list",
+			  "Your message was delivered to the list addresses below, which send it "
+			  "on to their members."},
 };
 
 struct writer {
@@ -64,8 +68,8 @@ static void make_boundary(const struct dsn *d, char boundary[static 33])
 	struct buf        b;
 
 	buf_init(&b, BUF_UNBOUNDED);
-	buf_addf(&b, "%.*s %.*s %.*s %lld", STR_ARG(d->message_id), STR_ARG(d->id), STR_ARG(d->host),
-	         (long long)d->now);
+	buf_addf(&b, "%.*s %.*s %.*s %lld", STR_ARG(d->message_id), STR_ARG(d->id),
+		 STR_ARG(d->host), (long long)d->now);
 	digest_of(DIGEST_SHA256, buf_str(&b), sum);
 	buf_fini(&b);
 	for (size_t i = 0; i < 16; i++) {
@@ -190,19 +194,25 @@ static void add_header(struct writer *w)
 	str               host = shown(w, d->host);
 
 	add_date(w, "Date", d->now);
-	add_field(w, "From", arena_printf(&w->arena, "\"Mail Delivery System\" <postmaster@%.*s>", STR_ARG(host)));
+	add_field(w, "From",
+		  arena_printf(&w->arena, "\"Mail Delivery System\" <postmaster@%.*s>",
+			       STR_ARG(host)));
 	add_field(w, "To", arena_printf(&w->arena, "<%.*s>", STR_ARG(shown(w, d->to))));
-	add_field(w, "Subject", arena_printf(&w->arena, "%s%s%.*s", kinds[worst(d)].subject, subject.n ? ": " : "",
-	                                     STR_ARG(subject)));
-	add_field(w, "Message-ID", arena_printf(&w->arena, "<%.*s>", STR_ARG(shown(w, d->message_id))));
+	add_field(w, "Subject",
+		  arena_printf(&w->arena, "%s%s%.*s", kinds[worst(d)].subject,
+			       subject.n ? ": " : "", STR_ARG(subject)));
+	add_field(w, "Message-ID",
+		  arena_printf(&w->arena, "<%.*s>", STR_ARG(shown(w, d->message_id))));
 	if (id.n) {
 		add_field(w, "In-Reply-To", id);
 		add_field(w, "References", id);
 	}
 	add_field(w, "Auto-Submitted", STR("auto-replied"));    /* RFC 3834 5 */
 	add_field(w, "MIME-Version", STR("1.0"));
-	add_field(w, "Content-Type", arena_printf(&w->arena, "multipart/report; report-type=delivery-status; boundary=\"%s\"",
-	                                          w->boundary));
+	add_field(w, "Content-Type",
+		  arena_printf(&w->arena,
+			       "multipart/report; report-type=delivery-status; boundary=\"%s\"",
+			       w->boundary));
 }
 
 static void begin_part(struct writer *w, const char *type, bool eight_bit)
@@ -220,7 +230,9 @@ static void add_rcpt_text(struct writer *w, const struct dsn_rcpt *r)
 
 	add_text(w, 2, arena_printf(&w->arena, "<%.*s>", STR_ARG(shown(w, r->final))));
 	if (said.n && remote.n)
-		add_text(w, 6, arena_printf(&w->arena, "The server %.*s answered: %.*s", STR_ARG(remote), STR_ARG(said)));
+		add_text(w, 6,
+			 arena_printf(&w->arena, "The server %.*s answered: %.*s", STR_ARG(remote),
+				      STR_ARG(said)));
 	else if (said.n)
 		add_text(w, 6, said);
 	if (r->action == DSN_DELAYED && r->will_retry_until > 0)
@@ -250,20 +262,25 @@ static void add_section(struct writer *w, enum dsn_action action)
 static void add_explanation(struct writer *w)
 {
 	const struct dsn *d = w->d;
-	str               subject = shown(w, str_head(field_unfold(&w->arena, d->subject_of), SUBJECT_MOST));
+	str subject = shown(w, str_head(field_unfold(&w->arena, d->subject_of), SUBJECT_MOST));
 	str               host = shown(w, d->host);
 	char              date[40];
 
 	begin_part(w, "text/plain; charset=utf-8", d->utf8);
 	for (size_t action = 0; action < COUNT(kinds); action++)
 		add_section(w, (enum dsn_action)action);
-	add_text(w, 0, arena_printf(&w->arena, "The message arrived here on %.*s as number %.*s.",
-	                            STR_ARG(clock_date(d->arrived, date)), STR_ARG(shown(w, d->id))));
+	add_text(w, 0,
+		 arena_printf(&w->arena, "The message arrived here on %.*s as number %.*s.",
+			      STR_ARG(clock_date(d->arrived, date)), STR_ARG(shown(w, d->id))));
 	if (str_trim(subject).n)
 		add_text(w, 0, arena_printf(&w->arena, "Its subject: %.*s", STR_ARG(subject)));
 	add_blank(w);
-	add_text(w, 0, arena_printf(&w->arena, "The mail server %.*s wrote this notice by itself. For help, write to "
-	                            "postmaster@%.*s and quote the number above.", STR_ARG(host), STR_ARG(host)));
+	add_text(
+		w, 0,
+		arena_printf(&w->arena,
+			     "The mail server %.*s wrote this notice by itself. For help, write to "
+			     "postmaster@%.*s and quote the number above.",
+			     STR_ARG(host), STR_ARG(host)));
 }
 
 /* RFC 6533 3: \x{HEX} for what is not printable ASCII. */
@@ -303,20 +320,22 @@ static void add_final(struct writer *w, str address)
 		kept = arena_printf(&w->arena, "utf-8; %.*s", STR_ARG(shown(w, address)));
 	else
 		kept = arena_printf(&w->arena, "utf-8; %.*s",
-		                    STR_ARG(xtext_of_utf8(w, utf8_valid(address) ? address : shown(w, address))));
+				    STR_ARG(xtext_of_utf8(
+					    w, utf8_valid(address) ? address : shown(w, address))));
 	add_field(w, "Final-Recipient", kept);
 }
 
 static void add_original_recipient(struct writer *w, str orcpt)
 {
 	size_t semicolon = str_find(orcpt, ';');
-	str    type = shown(w, str_head(orcpt, semicolon)), address = str_skip(orcpt, semicolon + 1);
+	str type = shown(w, str_head(orcpt, semicolon)), address = str_skip(orcpt, semicolon + 1);
 
 	if (semicolon == orcpt.n || address.n == 0)
 		return;
 	if (has_8bit(address) && !w->d->utf8)
 		address = xtext_of_utf8(w, str_head(address, 600));
-	add_field(w, "Original-Recipient", arena_printf(&w->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(shown(w, address))));
+	add_field(w, "Original-Recipient",
+		  arena_printf(&w->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(shown(w, address))));
 }
 
 /* "5.1.1", and of the class that the action has; else the action's own. */
@@ -346,10 +365,12 @@ static void add_rcpt_fields(struct writer *w, const struct dsn_rcpt *r)
 	add_field(w, "Action", str_of(kinds[r->action].action));
 	add_field(w, "Status", status_of(w, r));
 	if (r->remote.n)
-		add_field(w, "Remote-MTA", arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, r->remote))));
+		add_field(w, "Remote-MTA",
+			  arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, r->remote))));
 	if (r->said.n)
-		add_field(w, "Diagnostic-Code", arena_printf(&w->arena, "%s; %.*s", r->remote.n ? "smtp" : "x-postern",
-		                                             STR_ARG(shown(w, r->said))));
+		add_field(w, "Diagnostic-Code",
+			  arena_printf(&w->arena, "%s; %.*s", r->remote.n ? "smtp" : "x-postern",
+				       STR_ARG(shown(w, r->said))));
 	if (r->last_try > 0)
 		add_date(w, "Last-Attempt-Date", r->last_try);
 	if (r->action == DSN_DELAYED && r->will_retry_until > 0)
@@ -360,8 +381,10 @@ static void add_status(struct writer *w)
 {
 	const struct dsn *d = w->d;
 
-	begin_part(w, d->utf8 ? "message/global-delivery-status" : "message/delivery-status", d->utf8);
-	add_field(w, "Reporting-MTA", arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, d->host))));
+	begin_part(w, d->utf8 ? "message/global-delivery-status" : "message/delivery-status",
+		   d->utf8);
+	add_field(w, "Reporting-MTA",
+		  arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, d->host))));
 	if (d->envid.n)
 		add_field(w, "Original-Envelope-Id", shown(w, d->envid));
 	add_field(w, "X-Postern-Queue-ID", shown(w, d->id));
@@ -381,7 +404,9 @@ static void add_original_line(struct writer *w, str line)
 		if (p == NULL)
 			return;
 		for (size_t i = 0; i < n; i++)
-			p[i] = line.p[i] == '\0' || line.p[i] == '\r' || line.p[i] == '\n' ? '?' : line.p[i];
+			p[i] = line.p[i] == '\0' || line.p[i] == '\r' || line.p[i] == '\n'
+				       ? '?'
+				       : line.p[i];
 		buf_filled(w->out, n);
 		line = str_skip(line, n);
 		if (line.n)
@@ -403,7 +428,8 @@ static void add_original_header(struct writer *w)
 
 		if (n == 0)
 			break;
-		if (end != NULL || w->d->original_header.n <= HEADER_MOST)    /* no line that the limit cut */
+		if (end != NULL ||
+		    w->d->original_header.n <= HEADER_MOST) /* no line that the limit cut */
 			add_original_line(w, str_head(rest, n));
 		rest = str_skip(rest, n + 2);
 	}

@@ -16,7 +16,8 @@ enum state { AT_START, IN_NAME, BEFORE_COLON, IN_VALUE, EMPTY_LINE };
 
 #define FIELDS_FIRST 32
 
-void splitter_init(struct splitter *s, struct arena *a, size_t max_bytes, size_t max_field, size_t max_fields)
+void splitter_init(struct splitter *s, struct arena *a, size_t max_bytes, size_t max_field,
+		   size_t max_fields)
 {
 	*s = (struct splitter){
 		.arena = a,
@@ -257,7 +258,8 @@ str field_unfold(struct arena *a, str value)
 	if (p == NULL)
 		return STR_NONE;
 	for (size_t i = 0; i < value.n; i++) {
-		if (i + 2 < value.n && value.p[i] == '\r' && value.p[i + 1] == '\n' && is_wsp(value.p[i + 2]))
+		if (i + 2 < value.n && value.p[i] == '\r' && value.p[i + 1] == '\n' &&
+		    is_wsp(value.p[i + 2]))
 			i++;
 		else
 			p[n++] = value.p[i];

@@ -25,7 +25,9 @@ struct claims {
 
 static int hex_value(char c)
 {
-	return is_digit(c) ? c - '0' : to_lower(c) >= 'a' && to_lower(c) <= 'f' ? to_lower(c) - 'a' + 10 : -1;
+	return is_digit(c)				  ? c - '0'
+	       : to_lower(c) >= 'a' && to_lower(c) <= 'f' ? to_lower(c) - 'a' + 10
+							  : -1;
 }
 
 /* RFC 2047 4.2 */
@@ -98,7 +100,8 @@ static str unwrapped(str s)
 
 static bool is_below(str name, str parent)
 {
-	return name.n > parent.n && str_ends_nocase(name, parent) && name.p[name.n - parent.n - 1] == '.';
+	return name.n > parent.n && str_ends_nocase(name, parent) &&
+	       name.p[name.n - parent.n - 1] == '.';
 }
 
 /* One word that is an address, of a domain that has nothing to do with ours? */
@@ -113,7 +116,8 @@ static bool is_other_address(struct claims *c, str s)
 		return false;
 	if (!domain_to_ascii(c->arena, str_skip(s, at + 1), &domain) || !str_holds(domain, '.'))
 		return false;
-	return !str_eq(domain, c->domain) && !is_below(domain, c->domain) && !is_below(c->domain, domain);
+	return !str_eq(domain, c->domain) && !is_below(domain, c->domain) &&
+	       !is_below(c->domain, domain);
 }
 
 /* What a person is shown beside the address: is it, or holds it in <>, another? */
@@ -202,7 +206,8 @@ static bool another_is_shown(struct arena *a, str value, str domain)
 /* RFC 2047 5: no encoded word in an address; programs decode it all the same. */
 static bool is_encoded(str local)
 {
-	return local.n >= 2 && memmem(local.p, local.n, "=?", 2) != NULL && memmem(local.p, local.n, "?=", 2) != NULL;
+	return local.n >= 2 && memmem(local.p, local.n, "=?", 2) != NULL &&
+	       memmem(local.p, local.n, "?=", 2) != NULL;
 }
 
 static const struct mailbox *first_usable(const struct mailboxes *m)
@@ -247,13 +252,25 @@ static void judge_value(struct arena *a, str value, struct from *out)
 	mailboxes_parse(a, value, out->mailboxes);
 	first = first_usable(out->mailboxes);
 	if (first == NULL)
-		judged(out, FROM_NO_DOMAIN, "The From field holds no address with a domain; write the author's full address there");
+		judged(out, FROM_NO_DOMAIN,
+		       "The From field holds no address with a domain; write the author's full "
+		       "address "
+		       "there");
 	else if (unclear(out->mailboxes))
-		judged(out, FROM_MALFORMED, "The From field is not written as RFC 5322 asks, so mail programs would read it differently; write Name <user@domain>");
+		judged(out, FROM_MALFORMED,
+		       "The From field is not written as RFC 5322 asks, so mail programs would "
+		       "read it "
+		       "differently; write Name <user@domain>");
 	else if (several_domains(out->mailboxes))
-		judged(out, FROM_SEVERAL_DOMAINS, "The From field names addresses of several domains; send it with authors of one domain");
+		judged(out, FROM_SEVERAL_DOMAINS,
+		       "The From field names addresses of several domains; send it with authors of "
+		       "one "
+		       "domain");
 	else if (another_is_shown(a, value, first->path.domain))
-		judged(out, FROM_SEVERAL_DOMAINS, "The From field shows an address of another domain beside the author's; take it out of the name");
+		judged(out, FROM_SEVERAL_DOMAINS,
+		       "The From field shows an address of another domain beside the author's; "
+		       "take it "
+		       "out of the name");
 	else
 		judged(out, FROM_GOOD, NULL);
 	if (out->state == FROM_GOOD) {
@@ -277,12 +294,14 @@ void from_judge(struct arena *a, const struct fields *fields, struct from *out)
 			from = f;
 	}
 	if (n == 0) {
-		judged(out, FROM_ABSENT, "The message has no From field; add one with the author's address");
+		judged(out, FROM_ABSENT,
+		       "The message has no From field; add one with the author's address");
 		return;
 	}
 	judge_value(a, from->value, out);
 	if (n > 1) {
-		judged(out, FROM_SEVERAL_FIELDS, "The message has several From fields; send it with one");
+		judged(out, FROM_SEVERAL_FIELDS,
+		       "The message has several From fields; send it with one");
 		out->domain = STR_NONE;
 		out->is_literal = false;
 	}

@@ -32,7 +32,7 @@ static size_t comment_length(struct lex *l)
 			i += 2;
 		if (is_bad(s.p[i]))
 			l->broken = true;
-		else if (s.p[i] == '\\')
+		else if (s.p[i] == '\\' && i + 1 < s.n && !is_bad(s.p[i + 1]))
 			i++;
 		else if (s.p[i] == '(')
 			l->broken |= ++depth > COMMENT_DEPTH;
@@ -159,7 +159,8 @@ str lex_mime_token(struct lex *l)
 	size_t n = 0;
 	str    token;
 
-	while (n < l->in.n && l->in.p[n] > ' ' && l->in.p[n] < 0x7f && strchr("()<>@,;:\\\"/[]?=", l->in.p[n]) == NULL)
+	while (n < l->in.n && l->in.p[n] > ' ' && l->in.p[n] < 0x7f &&
+	       strchr("()<>@,;:\\\"/[]?=", l->in.p[n]) == NULL)
 		n++;
 	token = str_head(l->in, n);
 	l->in = str_skip(l->in, n);

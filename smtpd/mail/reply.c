@@ -12,7 +12,9 @@
 static void add_safe(struct buf *out, str s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		buf_add_char(out, s.p[i] == '\t' ? ' ' : s.p[i] < ' ' || s.p[i] > '~' ? '?' : s.p[i]);
+		buf_add_char(out, s.p[i] == '\t'		 ? ' '
+				  : s.p[i] < ' ' || s.p[i] > '~' ? '?'
+								 : s.p[i]);
 }
 
 static str without_end(str line)
@@ -179,7 +181,8 @@ static bool line_gathered(struct reply_reader *r, str in, size_t *used)
 	return lf < rest.n;
 }
 
-size_t reply_read(struct reply_reader *r, struct arena *a, str in, struct reply *out, bool *done, bool *bad)
+size_t reply_read(struct reply_reader *r, struct arena *a, str in, struct reply *out, bool *done,
+		  bool *bad)
 {
 	size_t used = 0;
 

@@ -17,9 +17,13 @@
 /* RFC 3848, RFC 6531 4.3: [UTF8](SMTP|ESMTP|LMTP)[S][A] */
 static str with_keyword(struct arena *a, const struct trace *t)
 {
-	const char *base = t->lmtp ? "LMTP" : t->utf8 ? "SMTP" : t->esmtp || t->tls || t->auth ? "ESMTP" : "SMTP";
+	const char *base = t->lmtp			   ? "LMTP"
+			   : t->utf8			   ? "SMTP"
+			   : t->esmtp || t->tls || t->auth ? "ESMTP"
+							   : "SMTP";
 
-	return arena_printf(a, "%s%s%s%s", t->utf8 ? "UTF8" : "", base, t->tls ? "S" : "", t->auth ? "A" : "");
+	return arena_printf(a, "%s%s%s%s", t->utf8 ? "UTF8" : "", base, t->tls ? "S" : "",
+			    t->auth ? "A" : "");
 }
 
 /* A name or literal as it is; else what is left of it in harmless letters. */
@@ -38,7 +42,9 @@ static str safe_host(struct arena *a, str host)
 		return STR_NONE;
 	for (size_t i = 0; i < host.n; i++)
 		p[i] = is_alnum(host.p[i]) || host.p[i] == '-' || host.p[i] == '_' ||
-		               (host.p[i] == '.' && i && p[i - 1] != '.' && i + 1 < host.n) ? host.p[i] : '?';
+				       (host.p[i] == '.' && i && p[i - 1] != '.' && i + 1 < host.n)
+			       ? host.p[i]
+			       : '?';
 	return (str){ p, host.n };
 }
 
@@ -51,7 +57,8 @@ static str ip_literal(struct arena *a, str ip)
 static void add_client(struct fold *f, const struct trace *t)
 {
 	str ip = ip_literal(f->arena, fold_safe(f->arena, t->ip));
-	str tcp = arena_printf(f->arena, "(%.*s %.*s)", STR_ARG(safe_host(f->arena, t->ptr)), STR_ARG(ip));
+	str tcp = arena_printf(f->arena, "(%.*s %.*s)", STR_ARG(safe_host(f->arena, t->ptr)),
+			       STR_ARG(ip));
 
 	fold_word(f, STR("from"));
 	fold_word(f, safe_host(f->arena, t->helo));
@@ -64,8 +71,8 @@ static void add_tls(struct fold *f, const struct trace *t)
 	if (!t->tls || t->tls_version.n == 0)
 		return;
 	fold_line(f);
-	fold_comment(f, arena_printf(f->arena, "version=%.*s cipher=%.*s bits=%u", STR_ARG(t->tls_version),
-	                             STR_ARG(t->tls_cipher), t->tls_bits));
+	fold_comment(f, arena_printf(f->arena, "version=%.*s cipher=%.*s bits=%u",
+				     STR_ARG(t->tls_version), STR_ARG(t->tls_cipher), t->tls_bits));
 }
 
 static void add_date(struct fold *f, int64_t when)
@@ -124,7 +131,8 @@ str trace_date(struct arena *a, int64_t when)
 
 str trace_message_id(struct arena *a, str id, str host)
 {
-	return arena_printf(a, "Message-ID: <%.*s@%.*s>\r\n", STR_ARG(fold_safe(a, id)), STR_ARG(fold_safe(a, host)));
+	return arena_printf(a, "Message-ID: <%.*s@%.*s>\r\n", STR_ARG(fold_safe(a, id)),
+			    STR_ARG(fold_safe(a, host)));
 }
 
 /* dot-atom of RFC 7208 9.1's key-value-pair */
@@ -179,7 +187,8 @@ static str plain_word(struct lex *l, const char *ends)
 	size_t n = 0;
 	str    word;
 
-	while (n < l->in.n && (unsigned char)l->in.p[n] > ' ' && l->in.p[n] != 0x7f && strchr(ends, l->in.p[n]) == NULL)
+	while (n < l->in.n && (unsigned char)l->in.p[n] > ' ' && l->in.p[n] != 0x7f &&
+	       strchr(ends, l->in.p[n]) == NULL)
 		n++;
 	word = str_head(l->in, n);
 	l->in = str_skip(l->in, n);

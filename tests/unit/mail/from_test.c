@@ -99,6 +99,7 @@ static const struct {
 	{ STR(" a@x.test\0"), MALFORMED, NULL },
 	{ STR(" N\0ame <a@x.test>"), MALFORMED, NULL },
 	{ STR(" a@x.test (\0)"), MALFORMED, NULL },
+	{ STR(" a@x.test (\\\0)"), MALFORMED, NULL },
 	{ STR(" \"\0\" <a@x.test>"), MALFORMED, NULL },
 	{ STR(" \"\\\0\" <a@x.test>"), MALFORMED, NULL },
 	{ STR(" a@x.test\r<b@y.test>"), MALFORMED, NULL },
