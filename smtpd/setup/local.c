@@ -196,7 +196,8 @@ static bool write_dns(struct play *p)
 	bool ok;
 
 	buf_init(&out, 64 << 10);
-	buf_add(&out, STR("# DNS as the playground sees it.\n" HOSTNAME " A 127.0.0.1\n"
+	buf_add(&out, STR("# DNS as the playground sees it; the first line says that nothing else is below test.\n"
+	                  "test TXT NODATA\n" HOSTNAME " A 127.0.0.1\n"
 	                  "1.0.0.127.in-addr.arpa PTR " HOSTNAME "\n" HOSTNAME " TXT \"v=spf1 a -all\"\n"));
 	for (size_t i = 0; i < COUNT(domains); i++)
 		buf_addf(&out, "%s A 127.0.0.1\n%s MX 10 " HOSTNAME "\n%s TXT \"v=spf1 mx -all\"\n"
@@ -282,7 +283,7 @@ static void tell(struct server *s, void *arg)
 		printf("  %-16s password %.*s   mail in %.*s/mail/%s/%.*s/new\n", accounts[i], STR_ARG(p->password[i]),
 		       STR_ARG(p->dir), domains[i], (int)strcspn(accounts[i], "@"), accounts[i]);
 	printf("\nSend a message from alice to bob, with curl:\n\n"
-	       "  curl --url smtps://localhost:%u --cacert %.*s/cert.pem --user %s:%.*s --mail-from %s --mail-rcpt %s "
+	       "  curl -sS --url smtps://localhost:%u --cacert %.*s/cert.pem --user %s:%.*s --mail-from %s --mail-rcpt %s "
 	       "-H 'From: Alice <%s>' -H 'To: Bob <%s>' -H 'Subject: Hello' -F '=It works.;type=text/plain'\n\n",
 	       submissions, STR_ARG(p->dir), accounts[0], STR_ARG(p->password[0]), accounts[0], accounts[1], accounts[0],
 	       accounts[1]);

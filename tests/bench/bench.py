@@ -30,7 +30,7 @@ limits {{ connections = 20000 connections-address = 20000 connections-network = 
 domain "here.test" {{ deliver {{ maildir = "{dir}/mail/%d/%u" }} }}
 {more}
 """
-ZONE = "sender.test A 127.0.0.1\nsender.test TXT \"v=spf1 ip4:127.0.0.1 -all\"\n" \
+ZONE = "test TXT NODATA\nsender.test A 127.0.0.1\nsender.test TXT \"v=spf1 ip4:127.0.0.1 -all\"\n" \
        "1.0.0.127.in-addr.arpa PTR sender.test\nhere.test A 127.0.0.1\n"
 
 
