@@ -14,7 +14,8 @@
 /* For verbs while no server runs: the store opened for reading only. */
 struct queue *queue_open_reading(const struct queue_conf *, struct arena *, str *why);
 
-/* Columns: id, age, size, sender, recipients, tries, next try, last answer. */
+/* Columns: id, age, size, sender, recipients, tries, next try, last answer.  JSON:
+ * an array, one message a line. */
 enum err queue_report_list(struct queue *, bool json, struct buf *out);
 /* One message: envelope, header summary, each recipient with state, tries,
  * next try and last answer.  ERR_ABSENT: no such message. */
