@@ -107,7 +107,8 @@ static void append(struct work *w, str text, str verifier, struct buf *out)
 	buf_add(out, text);
 	if (text.n > 0 && text.p[text.n - 1] != '\n')
 		buf_add_char(out, '\n');
-	buf_addf(out, "%.*s:%.*s" NO_FIELDS "\n", STR_ARG(w->address), STR_ARG(verifier));
+	/* In small letters: Dovecot looks a login up so, and %u of a Maildir's path is its %n then. */
+	buf_addf(out, "%.*s:%.*s" NO_FIELDS "\n", STR_ARG(w->key), STR_ARG(verifier));
 }
 
 /* ---- the verbs -------------------------------------------------------------------------- */
