@@ -386,6 +386,8 @@ static void conclude(const struct exchange *x, int result, const char *out, unsi
 		h->says = AUTH_LATER;
 		h->reason = "out of memory";
 	} else {
+		/* Behind our own refusal Cyrus says NOMECH: it found nobody else to ask. */
+		h->code = x->refusal != NULL ? SASL_BADAUTH : result;
 		h->reason = refusal(x, result);
 	}
 }
