@@ -15,6 +15,10 @@
 #include "smtpd/mail/addr.h"
 #include "smtpd/mail/tags.h"
 
+/* As written, with room for folding; an 8,192-bit signature takes 1,368. */
+#define B_TEXT_MAX  ((size_t)16 << 10)
+#define BH_TEXT_MAX ((size_t)1 << 10)
+
 static bool is_ascii(str s)
 {
 	for (size_t i = 0; i < s.n; i++)
@@ -203,11 +207,15 @@ static const char *hashes_read(struct arena *a, const struct tags *t, struct dki
 
 	if (!tags_get(t, "b", &text))
 		return "b= is missing";
+	if (text.n > B_TEXT_MAX)
+		return "b= is longer than any signature";
 	sig->b_text = tags_squeeze(a, text);
 	if (!base64_decode(a, text, true, &sig->b) || sig->b.n == 0)
 		return "b= is not base64";
 	if (!tags_get(t, "bh", &text))
 		return "bh= is missing";
+	if (text.n > BH_TEXT_MAX)
+		return "bh= is longer than any hash";
 	if (!base64_decode(a, text, true, &sig->bh))
 		return "bh= is not base64";
 	return sig->bh.n == 32 ? NULL : "bh= is not a SHA-256 hash: its length is wrong";
@@ -289,12 +297,14 @@ void dkim_signature_parse(struct arena *a, const struct field *f, enum dkim_kind
 	/* Names first, so that a fault further on still says whose signature it is. */
 	static reader *const readers[] = { names_read,   algorithm_read, hashes_read,  headers_read,
 	                                   canon_read,   numbers_read,   query_read };
+	struct arena scratch;       /* values are views into the field; the list itself need not stay */
 	struct tags t;
 	const char *fault = NULL;
 
 	memset(out, 0, sizeof(*out));
 	out->field = f;
-	tags_parse(a, f->value, &t);
+	arena_init(&scratch, ARENA_UNBOUNDED);
+	tags_parse(&scratch, f->value, &t);
 	for (size_t i = 0; i < COUNT(readers); i++) {
 		const char *why = readers[i](a, &t, out);
 
@@ -317,6 +327,7 @@ void dkim_signature_parse(struct arena *a, const struct field *f, enum dkim_kind
 		fault = "a tag stands in it twice";
 	else if (t.malformed)
 		fault = "it is not a list of tag=value";
+	arena_fini(&scratch);
 	out->fault = a->spent ? "there is no memory left to read it" : fault;
 }
 

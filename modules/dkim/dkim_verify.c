@@ -27,6 +27,7 @@ const char *dkim_result_word(enum dkim_result r)
 struct entry {
 	const struct field *field;
 	size_t at;
+	str relaxed;            /* of a long field, once some signature wanted it */
 };
 
 struct group {                  /* the fields of one name: entries[first .. first+n) */
@@ -35,6 +36,7 @@ struct group {                  /* the fields of one name: entries[first .. firs
 };
 
 struct dkim_index {
+	struct arena *arena;
 	struct entry *entries;
 	size_t        n;
 	struct group *groups;
@@ -70,13 +72,14 @@ struct dkim_index *dkim_index_new(struct arena *a, const struct fields *fields, 
 
 	if (x == NULL)
 		return NULL;
+	x->arena = a;
 	x->entries = ARENA_ARRAY(a, struct entry, fields->n + 1);
 	x->groups = ARENA_ARRAY(a, struct group, fields->n + 1);
 	if (x->entries == NULL || x->groups == NULL)
 		return NULL;
 	for (size_t i = 0; i < fields->n; i++)
 		if (with_omitted || !fields->v[i].omitted)
-			x->entries[x->n++] = (struct entry){ &fields->v[i], i };
+			x->entries[x->n++] = (struct entry){ .field = &fields->v[i], .at = i };
 	qsort(x->entries, x->n, sizeof(x->entries[0]), entry_cmp);
 	for (size_t i = 0; i < x->n; i++) {
 		if (i == 0 || name_cmp(x->entries[i - 1].field->name, x->entries[i].field->name) != 0)
@@ -112,7 +115,7 @@ size_t dkim_index_count(const struct dkim_index *x, str name)
 }
 
 /* The lowest field of that name not taken yet; the signature's own is never one. */
-static const struct field *field_take(struct dkim_index *x, str name, const struct field *own)
+static struct entry *field_take(struct dkim_index *x, str name, const struct field *own)
 {
 	struct group *g = group_find(x, name);
 
@@ -123,12 +126,30 @@ static const struct field *field_take(struct dkim_index *x, str name, const stru
 		g->taken = 0;
 	}
 	while (g->taken < g->n) {
-		const struct field *f = x->entries[g->first + g->n - 1 - g->taken++].field;
+		struct entry *e = &x->entries[g->first + g->n - 1 - g->taken++];
 
-		if (f->raw.p != own->raw.p)
-			return f;
+		if (e->field->raw.p != own->raw.p)
+			return e;
 	}
 	return NULL;
+}
+
+#define LONG_FIELD ((size_t)2 << 10)
+
+/* The relaxed form of a long field is made once for all signatures, as long as
+ * that leaves the message's memory half empty. */
+static void entry_put(struct dkim_index *x, struct entry *e, enum canon kind, struct buf *out)
+{
+	size_t at = out->n;
+
+	if (kind == CANON_RELAXED && e->relaxed.n > 0) {
+		buf_add(out, e->relaxed);
+		return;
+	}
+	canon_field(kind, e->field->raw, out);
+	if (kind == CANON_RELAXED && e->field->raw.n >= LONG_FIELD && !out->failed &&
+	    x->arena->used < x->arena->budget / 2 && out->n - at < x->arena->budget / 4)
+		e->relaxed = str_keep(x->arena, str_skip(buf_str(out), at));
 }
 
 void dkim_header_bytes(struct dkim_index *x, const struct dkim_signature *sig, canon_sink *sink, void *arg)
@@ -138,11 +159,11 @@ void dkim_header_bytes(struct dkim_index *x, const struct dkim_signature *sig, c
 	buf_init(&b, BUF_UNBOUNDED);
 	x->round++;
 	for (size_t i = 0; i < sig->nh; i++) {
-		const struct field *f = field_take(x, sig->h[i], sig->field);
+		struct entry *e = field_take(x, sig->h[i], sig->field);
 
-		if (f == NULL)
+		if (e == NULL)
 			continue;
-		canon_field(sig->header_canon, f->raw, &b);
+		entry_put(x, e, sig->header_canon, &b);
 		sink(arg, buf_str(&b));
 		buf_clear(&b);
 	}

@@ -217,6 +217,11 @@ static void floods_are_capped(void **state)
 		buf_add(&b, STR(":From"));
 	assert_string_equal(read_as(&a, buf_str(&b), DKIM_SIGNATURE).fault,
 	                    "h= names more fields than are looked at (500)");
+	buf_clear(&b);
+	buf_add(&b, STR("v=1; a=rsa-sha256; d=example.com; s=sel; h=From; " BH "; b="));
+	for (int i = 0; i < 20000; i++)
+		buf_add_char(&b, 'A');
+	assert_string_equal(read_as(&a, buf_str(&b), DKIM_SIGNATURE).fault, "b= is longer than any signature");
 	buf_fini(&b);
 	arena_fini(&a);
 }
