@@ -6,10 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "smtpd/base/control_inside.h"
+
+#define ANSWER_S 300          /* a server that says nothing for so long is stuck */
 
 static int dial(const char *path)
 {
@@ -47,42 +50,66 @@ static void add_word(struct buf *out, const char *word)
 static int copy_answer(FILE *in, FILE *out)
 {
 	char *line = NULL, *held = NULL;
-	size_t room = 0;
+	size_t room = 0, held_room = 0;
+	ssize_t n, nheld = 0;
 	int status = -1;
 
-	while (getline(&line, &room, in) > 0) {
-		if (held != NULL)
-			fputs(held, out);
-		free(held);
-		held = strdup(line);
+	while ((n = getline(&line, &room, in)) > 0) {
+		char *other = held;
+		size_t other_room = held_room;
+
+		if (nheld > 0)
+			fwrite(held, 1, (size_t)nheld, out);
+		held = line;
+		held_room = room;
+		nheld = n;
+		line = other;
+		room = other_room;
 	}
-	if (held == NULL || sscanf(held, "exit %d", &status) != 1)
+	if (n < 0 && ferror(in) && errno == EAGAIN)
+		errno = ETIMEDOUT;
+	else if (nheld == 0 || sscanf(held, "exit %d", &status) != 1)
 		errno = ECONNRESET;
 	free(held);
 	free(line);
 	return status;
 }
 
-int control_ask(const char *path, const char *const words[], size_t n, FILE *out)
+static bool send_words(int fd, const char *const words[], size_t n)
 {
-	int fd = dial(path), status = -1;
 	struct buf request;
-	FILE *in;
+	bool sent;
 
-	if (fd < 0)
-		return -1;
 	buf_init(&request, CONTROL_LINE);
 	for (size_t i = 0; i < n; i++)
 		add_word(&request, words[i]);
 	buf_add_char(&request, '\n');
-	in = fdopen(fd, "r");
-	if (!request.failed && in != NULL &&
-	    send(fd, buf_str(&request).p, buf_str(&request).n, MSG_NOSIGNAL) == (ssize_t)buf_str(&request).n)
-		status = copy_answer(in, out);
-	if (in != NULL)
-		fclose(in);
-	else
-		close(fd);
+	if (request.failed)
+		errno = E2BIG;
+	sent = !request.failed &&
+	       send(fd, buf_str(&request).p, buf_str(&request).n, MSG_NOSIGNAL) == (ssize_t)buf_str(&request).n;
 	buf_fini(&request);
+	return sent;
+}
+
+int control_ask(const char *path, const char *const words[], size_t n, FILE *out)
+{
+	const struct timeval patience = { .tv_sec = ANSWER_S };
+	int fd = dial(path), status = -1, kept;
+	FILE *in;
+
+	if (fd < 0)
+		return -1;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	in = fdopen(fd, "r");
+	if (in == NULL) {
+		close(fd);
+		return -1;
+	}
+	if (send_words(fd, words, n))
+		status = copy_answer(in, out);
+	kept = errno;
+	fclose(in);
+	errno = kept;
 	return status;
 }
