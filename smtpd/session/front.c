@@ -162,7 +162,7 @@ static void stop_arrived(struct baton *b)
 
 	f->stopping = true;
 	f->stop = w;
-	doors_watch(f, false);
+	doors_shut(f);
 	for (struct session *s = f->sessions; s != NULL; s = s->next)
 		session_lay_down(s);
 	loop_timer_set(&f->stop_timer, w->within_ms);
@@ -190,6 +190,7 @@ struct front *front_new(struct loop *loop, unsigned nloops)
 	must(f != NULL);
 	f->loop = loop;
 	f->nloops = nloops;
+	f->doors_lent = getenv("LISTEN_FDS") != NULL;       /* sd_listen_fds(3) */
 	f->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	loop_timer_init(&f->level, loop, "front.level", look_whether_level);
 	loop_timer_init(&f->stop_timer, loop, "front.stop", time_is_up);

@@ -294,6 +294,7 @@ struct front {
 	struct era        *era;      /* of new sessions; NULL before the first swap */
 	struct door       *doors;
 	size_t             ndoors;
+	bool               doors_lent; /* by the service manager: never shut down */
 	bool               watching; /* doors are watched (not over its share, not stopping) */
 	int                spare;    /* a descriptor kept to refuse with at EMFILE; -1: spent */
 	struct loop_timer  level;    /* looks again whether it is level */
@@ -315,6 +316,7 @@ bool front_shed(struct front *);     /* closes the idlest session that has sent 
 void doors_set(struct front *, const struct front_swap *);
 void doors_watch(struct front *, bool);
 void doors_level(struct front *);    /* after a session came or went */
+void doors_shut(struct front *);     /* SIGTERM: nobody comes in any more */
 void doors_free(struct front *);
 
 #endif

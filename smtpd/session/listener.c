@@ -184,14 +184,27 @@ static bool is_same_socket(int a, int b)
 	return a == b || (fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
 }
 
+/* Whoever waits at it, or comes, is refused by the system at once.  A socket that
+ * the service manager gave us is its, and the next process' to open again. */
+static void shut(const struct door *d)
+{
+	if (d->fd >= 0 && !d->front->doors_lent)
+		shutdown(d->fd, SHUT_RDWR);
+}
+
 static void shut_if_gone(const struct door *d, const struct front_swap *w)
 {
-	if (d->fd < 0)
-		return;
 	for (size_t i = 0; i < w->nlisteners; i++)
-		if (is_same_socket(d->fd, w->fds[i]))
+		if (d->fd >= 0 && is_same_socket(d->fd, w->fds[i]))
 			return;
-	shutdown(d->fd, SHUT_RDWR);
+	shut(d);
+}
+
+void doors_shut(struct front *f)
+{
+	doors_watch(f, false);
+	for (size_t i = 0; i < f->ndoors; i++)
+		shut(&f->doors[i]);
 }
 
 void doors_set(struct front *f, const struct front_swap *w)

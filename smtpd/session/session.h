@@ -72,8 +72,9 @@ struct front_swap {
 	void                      (*back)(struct baton *);
 };
 /* From main.  Sockets that were listened on before and are not among the new
- * ones are shut down by the loops at once, so that nobody waits at a door that
- * no longer opens; the descriptors stay main's to close. */
+ * ones are shut down by the loops at once (so are all at front_stop), so that
+ * nobody waits at a door that no longer opens; the descriptors stay main's to
+ * close.  Sockets that came by socket activation are left as they are. */
 void front_swap(struct front_swap *);
 /* SIGTERM: listeners are no longer watched, idle sessions hear 421, the rest
  * gets within_ms; `arrived` runs at home when all have gone. */
