@@ -7,7 +7,7 @@
  * Whatever came, what was stored from a stranger holds no bare CR, bare LF or
  * NUL, nothing went elsewhere without a login, and nothing stays behind.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

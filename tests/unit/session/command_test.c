@@ -2,7 +2,7 @@
 /*
  * Each command in each phase; arguments; lines; errors; limits of a session.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 /* What each verb hears in each phase: greeted, ready, mail, rcpt, chunks. */
 static const struct { const char *line; int want[5]; } phases[] = {

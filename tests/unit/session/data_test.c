@@ -3,7 +3,7 @@
  * The message itself: DATA and BDAT, whole and split at every byte; faults,
  * limits, back-pressure; what is stored of it.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 #define W(s) { s, sizeof(s) - 1 }
 

@@ -2,7 +2,7 @@
 /*
  * Doors, generations, the stop, and what happens when there is no room.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -4,7 +4,7 @@
  * piece on its way to the disk, a put.  Nothing is touched after it was freed,
  * nothing stays behind, and what was put is stored.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 static void client_at_rcpt(void)
 {

@@ -2,7 +2,7 @@
 /*
  * Letters: our own mail comes in without a session, and goes home either way.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 static struct letter letter;
 static size_t        homes;

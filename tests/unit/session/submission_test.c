@@ -2,7 +2,7 @@
 /*
  * Who logs in, as whom he may send, and what his message is given.
  */
-#include "tests/unit/session/house.h"
+#include "tests/unit/session_house.h"
 
 static void client_secure(void)
 {

@@ -8,8 +8,8 @@
 #ifndef TESTS_SESSION_HOUSE_H
 #define TESTS_SESSION_HOUSE_H
 
-#include "tests/unit/session/fake_auth.h"
-#include "tests/unit/session/fake_queue.h"
+#include "tests/unit/session_fake_auth.h"
+#include "tests/unit/session_fake_queue.h"
 
 /* ---- a module that does what the test wants ------------------------------------------ */
 

@@ -6,7 +6,7 @@
 #ifndef TESTS_SESSION_FAKE_QUEUE_H
 #define TESTS_SESSION_FAKE_QUEUE_H
 
-#include "tests/unit/session/fake.h"
+#include "tests/unit/session_fake.h"
 
 #define STORED_MOST 64
 

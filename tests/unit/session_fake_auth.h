@@ -6,7 +6,7 @@
 #ifndef TESTS_SESSION_FAKE_AUTH_H
 #define TESTS_SESSION_FAKE_AUTH_H
 
-#include "tests/unit/session/fake_queue.h"
+#include "tests/unit/session_fake_queue.h"
 
 static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; } fake_logins;
 
