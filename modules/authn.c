@@ -20,7 +20,8 @@ static str comparable(struct arena *a, str name)
 
 static bool same_name(struct arena *a, str theirs, str ours)
 {
-	return str_eq_nocase(theirs, ours) || str_eq_nocase(comparable(a, theirs), comparable(a, ours));
+	return str_eq_nocase(theirs, ours) ||
+	       str_eq_nocase(comparable(a, theirs), comparable(a, ours));
 }
 
 bool authn_forged(struct arena *a, const struct field *f, str authserv_id, str host)

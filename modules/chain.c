@@ -128,9 +128,10 @@ static str circle_text(const struct module *const *modules, size_t n, set left, 
 
 	for (size_t i = 0; i < n; i++)
 		if (left & bit(i))
-			names = arena_printf(a, "%.*s%s%s", STR_ARG(names), names.n ? ", " : "", modules[i]->name);
-	return arena_printf(a, "modules wait for each other in a circle: %.*s: correct their `after`",
-	                    STR_ARG(names));
+			names = arena_printf(a, "%.*s%s%s", STR_ARG(names), names.n ? ", " : "",
+			                     modules[i]->name);
+	return arena_printf(a, "modules wait for each other in a circle: %.*s: "
+	                    "correct their `after`", STR_ARG(names));
 }
 
 static void take_place(struct chain *c, size_t place, const struct module *m, const void *conf)
@@ -143,8 +144,8 @@ static void take_place(struct chain *c, size_t place, const struct module *m, co
 			c->needs[place] |= bit(j) | c->needs[j];
 }
 
-static bool sort_by_after(struct chain *c, const struct module *const *modules, const void *const *confs,
-                          struct arena *a, str *why)
+static bool sort_by_after(struct chain *c, const struct module *const *modules,
+                          const void *const *confs, struct arena *a, str *why)
 {
 	set left = c->n == MODULES_MOST ? ~(set)0 : bit(c->n) - 1;
 
@@ -178,7 +179,8 @@ static bool set_up(const struct chain *c, struct arena *a, str *why)
 	return true;
 }
 
-struct chain *chain_new(const struct module *const *modules, const void *const *confs, struct arena *a, str *why)
+struct chain *chain_new(const struct module *const *modules, const void *const *confs,
+                        struct arena *a, str *why)
 {
 	struct chain *c = ARENA_NEW(a, struct chain);
 	size_t        n = 0;
@@ -470,8 +472,8 @@ static void forget_message(struct chain_conn *c)
 	c->msg_mark = c->verdict = (struct verdict){ 0 };
 }
 
-enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *arena, const struct log *log,
-                    chain_done *done, void *user)
+enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *arena,
+                    const struct log *log, chain_done *done, void *user)
 {
 	bool fits = true;
 
@@ -482,7 +484,8 @@ enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *aren
 		fits = seat_message(c, i, log) && fits;
 	if (!fits) {
 		forget_message(c);
-		c->verdict = (struct verdict){ SAY_DEFER, 452, "4.3.1", STR("No memory for another message now"), "chain" };
+		c->verdict = (struct verdict){ SAY_DEFER, 452, "4.3.1",
+		                               STR("No memory for another message now"), "chain" };
 		return SAY_DEFER;
 	}
 	c->path = &in->sender;

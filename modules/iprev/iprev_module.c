@@ -49,7 +49,8 @@ struct iprev_conn {
 const char *iprev_result_word(enum iprev_result r)
 {
 	static const char *const words[] = {
-		[IPREV_PASS] = "pass", [IPREV_FAIL] = "fail", [IPREV_TEMPERROR] = "temperror", [IPREV_PERMERROR] = "permerror",
+		[IPREV_PASS] = "pass",           [IPREV_FAIL] = "fail",
+		[IPREV_TEMPERROR] = "temperror", [IPREV_PERMERROR] = "permerror",
 	};
 
 	return (size_t)r < COUNT(words) ? words[r] : NULL;
@@ -87,8 +88,8 @@ static enum say verdict(struct mod *m)
 
 	if (action == MARK || action == QUARANTINE)
 		return action == MARK ? SAY_NEXT : SAY_QUARANTINE;
-	text = arena_printf(m->arena, "Reverse DNS: %.*s Ask whoever runs this address to give it a PTR record whose name "
-	                    "leads back to it", STR_ARG(c->outcome.reason));
+	text = arena_printf(m->arena, "Reverse DNS: %.*s Ask whoever runs this address to give it a "
+	                    "PTR record whose name leads back to it", STR_ARG(c->outcome.reason));
 	mod_reply(m, action == DEFER ? 451 : 550, action == DEFER ? "4.7.25" : "5.7.25", text);
 	return action == DEFER ? SAY_DEFER : SAY_REJECT;
 }
@@ -141,15 +142,18 @@ static void settle_names(struct iprev_conn *c)
 	c->outcome.name = first;
 	for (size_t i = 0; i < c->n; i++)
 		if (c->confirmed[i]) {
-			settle(c, IPREV_PASS, arena_printf(a, "%.*s is the name of %.*s, and leads back to it.",
-			                                   STR_ARG(c->names[i]), STR_ARG(ip)));
+			settle(c, IPREV_PASS,
+			       arena_printf(a, "%.*s is the name of %.*s, and leads back to it.",
+			                    STR_ARG(c->names[i]), STR_ARG(ip)));
 			return;
 		}
 	if (c->failed)
-		settle(c, IPREV_TEMPERROR, arena_printf(a, "DNS gave no answer for the names of %.*s.", STR_ARG(ip)));
+		settle(c, IPREV_TEMPERROR,
+		       arena_printf(a, "DNS gave no answer for the names of %.*s.", STR_ARG(ip)));
 	else
-		settle(c, IPREV_FAIL, arena_printf(a, "%.*s calls itself %.*s, which does not lead back to it.", STR_ARG(ip),
-		                                   STR_ARG(first)));
+		settle(c, IPREV_FAIL,
+		       arena_printf(a, "%.*s calls itself %.*s, which does not lead back to it.",
+		                    STR_ARG(ip), STR_ARG(first)));
 }
 
 static bool leads_back(const struct mod *m, const struct dns_answer *a, enum dns_type type)
@@ -159,9 +163,11 @@ static bool leads_back(const struct mod *m, const struct dns_answer *a, enum dns
 	const void                *ip = &v6->sin6_addr;
 
 	if (type == DNS_A)
-		ip = m->peer->addr.ss_family == AF_INET ? (const void *)&v4->sin_addr : &v6->sin6_addr.s6_addr[12];
+		ip = v4->sin_family == AF_INET ? (const void *)&v4->sin_addr
+		                               : &v6->sin6_addr.s6_addr[12];
 	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++)
-		if (memcmp(type == DNS_A ? (const void *)&a->rr[i].a : &a->rr[i].aaaa, ip, type == DNS_A ? 4 : 16) == 0)
+		if (memcmp(type == DNS_A ? (const void *)&a->rr[i].a : &a->rr[i].aaaa, ip,
+		           type == DNS_A ? 4 : 16) == 0)
 			return true;
 	return false;
 }
@@ -171,7 +177,9 @@ static enum dns_type address_type(const struct mod *m)
 {
 	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&m->peer->addr;
 
-	return v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) ? DNS_AAAA : DNS_A;
+	if (v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		return DNS_AAAA;
+	return DNS_A;
 }
 
 static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
@@ -191,18 +199,21 @@ static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 
 	c->out = 0;
 	if (dns_failed(a->status)) {
-		settle(c, IPREV_TEMPERROR, arena_printf(m->conn_arena, "DNS gave no answer for the name of %.*s (%s).",
-		                                        STR_ARG(m->peer->ip), dns_status_text(a->status)));
+		settle(c, IPREV_TEMPERROR,
+		       arena_printf(m->conn_arena, "DNS gave no answer for the name of %.*s (%s).",
+		                    STR_ARG(m->peer->ip), dns_status_text(a->status)));
 		return;
 	}
 	if (a->status != DNS_FOUND) {
-		settle(c, IPREV_PERMERROR, arena_printf(m->conn_arena, "%.*s has no name in DNS.", STR_ARG(m->peer->ip)));
+		settle(c, IPREV_PERMERROR,
+		       arena_printf(m->conn_arena, "%.*s has no name in DNS.", STR_ARG(m->peer->ip)));
 		return;
 	}
 	c->n = c->out = a->n < NAMES_MOST ? a->n : NAMES_MOST;
 	for (size_t i = 0; i < c->n; i++) {
 		c->names[i] = str_keep(m->conn_arena, a->rr[i].name);
-		dns_ask(m->dns, &c->back[i], &c->scratch, c->names[i], address_type(m), 0, address_arrived, c);
+		dns_ask(m->dns, &c->back[i], &c->scratch, c->names[i], address_type(m), 0,
+		        address_arrived, c);
 	}
 }
 
@@ -214,13 +225,15 @@ static enum say connect_hook(struct mod *m)
 	const struct sockaddr *sa = (const struct sockaddr *)&m->peer->addr;
 
 	c->mod = m;
-	if (m->peer->submission || !conf_of(m)->verify || (sa->sa_family != AF_INET && sa->sa_family != AF_INET6)) {
+	if (m->peer->submission || !conf_of(m)->verify ||
+	    (sa->sa_family != AF_INET && sa->sa_family != AF_INET6)) {
 		stat_add(m->stats + IPREV_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
 	c->out = 1;
 	arena_init(&c->scratch, SCRATCH_MAX);
-	dns_ask(m->dns, &c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0, names_arrived, c);
+	dns_ask(m->dns, &c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0,
+	        names_arrived, c);
 	return SAY_NEXT;
 }
 
@@ -250,7 +263,8 @@ static void results(const struct mod *m, struct authres *r)
 
 	if (o == NULL || m->in == NULL || m->in->origin != FROM_STRANGER)
 		return;
-	authres_method(r, "iprev", iprev_result_word(o->result), o->result == IPREV_PASS ? STR_NONE : o->reason);
+	authres_method(r, "iprev", iprev_result_word(o->result),
+	               o->result == IPREV_PASS ? STR_NONE : o->reason);
 	authres_property(r, "policy.iprev", m->peer->ip);
 	if (o->name.n > 0)
 		authres_comment(r, o->name);
@@ -285,8 +299,9 @@ const struct iprev_outcome *iprev_state_outcome(const void *conn)
 static const char *const actions[] = { "mark", "quarantine", "defer", "reject", NULL };
 static const char *const later[] = { "mark", "quarantine", "defer", NULL };
 
-#define OPT(field, type_, name_, fallback_, help_) \
-	.name = (name_), .type = (type_), .offset = offsetof(struct iprev_conf, field), .fallback = (fallback_), .help = (help_)
+#define OPT(field, type_, name_, fallback_, help_)                                                 \
+	.name = (name_), .type = (type_), .offset = offsetof(struct iprev_conf, field),            \
+	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
 	{ OPT(verify, CONF_BOOL, "verify", "yes", "look for the client's name and whether it leads back to the address") },

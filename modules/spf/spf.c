@@ -20,8 +20,9 @@
 const char *spf_result_word(enum spf_result r)
 {
 	static const char *const words[] = {
-		[SPF_NONE] = "none",         [SPF_NEUTRAL] = "neutral",     [SPF_PASS] = "pass",
-		[SPF_FAIL] = "fail",         [SPF_SOFTFAIL] = "softfail",   [SPF_TEMPERROR] = "temperror",
+		[SPF_NONE] = "none",           [SPF_NEUTRAL] = "neutral",
+		[SPF_PASS] = "pass",           [SPF_FAIL] = "fail",
+		[SPF_SOFTFAIL] = "softfail",   [SPF_TEMPERROR] = "temperror",
 		[SPF_PERMERROR] = "permerror",
 	};
 
@@ -80,14 +81,17 @@ bool spf_late(const struct spf_check *c)
 static void error_late(struct spf_check *c)
 {
 	spf_error(c, SPF_TEMPERROR, "error: out of time",
-	          arena_printf(c->arena, "The check of %.*s took longer than %llu s, so it ended without a result.",
-	                       STR_ARG(c->out.domain), (unsigned long long)c->q.limits.timeout_ms / 1000));
+	          arena_printf(c->arena,
+	                       "The check of %.*s took longer than %llu s, so it has no result.",
+	                       STR_ARG(c->out.domain),
+	                       (unsigned long long)c->q.limits.timeout_ms / 1000));
 }
 
 static void error_size(struct spf_check *c)
 {
 	spf_error(c, SPF_PERMERROR, "error: too much data",
-	          arena_printf(c->arena, "The records that the check of %.*s needs hold more than 1 MiB.",
+	          arena_printf(c->arena,
+	                       "The records that the check of %.*s needs hold more than 1 MiB.",
 	                       STR_ARG(c->out.domain)));
 }
 
@@ -106,7 +110,8 @@ void spf_error_dns(struct spf_check *c, str name, enum dns_type type, enum dns_s
 	}
 	outcome = arena_printf(&c->scratch, "error: %s", word);
 	spf_error(c, SPF_TEMPERROR, outcome.n > 0 ? outcome.p : "error",
-	          arena_printf(c->arena, "DNS gave no answer for %s of %.*s (%s), so nothing can be said now.",
+	          arena_printf(c->arena, "DNS gave no answer for %s of %.*s (%s), "
+	                       "so nothing can be said now.",
 	                       spf_type_word(type), STR_ARG(spf_shown(c, name)), word));
 }
 
@@ -117,7 +122,8 @@ bool spf_count(struct spf_check *c)
 	if (++c->out.lookups <= c->q.limits.lookups)
 		return true;
 	spf_error(c, SPF_PERMERROR, "error: too many look-ups",
-	          arena_printf(c->arena, "The record of %.*s needs more than %u terms that ask DNS (RFC 7208 4.6.4).",
+	          arena_printf(c->arena, "The record of %.*s needs more than %u terms that ask DNS "
+	                       "(RFC 7208 4.6.4).",
 	                       STR_ARG(c->out.domain), c->q.limits.lookups));
 	return false;
 }
@@ -130,13 +136,14 @@ bool spf_void(struct spf_check *c, enum dns_status status)
 	if (++c->out.voids <= c->q.limits.voids)
 		return true;
 	spf_error(c, SPF_PERMERROR, "error: too many void look-ups",
-	          arena_printf(c->arena,
-	                       "More than %u terms in the record of %.*s ask for names that are not there (RFC 7208 4.6.4).",
+	          arena_printf(c->arena, "More than %u terms in the record of %.*s ask for names that "
+	                       "are not there (RFC 7208 4.6.4).",
 	                       c->q.limits.voids, STR_ARG(c->out.domain)));
 	return false;
 }
 
-void spf_ask(struct spf_check *c, struct dns_ask *ask, str name, enum dns_type type, dns_answered *answered)
+void spf_ask(struct spf_check *c, struct dns_ask *ask, str name, enum dns_type type,
+             dns_answered *answered)
 {
 	uint64_t now = clock_ms(), left = c->until_ms > now ? c->until_ms - now : 1;
 
@@ -160,10 +167,13 @@ static void conclude(struct spf_check *c, enum spf_result result)
 	str domain = c->frame->domain;
 
 	if (str_is(c->out.mechanism, "default"))
-		c->out.reason = arena_printf(c->arena, "No mechanism in the record of %.*s matches %.*s.", STR_ARG(domain),
-		                             STR_ARG(c->ip_text));
+		c->out.reason = arena_printf(c->arena,
+		                             "No mechanism in the record of %.*s matches %.*s.",
+		                             STR_ARG(domain), STR_ARG(c->ip_text));
 	else
-		c->out.reason = arena_printf(c->arena, "%.*s matches \"%.*s\" in the record of %.*s.", STR_ARG(c->ip_text),
+		c->out.reason = arena_printf(c->arena,
+		                             "%.*s matches \"%.*s\" in the record of %.*s.",
+		                             STR_ARG(c->ip_text),
 		                             STR_ARG(str_head(c->out.mechanism, 120)), STR_ARG(domain));
 	if (result == SPF_FAIL && c->frame->modifiers.exp.p != NULL)
 		spf_explain(c);
@@ -195,9 +205,11 @@ static bool term_ended(struct spf_check *c, bool matched)
 	struct spf_frame *f = c->frame;
 
 	f->at_work = false;
-	spf_note_outcome(c, f->entry, matched ? STR("match") : f->found_void ? STR("void") : STR("no match"));
-	if (!matched)
+	if (!matched) {
+		spf_note_outcome(c, f->entry, f->found_void ? STR("void") : STR("no match"));
 		return true;
+	}
+	spf_note_outcome(c, f->entry, STR("match"));
 	if (f->up == NULL)
 		c->out.mechanism = f->term.text;
 	return frame_ended(c, f->term.qualifier);
@@ -213,14 +225,14 @@ void spf_term_matched(struct spf_check *c, bool matched)
 static void redirect(struct spf_check *c)
 {
 	struct spf_frame *f = c->frame;
-	str               spec = f->modifiers.redirect, name;
+	str               spec = f->modifiers.redirect, name, text;
 
 	if (spf_needs_names(c, spec)) {
 		spf_names_find(c, redirect);
 		return;
 	}
-	c->modifier_entry = spf_note(c, arena_printf(&c->scratch, "redirect=%.*s", STR_ARG(str_head(spec, 128))),
-	                             f->domain, f->depth);
+	text = arena_printf(&c->scratch, "redirect=%.*s", STR_ARG(str_head(spec, 128)));
+	c->modifier_entry = spf_note(c, text, f->domain, f->depth);
 	if (!spf_count(c))
 		return;
 	name = spf_target(c, f, spec);
@@ -304,16 +316,20 @@ static size_t select_records(const struct dns_answer *a, const char *version, st
 static void no_record(struct spf_check *c, enum dns_status status)
 {
 	str         name = spf_shown(c, c->target);
-	const char *what = status == DNS_NXDOMAIN ? "does not exist" : status == DNS_BADNAME ? "is not a domain name"
-	                                                                              : "has no SPF record";
+	const char *what = "has no SPF record";
 
+	if (status == DNS_NXDOMAIN)
+		what = "does not exist";
+	else if (status == DNS_BADNAME)
+		what = "is not a domain name";
 	if (c->frame == NULL) {
 		c->out.reason = arena_printf(c->arena, "%.*s %s.", STR_ARG(name), what);
 		spf_finish(c, SPF_NONE);
 		return;
 	}
 	spf_error(c, SPF_PERMERROR, "error: no record",      /* RFC 7208 5.2, 6.1 */
-	          arena_printf(c->arena, "The record of %.*s refers to %.*s, which %s.", STR_ARG(c->frame->domain),
+	          arena_printf(c->arena, "The record of %.*s refers to %.*s, which %s.",
+	                       STR_ARG(c->frame->domain),
 	                       STR_ARG(name), what));
 }
 
@@ -340,8 +356,10 @@ static void evaluate(struct spf_check *c, str terms)
 
 	if (!spf_terms_check(terms, &m, &bad, &why)) {
 		spf_error(c, SPF_PERMERROR, "error: faulty record",
-		          arena_printf(c->arena, "The SPF record of %.*s has a fault at \"%.*s\": %s.",
-		                       STR_ARG(spf_shown(c, c->target)), STR_ARG(spf_shown(c, bad)), why));
+		          arena_printf(c->arena,
+		                       "The SPF record of %.*s has a fault at \"%.*s\": %s.",
+		                       STR_ARG(spf_shown(c, c->target)), STR_ARG(spf_shown(c, bad)),
+		                       why));
 		return;
 	}
 	f = frame_new(c, terms);
@@ -375,7 +393,8 @@ static void record_arrived(struct dns_ask *ask, const struct dns_answer *a)
 		evaluate(c, terms);
 	else
 		spf_error(c, SPF_PERMERROR, "error: several records",
-		          arena_printf(c->arena, "%.*s has %zu SPF records; one is allowed.", STR_ARG(spf_shown(c, c->target)), n));
+		          arena_printf(c->arena, "%.*s has %zu SPF records; one is allowed.",
+		                       STR_ARG(spf_shown(c, c->target)), n));
 }
 
 void spf_fetch(struct spf_check *c, str domain, bool instead)
@@ -403,7 +422,8 @@ static bool take_address(struct spf_check *c)
 	} else {
 		return false;
 	}
-	inet_ntop(c->v4 ? AF_INET : AF_INET6, c->v4 ? (const void *)&c->ip4 : (const void *)&c->ip6, text, sizeof(text));
+	inet_ntop(c->v4 ? AF_INET : AF_INET6, c->v4 ? (const void *)&c->ip4 : (const void *)&c->ip6,
+	          text, sizeof(text));
 	c->ip_text = str_keep(c->arena, str_of(text));
 	return true;
 }
@@ -423,7 +443,9 @@ static void take_identity(struct spf_check *c)
 	if (c->q.sender.is_null)
 		c->q.scope = SPF_HELO;          /* RFC 7208 2.4 */
 	c->out.scope = c->q.scope;
-	c->out.domain = c->q.scope == SPF_HELO ? helo_domain(c->arena, c->q.helo) : c->q.sender.domain;
+	c->out.domain = c->q.sender.domain;
+	if (c->q.scope == SPF_HELO)
+		c->out.domain = helo_domain(c->arena, c->q.helo);
 }
 
 /* RFC 7208 4.3: what cannot have a record. */
@@ -437,7 +459,9 @@ static const char *identity_fault(const struct spf_check *c)
 		return "is an address, not a domain, and has no SPF record";
 	if (!domain_valid(d))
 		return "is not a domain name and has no SPF record";
-	return str_holds(d, '.') ? NULL : "is a single label, not a full domain name, and has no SPF record";
+	if (!str_holds(d, '.'))
+		return "is a single label, not a full domain name, and has no SPF record";
+	return NULL;
 }
 
 static void never_asked(struct dns_ask *ask, const struct dns_answer *a)
@@ -445,11 +469,13 @@ static void never_asked(struct dns_ask *ask, const struct dns_answer *a)
 	struct spf_check *c = ask->user;
 
 	(void)a;
-	c->out.reason = arena_printf(c->arena, "\"%.*s\" %s.", STR_ARG(spf_shown(c, c->out.domain)), identity_fault(c));
+	c->out.reason = arena_printf(c->arena, "\"%.*s\" %s.", STR_ARG(spf_shown(c, c->out.domain)),
+	                             identity_fault(c));
 	spf_finish(c, SPF_NONE);
 }
 
-struct spf_check *spf_start(struct dns *dns, struct arena *a, const struct spf_query *q, spf_checked *done, void *user)
+struct spf_check *spf_start(struct dns *dns, struct arena *a, const struct spf_query *q,
+                            spf_checked *done, void *user)
 {
 	static const struct spf_limits defaults = SPF_LIMITS_DEFAULT;
 	struct spf_check              *c = ARENA_NEW(a, struct spf_check);

@@ -13,7 +13,8 @@ static void explanation_expanded(struct spf_check *c)
 		return;
 	}
 	c->out.explanation = spf_explanation(c, c->frame->domain, c->explain);
-	spf_note_outcome(c, c->modifier_entry, c->out.explanation.n > 0 ? STR("used") : STR("ignored: not an explanation"));
+	spf_note_outcome(c, c->modifier_entry,
+	                 c->out.explanation.n > 0 ? STR("used") : STR("ignored: not an explanation"));
 	spf_finish(c, SPF_FAIL);
 }
 
@@ -35,7 +36,7 @@ static void explanation_arrived(struct dns_ask *ask, const struct dns_answer *a)
 void spf_explain(struct spf_check *c)
 {
 	struct spf_frame *f = c->frame;
-	str               spec = f->modifiers.exp, name;
+	str               spec = f->modifiers.exp, name, text;
 
 	if (spf_unmatchable(c, spec) || spf_late(c)) {
 		spf_finish(c, SPF_FAIL);
@@ -45,8 +46,8 @@ void spf_explain(struct spf_check *c)
 		spf_names_find(c, spf_explain);
 		return;
 	}
-	c->modifier_entry = spf_note(c, arena_printf(&c->scratch, "exp=%.*s", STR_ARG(str_head(spec, 128))), f->domain,
-	                             f->depth);
+	text = arena_printf(&c->scratch, "exp=%.*s", STR_ARG(str_head(spec, 128)));
+	c->modifier_entry = spf_note(c, text, f->domain, f->depth);
 	name = spf_target(c, f, spec);
 	spf_ask(c, &c->ask, name, DNS_TXT, explanation_arrived);
 }

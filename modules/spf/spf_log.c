@@ -60,7 +60,9 @@ size_t spf_note(struct spf_check *c, str text, str domain, unsigned depth)
 {
 	if (!room_for_one(c))
 		return SPF_NO_ENTRY;
-	c->terms[c->nterms] = (struct spf_term){ .text = str_head(text, TEXT_MAX), .domain = domain, .depth = depth };
+	c->terms[c->nterms] = (struct spf_term){
+		.text = str_head(text, TEXT_MAX), .domain = domain, .depth = depth,
+	};
 	return c->nterms++;
 }
 
@@ -82,8 +84,10 @@ static str keep_domain(struct spf_check *c, const struct spf_term *to, size_t i)
 
 void spf_keep_outcome(struct spf_check *c)
 {
-	struct spf_term *v = c->nterms > 0 ? ARENA_ARRAY(c->arena, struct spf_term, c->nterms) : NULL;
+	struct spf_term *v = NULL;
 
+	if (c->nterms > 0)
+		v = ARENA_ARRAY(c->arena, struct spf_term, c->nterms);
 	for (size_t i = 0; v != NULL && i < c->nterms; i++) {
 		v[i] = c->terms[i];
 		v[i].text = str_keep(c->arena, v[i].text);

@@ -84,7 +84,8 @@ static struct piece read_percent(str s)
 	}
 	for (size_t i = 0; s.n >= 2 && i < COUNT(escapes); i++)
 		if (s.p[1] == escapes[i].c)
-			return (struct piece){ .kind = ESCAPE, .text = str_head(s, 2), .stands_for = escapes[i].stands_for };
+			return (struct piece){ .kind = ESCAPE, .text = str_head(s, 2),
+			                       .stands_for = escapes[i].stands_for };
 	return bad("a percent sign begins no macro");
 }
 
@@ -96,7 +97,8 @@ static struct piece next_piece(str *rest)
 	if (rest->p[0] == '%')
 		m = read_percent(*rest);
 	else
-		m = (struct piece){ .kind = LITERAL, .text = str_head(*rest, str_find(*rest, '%')) };
+		m = (struct piece){ .kind = LITERAL,
+		                    .text = str_head(*rest, str_find(*rest, '%')) };
 	*rest = m.kind == BAD ? STR_NONE : str_skip(*rest, m.text.n);
 	return m;
 }
@@ -107,7 +109,8 @@ static const char *piece_fault(const struct piece *m, const char *letters)
 {
 	if (m->kind == BAD)
 		return m->why;
-	if (m->kind == MACRO && (!is_alpha(m->letter) || strchr(letters, to_lower(m->letter)) == NULL))
+	if (m->kind == MACRO &&
+	    (!is_alpha(m->letter) || strchr(letters, to_lower(m->letter)) == NULL))
 		return "this macro letter is not allowed here";
 	return NULL;
 }
@@ -258,7 +261,8 @@ static str last_part(const struct piece *m, str value)
  * are its first ones. */
 static void put_macro(const struct piece *m, str value, const struct sink *k)
 {
-	size_t have = count_parts(m, value), skip = m->keep > 0 && m->keep < have ? have - m->keep : 0;
+	size_t have = count_parts(m, value);
+	size_t skip = m->keep > 0 && m->keep < have ? have - m->keep : 0;
 
 	for (size_t i = 0; i < have; i++) {
 		str part = m->reverse ? last_part(m, value) : first_part(m, value);

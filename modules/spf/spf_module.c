@@ -41,8 +41,9 @@ struct spf_state {
 
 static const struct spf_conf *conf_of(const struct mod *m)
 {
-	static const struct spf_conf defaults = { .verify = true, .helo = true, .lookups = 10, .voids = 2, .names = 10,
-	                                          .timeout_ms = 20000 };
+	static const struct spf_conf defaults = {
+		.verify = true, .helo = true, .lookups = 10, .voids = 2, .names = 10, .timeout_ms = 20000,
+	};
 
 	return m->conf != NULL ? m->conf : &defaults;
 }
@@ -91,21 +92,24 @@ static str refusal_text(struct mod *m, const struct spf_outcome *o)
 	const char *identity = o->scope == SPF_HELO ? "HELO" : "MAIL FROM";
 	str         text;
 
-	if (o->result == SPF_TEMPERROR || o->result == SPF_PERMERROR)
-		return arena_printf(m->arena, "SPF of %s domain %.*s: %.*s", identity, STR_ARG(o->domain), STR_ARG(o->reason));
-	text = arena_printf(m->arena, "SPF: %.*s may not send mail for the %s domain %.*s (%s): send it through the servers of "
-	                    "that domain, or ask its owner to add this one",
-	                    STR_ARG(m->peer->ip), identity, STR_ARG(o->domain), spf_result_word(o->result));
+	if (o->result != SPF_FAIL && o->result != SPF_SOFTFAIL)
+		return arena_printf(m->arena, "SPF of %s domain %.*s: %.*s", identity,
+		                    STR_ARG(o->domain), STR_ARG(o->reason));
+	text = arena_printf(m->arena, "SPF: %.*s may not send mail for the %s domain %.*s (%s): "
+	                    "send it through the servers of that domain, or ask its owner to add this one",
+	                    STR_ARG(m->peer->ip), identity, STR_ARG(o->domain),
+	                    spf_result_word(o->result));
 	if (o->explanation.n == 0)
 		return text;
-	return arena_printf(m->arena, "%.*s\nThe owner of %.*s explains: %.*s", STR_ARG(text), STR_ARG(o->domain),
-	                    STR_ARG(o->explanation));
+	return arena_printf(m->arena, "%.*s\nThe owner of %.*s explains: %.*s", STR_ARG(text),
+	                    STR_ARG(o->domain), STR_ARG(o->explanation));
 }
 
 /* RFC 7372 3.2: x.7.23 for a failed check, x.7.24 for one that could not be done. */
 static enum say say_it(struct mod *m, struct judgement j)
 {
-	bool error = j.about != NULL && (j.about->result == SPF_TEMPERROR || j.about->result == SPF_PERMERROR);
+	bool error = j.about != NULL &&
+	             (j.about->result == SPF_TEMPERROR || j.about->result == SPF_PERMERROR);
 
 	if (j.action == QUARANTINE)
 		return SAY_QUARANTINE;
@@ -146,7 +150,8 @@ static enum say message_verdict(struct mod *m)
 
 static bool may_refuse(const struct spf_conf *c)
 {
-	const int actions[] = { c->on_fail, c->on_softfail, c->on_neutral, c->on_none, c->on_temperror, c->on_helo_fail };
+	const int actions[] = { c->on_fail, c->on_softfail, c->on_neutral, c->on_none,
+	                        c->on_temperror, c->on_helo_fail };
 
 	for (size_t i = 0; i < COUNT(actions); i++)
 		if (actions[i] >= DEFER)
@@ -180,7 +185,8 @@ static struct spf_check *start(struct mod *m, enum spf_scope scope)
 		.sender = m->in->sender,
 		.scope = scope,
 		.receiver = m->in->host,
-		.limits = { (unsigned)conf->lookups, (unsigned)conf->voids, (unsigned)conf->names, conf->timeout_ms },
+		.limits = { (unsigned)conf->lookups, (unsigned)conf->voids, (unsigned)conf->names,
+		            conf->timeout_ms },
 	};
 	struct spf_check *c = spf_start(m->dns, m->arena, &q, checked, m);
 
@@ -193,7 +199,8 @@ static enum say mail(struct mod *m, const struct path *from)
 	const struct spf_conf *conf = conf_of(m);
 	struct spf_state      *s = m->msg;
 
-	if (m->in->origin != FROM_STRANGER || !conf->verify || m->peer->addr.ss_family == AF_UNSPEC) {
+	if (m->in->origin != FROM_STRANGER || !conf->verify ||
+	    m->peer->addr.ss_family == AF_UNSPEC) {
 		stat_add(m->stats + SPF_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
@@ -245,9 +252,11 @@ static bool says_why(enum spf_result r)
 	return r != SPF_PASS && r != SPF_NONE;
 }
 
-static void write_result(struct authres *r, const struct spf_outcome *o, const char *property, str value)
+static void write_result(struct authres *r, const struct spf_outcome *o, const char *property,
+                         str value)
 {
-	authres_method(r, "spf", spf_result_word(o->result), says_why(o->result) ? o->reason : STR_NONE);
+	authres_method(r, "spf", spf_result_word(o->result),
+	               says_why(o->result) ? o->reason : STR_NONE);
 	authres_property(r, property, value);
 }
 
@@ -317,8 +326,9 @@ static const char *const actions[] = { "mark", "quarantine", "defer", "reject", 
 static const char *const later[] = { "mark", "quarantine", "defer", NULL };
 static const char *const never[] = { "mark", "quarantine", NULL };
 
-#define OPT(field, type_, name_, fallback_, help_) \
-	.name = (name_), .type = (type_), .offset = offsetof(struct spf_conf, field), .fallback = (fallback_), .help = (help_)
+#define OPT(field, type_, name_, fallback_, help_)                                                 \
+	.name = (name_), .type = (type_), .offset = offsetof(struct spf_conf, field),            \
+	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
 	{ OPT(verify, CONF_BOOL, "verify", "yes", "evaluate SPF for incoming mail") },

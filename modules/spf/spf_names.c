@@ -19,7 +19,8 @@ static void known(struct spf_check *c)
 static bool points_back(const struct spf_check *c, const struct dns_answer *a)
 {
 	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++)
-		if (c->v4 ? a->rr[i].a.s_addr == c->ip4.s_addr : memcmp(&a->rr[i].aaaa, &c->ip6, 16) == 0)
+		if (c->v4 ? a->rr[i].a.s_addr == c->ip4.s_addr
+		          : memcmp(&a->rr[i].aaaa, &c->ip6, 16) == 0)
 			return true;
 	return false;
 }

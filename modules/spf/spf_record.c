@@ -88,8 +88,9 @@ static bool take_prefixes(str *s, struct spf_parsed *t)
 
 /* ---- mechanisms ----------------------------------------------------------- */
 
-static const char *read_network(str value, int family, struct spf_parsed *t)
+static const char *read_network(str value, enum spf_kind kind, struct spf_parsed *t)
 {
+	int      family = kind == SPF_IP4 ? AF_INET : AF_INET6;
 	char     text[INET6_ADDRSTRLEN];
 	size_t   slash = str_find(value, '/');
 	str      ip = str_head(value, slash), prefix = str_skip(value, slash + 1);
@@ -104,7 +105,8 @@ static const char *read_network(str value, int family, struct spf_parsed *t)
 	memcpy(text, ip.p, ip.n);
 	text[ip.n] = '\0';
 	if (inet_pton(family, text, to) != 1)
-		return family == AF_INET ? "this is not an IPv4 address" : "this is not an IPv6 address";
+		return family == AF_INET ? "this is not an IPv4 address"
+		                         : "this is not an IPv6 address";
 	return NULL;
 }
 
@@ -131,14 +133,14 @@ static const char *read_arguments(const struct known *k, str rest, struct spf_pa
 	bool colon = rest.n > 0 && rest.p[0] == ':';
 
 	if (k->kind == SPF_IP4 || k->kind == SPF_IP6)
-		return colon ? read_network(str_skip(rest, 1), k->kind == SPF_IP4 ? AF_INET : AF_INET6, t)
-		             : "it needs an address";
+		return colon ? read_network(str_skip(rest, 1), k->kind, t) : "it needs an address";
 	if (k->prefix && !take_prefixes(&rest, t))
 		return "the prefix length is not a number within the address";
 	if (rest.n == 0 && !colon)
 		return k->spec == SPEC_MUST ? "it needs a domain" : NULL;
 	if (!colon || k->spec == SPEC_NONE)
-		return k->spec == SPEC_NONE ? "nothing may follow it" : "after it may stand a colon and a domain";
+		return k->spec == SPEC_NONE ? "nothing may follow it"
+		                            : "after it may stand a colon and a domain";
 	t->spec = str_skip(rest, 1);
 	return check_spec(t->spec);
 }
@@ -223,7 +225,8 @@ static const char *read_term(struct spf_parsed *t)
 		return "a term begins with a letter";
 	rest = str_skip(t->text, n);
 	if (rest.n > 0 && rest.p[0] == '=')
-		return qualified ? "a modifier has no qualifier" : read_modifier(str_head(t->text, n), str_skip(rest, 1), t);
+		return qualified ? "a modifier has no qualifier"
+		                 : read_modifier(str_head(t->text, n), str_skip(rest, 1), t);
 	return read_mechanism(str_head(t->text, n), rest, t);
 }
 

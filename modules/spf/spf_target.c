@@ -74,7 +74,8 @@ bool spf_needs_names(const struct spf_check *c, str spec)
 
 bool spf_unmatchable(const struct spf_check *c, str spec)
 {
-	return has_8bit(c->macros.v['l' - 'a']) && (spf_macro_uses(spec, 'l') || spf_macro_uses(spec, 's'));
+	return has_8bit(c->macros.v['l' - 'a']) &&
+	       (spf_macro_uses(spec, 'l') || spf_macro_uses(spec, 's'));
 }
 
 static struct spf_macros macros_for(const struct spf_check *c, str domain)

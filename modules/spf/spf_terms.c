@@ -137,9 +137,9 @@ static void mx_arrived(struct dns_ask *ask, const struct dns_answer *a)
 	n = a->status == DNS_FOUND ? hosts_in(a) : 0;
 	if (n > c->q.limits.names)       /* RFC 7208 4.6.4 */
 		spf_error(c, SPF_PERMERROR, "error: too many MX records",
-		          arena_printf(c->arena, "\"%.*s\" in the record of %.*s leads to %zu mail hosts; %u are allowed.",
-		                       STR_ARG(str_head(c->frame->term.text, 100)), STR_ARG(c->frame->domain), n,
-		                       c->q.limits.names));
+		          arena_printf(c->arena, "\"%.*s\" in the record of %.*s leads to %zu mail hosts; "
+		                       "%u are allowed.", STR_ARG(str_head(c->frame->term.text, 100)),
+		                       STR_ARG(c->frame->domain), n, c->q.limits.names));
 	else if (n == 0)
 		spf_term_matched(c, false);
 	else

@@ -34,7 +34,8 @@ static int read_options(int argc, char **argv, struct wanted *w)
 		{ "config", required_argument, NULL, 'c' },
 		{ 0 },
 	};
-	const char **values[] = { [IP] = &w->ip, [HELO] = &w->helo, [MAIL_FROM] = &w->mail_from, [RESOLVER] = &w->resolver };
+	const char **values[] = { [IP] = &w->ip, [HELO] = &w->helo, [MAIL_FROM] = &w->mail_from,
+	                          [RESOLVER] = &w->resolver };
 	int          c;
 
 	opterr = 0;
@@ -57,8 +58,9 @@ static int read_words(int argc, char **argv)
 	if (optind == argc)
 		return EXIT_DONE;
 	if (strcmp(argv[optind], "build") == 0 || strcmp(argv[optind], "check") == 0)
-		return verb_fail(EXIT_USAGE, "spf", "this version has no `spf %s`: `postern spf --ip IP --helo NAME "
-		                 "--mail-from ADDR` evaluates a domain's record and lists its terms", argv[optind]);
+		return verb_fail(EXIT_USAGE, "spf", "this version has no `spf %s`: `postern spf --ip IP "
+		                 "--helo NAME --mail-from ADDR` evaluates a domain's record and lists its terms",
+		                 argv[optind]);
 	return verb_misused("spf", "unexpected word \"%s\"", argv[optind]);
 }
 
@@ -143,7 +145,8 @@ static int read_resolver(struct wanted *w, struct arena *a)
 	if (w->resolver == NULL)
 		return EXIT_DONE;
 	if (!endpoint_parse(str_of(w->resolver), 53, &at) || at.is_name || at.is_unix)
-		return verb_misused("spf", "--resolver %s is not ADDR:PORT, as 127.0.0.1:5300", w->resolver);
+		return verb_misused("spf", "--resolver %s is not ADDR:PORT, as 127.0.0.1:5300",
+		                    w->resolver);
 	w->dns.only = str_of(w->resolver);
 	w->dns.trust_anchor = STR_NONE;
 	w->dns.local_special = true;
@@ -188,9 +191,11 @@ static void print_text(const struct spf_outcome *o)
 	if (o->explanation.n > 0)
 		printf("The domain's owner says: %.*s\n", STR_ARG(o->explanation));
 	if (o->nterms > 0)
-		printf("\nTerms, in order; %u that asked DNS, %u of them in vain:\n", o->lookups, o->voids);
+		printf("\nTerms, in order; %u that asked DNS, %u of them in vain:\n", o->lookups,
+		       o->voids);
 	for (size_t i = 0; i < o->nterms; i++)
-		printf("  %*s%-*.*s  %.*s\n", (int)(2 * o->terms[i].depth), "", 40 - (int)(2 * o->terms[i].depth),
+		printf("  %*s%-*.*s  %.*s\n", (int)(2 * o->terms[i].depth), "",
+		       40 - (int)(2 * o->terms[i].depth),
 		       STR_ARG(o->terms[i].text), STR_ARG(o->terms[i].outcome));
 }
 
@@ -239,7 +244,8 @@ int verb_spf(int argc, char **argv)
 		status = read_resolver(&w, &a);
 	if (status == EXIT_DONE) {
 		loop = loop_new(0, NULL);
-		status = loop != NULL ? evaluate(&w, loop, &a) : verb_fail(EXIT_LATER, "spf", "no memory: try again later");
+		status = loop != NULL ? evaluate(&w, loop, &a)
+		                      : verb_fail(EXIT_LATER, "spf", "no memory: try again later");
 		loop_free(loop);
 	}
 	arena_fini(&a);

@@ -21,6 +21,8 @@ sys.path.insert(0, os.path.join(ROOT, 'tests', 'lib'))
 from dnsserver import DnsServer  # noqa: E402
 
 POSTERN = os.environ.get('POSTERN', os.path.join(ROOT, 'build', 'postern'))
+pytestmark = pytest.mark.skipif(not os.access(POSTERN, os.X_OK),
+                                reason='THERE IS NO PROGRAM AT %s: build it first' % POSTERN)
 SUITE = os.environ.get('SPF_SUITE', os.path.join(ROOT, '..', 'shared', 'data', 'rfc7208-tests.yml'))
 CASES = 203
 
