@@ -5,7 +5,7 @@
  * Offered at submission listeners and after TLS only.  What the client sent is
  * wiped where it lay as soon as it was decoded, and the decoded copy as soon as
  * auth has it.  An exchange that is out when the client goes is auth's ghost,
- * not ours.  Loop thread.
+ * not ours.  Who logged in and who did not, auth writes into the log.  Loop thread.
  */
 #include "smtpd/base/crypt.h"
 #include "smtpd/session/internal.h"
@@ -20,26 +20,19 @@ static void exchange_over(struct session *s)
 static enum step logged_in(struct session *s)
 {
 	str login = str_keep(&s->arena, auth_try_login(s->auth));
-	str mechanism = str_keep(&s->arena, auth_try_mechanism(s->auth));
 
 	exchange_over(s);
 	if (login.n == 0)
 		return refuse_kindly(s, 454, "4.7.0", "No memory for a login now, try again later");
 	s->peer.login = login;
 	count(LOGINS);
-	log_event(&s->log, LOG_INFO, "login.passed", KV("login", login), KV("mechanism", mechanism),
-	          KV("ip", s->peer.ip));
 	return tell(s, 235, "2.7.0", "Welcome");
 }
 
 static enum step not_logged_in(struct session *s, enum auth_says says)
 {
-	str mechanism = str_keep(&s->arena, auth_try_mechanism(s->auth));
-
 	exchange_over(s);
 	count(LOGINS_REFUSED);
-	log_event(&s->log, LOG_NOTICE, "login.refused", KV("ip", s->peer.ip), KV("mechanism", mechanism),
-	          KV("helo", s->peer.helo));
 	switch (says) {
 	case AUTH_LATER:
 		return refuse_kindly(s, 454, "4.7.0", "Logins cannot be checked now, try again in a minute");
@@ -152,8 +145,10 @@ static enum step begin(struct session *s, str mechanism, str text)
 		return refuse(s, 501, "5.5.2", "The initial response is not base64");
 	}
 	s->auth = auth_try_new(s->setup->auth, s->front->loop, s->ip.s, answered, s);
-	if (s->auth != NULL)
+	if (s->auth != NULL) {
+		auth_try_log(s->auth, &s->log);
 		auth_try_begin(s->auth, mechanism, text.n > 0 ? &initial : NULL);
+	}
 	arena_wipe(&arena);
 	if (s->auth == NULL)
 		return refuse_kindly(s, 454, "4.7.0", "Logins cannot be checked now, try again in a minute");

@@ -103,6 +103,12 @@ str auth_try_mechanism(const struct auth_try *t)
 	return str_of(t->mechanism);
 }
 
+void auth_try_log(struct auth_try *t, const struct log *log)
+{
+	assert_non_null(log);
+	(void)t;
+}
+
 void auth_try_end(struct auth_try *t)
 {
 	loop_undefer(&t->call);
