@@ -15,7 +15,7 @@
 #include "smtpd/base/clock.h"
 
 #define NAMES_MOST  100
-#define QUESTION_MS 5000      /* CONTRACT's time for one question; the resolver's own setting while that fits */
+#define QUESTION_MS 5000      /* CONTRACT's time for one question */
 
 const char *spf_result_word(enum spf_result r)
 {
@@ -142,12 +142,18 @@ bool spf_void(struct spf_check *c, enum dns_status status)
 	return false;
 }
 
+/* A question has the resolver's own time, but never more than is left of the
+ * whole: where that setting is long, it is asked anew with what is left. */
 void spf_ask(struct spf_check *c, struct dns_ask *ask, str name, enum dns_type type,
              dns_answered *answered)
 {
 	uint64_t now = clock_ms(), left = c->until_ms > now ? c->until_ms - now : 1;
 
-	dns_ask(c->dns, ask, &c->scratch, name, type, left >= QUESTION_MS ? 0 : left, answered, c);
+	dns_ask(c->dns, ask, &c->scratch, name, type, left < QUESTION_MS ? left : 0, answered, c);
+	if (left < QUESTION_MS || ask->until_ms <= c->until_ms)
+		return;
+	dns_cancel(ask);
+	dns_ask(c->dns, ask, &c->scratch, name, type, left, answered, c);
 }
 
 bool spf_batch_of(struct spf_check *c, size_t n)

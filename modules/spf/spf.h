@@ -48,13 +48,18 @@ struct spf_query {                /* filled by the asker */
 	enum spf_scope scope;     /* SPF_HELO: postmaster@HELO whatever the sender */
 	str  receiver;            /* our host name, %{r} */
 	struct spf_limits limits;
-	const char *record_version; /* NULL: v=spf1; Sender ID asks with others */
+	const char *record_version; /* NULL: v=spf1.  Sender ID's "spf2.0/pra" takes any spf2.0 record
+	                             * with that scope, and where there is none v=spf1 (RFC 4406 4.4) */
 };
 
 struct spf_check;                 /* in the arena */
 typedef void spf_checked(struct spf_check *, void *user);
 
-/* Starts; `done` fires once, never inside the call, unless cancelled. */
+/* Starts; `done` fires once, never inside the call, unless cancelled.  NULL when
+ * the arena is spent.  The query's strings must live as long as the arena.  A
+ * check holds memory of its own until it is done: who drops the arena earlier
+ * cancels first.  Terms that need no DNS count for no limit; a void look-up is a
+ * term whose own question found nothing, however many hosts it leads to. */
 struct spf_check *spf_start(struct dns *, struct arena *, const struct spf_query *, spf_checked *done, void *user);
 void spf_cancel(struct spf_check *);                          /* harmless when done */
 const struct spf_outcome *spf_outcome(const struct spf_check *);  /* NULL until done */
