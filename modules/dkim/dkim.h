@@ -93,6 +93,10 @@ void dkim_judge(const struct dkim_evidence *, struct dkim_verdict *v);
 /* x= (RFC 6376 3.5) against the clock of this evaluation. */
 bool dkim_expired(const struct dkim_signature *, int64_t now);
 
+/* As Authentication-Results has them: the first `most`, the others as a number. */
+struct authres;
+void dkim_results_write(const struct dkim_verdict *, size_t n, size_t most, struct arena *, struct authres *);
+
 /* The module's state, for dmarc, verify, explain. */
 extern const struct module dkim_module;
 const struct dkim_verdict *dkim_state_verdicts(const void *msg, size_t *n);   /* in order of appearance */

@@ -361,57 +361,13 @@ static enum say queue(struct mod *m, struct added *add)
 
 /* ---- what others see ------------------------------------------------------ */
 
-/* header.b: the first eight characters, or as many as tell it from the others
- * (RFC 6008 3). */
-static str b_beginning(const struct dkim_msg *d, size_t which)
-{
-	str b = d->verdicts[which].sig.b_text;
-	size_t n = 8;
-
-	for (size_t i = 0; i < d->n && i < READ_MAX; i++) {
-		str other = d->verdicts[i].sig.b_text;
-
-		if (i == which || str_eq(other, b))
-			continue;
-		while (n < b.n && str_eq(str_head(b, n), str_head(other, n)))
-			n++;
-	}
-	return str_head(b, n);
-}
-
-static void result_write(const struct dkim_msg *d, size_t i, struct authres *r)
-{
-	const struct dkim_verdict *v = &d->verdicts[i];
-
-	authres_method(r, "dkim", dkim_result_word(v->result), v->reason);
-	if (v->sig.domain.n > 0)
-		authres_property(r, "header.d", v->sig.domain);
-	if (v->sig.identity.n > 0)
-		authres_property(r, "header.i", v->sig.identity);
-	if (v->sig.selector.n > 0)
-		authres_property(r, "header.s", v->sig.selector);
-	if (v->sig.algorithm_text.n > 0 && v->sig.algorithm != DKIM_UNKNOWN_ALGORITHM)
-		authres_property(r, "header.a", v->sig.algorithm_text);
-	if (v->sig.b.n > 0)
-		authres_property(r, "header.b", b_beginning(d, i));
-}
-
 static void results(const struct mod *m, struct authres *r)
 {
 	const struct dkim_conf *conf = m->conf;
 	const struct dkim_msg *d = m->msg;
-	size_t most = conf == NULL ? 8 : conf->max_signatures;
 
-	if (!d->judging)
-		return;
-	if (d->n == 0)
-		authres_method(r, "dkim", "none", STR_NONE);
-	for (size_t i = 0; i < d->n && i < most; i++)
-		if (d->verdicts[i].result != DKIM_NOT_DONE)
-			result_write(d, i, r);
-	if (d->n > most)
-		authres_method(r, "dkim", "policy", arena_printf(m->arena,
-		               "%zu more signatures were not looked at", d->n - most));
+	if (d->judging)
+		dkim_results_write(d->verdicts, d->n, conf == NULL ? 8 : conf->max_signatures, m->arena, r);
 }
 
 static void done(struct mod *m)

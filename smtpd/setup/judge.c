@@ -52,6 +52,8 @@ static int read_options(struct judge *j, int argc, char **argv)
 		else
 			*(c == 'c' ? &j->file : values[c]) = optarg;
 	}
+	if (j->canonical != NULL && strcmp(j->verb, "explain") != 0)
+		return verb_misused(j->verb, "--canonical belongs to explain");
 	if (optind < argc)
 		return verb_misused(j->verb, "unexpected word \"%s\"", argv[optind]);
 	if (j->ip == NULL || j->helo == NULL || j->mail_from == NULL)
