@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Notices as letters.  Making: timetable; writing: disk desk.
+ */
+#include "queue/deliver/bounce.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "smtpd/base/clock.h"
+#include "smtpd/mail/field.h"
+
+/* ---- who hears ------------------------------------------------------------------------------ */
+
+bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum dsn_action action)
+{
+	static const unsigned asked[] = {
+		[DSN_FAILED] = RCPT_NOTIFY_FAILURE,    [DSN_DELAYED] = RCPT_NOTIFY_DELAY,
+		[DSN_DELIVERED] = RCPT_NOTIFY_SUCCESS, [DSN_RELAYED] = RCPT_NOTIFY_SUCCESS,
+		[DSN_EXPANDED] = RCPT_NOTIFY_SUCCESS,
+	};
+	unsigned notify = r->flags & (RCPT_NOTIFY_NEVER | RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY);
+
+	if (e->sender.n == 0 || (notify & RCPT_NOTIFY_NEVER))
+		return false;
+	if (notify == 0)
+		return action == DSN_FAILED || action == DSN_DELAYED;
+	return (notify & asked[action]) != 0;
+}
+
+/* ---- what the sender can do -------------------------------------------------------------------- */
+
+/* By status, the most exact first; a short one stands for all that begin with it. */
+static const struct { const char *status, *advice; } advices[] = {
+	{ "5.1.10", "The domain takes no mail at all. Ask the recipient for another address." },
+	{ "5.1.1", "Check the address for typing errors, or ask the recipient for the right one." },
+	{ "5.1.2", "Check the part behind the @ for typing errors: there is no such domain." },
+	{ "5.1.3", "Check the address for typing errors." },
+	{ "5.1.6", "The mailbox has moved. Ask the recipient for the new address." },
+	{ "5.2.1", "The mailbox is switched off. Try to reach the recipient in another way." },
+	{ "5.2.2", "The mailbox is full. Try again in a few days, or tell the recipient." },
+	{ "4.2.2", "The mailbox is full. Try again in a few days, or tell the recipient." },
+	{ "5.3.4", "The message is too large for that server. Send a smaller one, or a link instead of the attachment." },
+	{ "5.2.3", "The message is too large for that mailbox. Send a smaller one, or a link instead of the attachment." },
+	{ "5.4.6", "The mail goes in circles. Please tell the administrator of this server." },
+	{ "4.4.7", "The other server could not be reached for a long time. Try later, or reach the recipient in another way." },
+	{ "5.4.4", "The domain has no mail server that can be reached. Check the part behind the @." },
+	{ "5.6.7", "The other server cannot take addresses with letters beyond a-z. Use another address." },
+	{ "5.6.9", "The other server cannot take such letters in the header. Send it with a plain subject and plain names." },
+	{ "5.7.26", "The other server could not make sure that the message is from you. Please tell your administrator: "
+	            "SPF, DKIM or DMARC of the sender's domain need a look." },
+	{ "5.7.25", "The address of this server has no proper name in DNS. Please tell your administrator: its PTR record needs a look." },
+	{ "5.7.515", "The other server wants SPF, DKIM and DMARC to be right. Please tell your administrator." },
+	{ "5.7.1", "The other server refuses this message by a rule of its own. Ask the recipient, or your administrator." },
+	{ "5.7.", "The other server refuses this message for safety's sake. Ask your administrator." },
+};
+
+static str advice_for(enum dsn_action action, str status)
+{
+	if (action != DSN_FAILED)
+		return STR_NONE;
+	for (size_t i = 0; i < COUNT(advices); i++) {
+		size_t n = strlen(advices[i].status);
+
+		if (str_is(status, advices[i].status) || (advices[i].status[n - 1] == '.' && str_starts(status, advices[i].status)))
+			return str_of(advices[i].advice);
+	}
+	return STR_NONE;
+}
+
+/* ---- making ---------------------------------------------------------------------------------------- */
+
+struct bounce *bounce_new(size_t room)
+{
+	struct bounce *b = calloc(1, sizeof(*b));
+
+	if (b == NULL)
+		return NULL;
+	arena_init(&b->arena, (size_t)64 << 20);
+	b->rcpts = ARENA_ARRAY(&b->arena, struct dsn_rcpt, room);
+	b->indexes = ARENA_ARRAY(&b->arena, uint32_t, room);
+	if (b->rcpts == NULL || b->indexes == NULL) {
+		bounce_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+void bounce_free(struct bounce *b)
+{
+	if (b == NULL)
+		return;
+	arena_fini(&b->arena);
+	free(b);
+}
+
+void bounce_add(struct bounce *b, uint32_t index, const struct queue_rcpt *r, enum dsn_action action, str status, str said,
+                str remote, int64_t until)
+{
+	b->indexes[b->n] = index;
+	b->rcpts[b->n++] = (struct dsn_rcpt){
+		.final = str_keep(&b->arena, r->address), .orcpt = str_keep(&b->arena, r->orcpt), .action = action,
+		.status = str_keep(&b->arena, status), .said = str_keep(&b->arena, said),
+		.remote = str_keep(&b->arena, remote), .advice = advice_for(action, status),
+		.last_try = clock_wall(), .will_retry_until = until,
+	};
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------ */
+
+static bool is_ascii(str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] >= 0x80)
+			return false;
+	return true;
+}
+
+/* The original's first `want` octets of content, from memory or from the store. */
+static enum err read_content(struct bounce *b, size_t want, str *out)
+{
+	const struct queue_entry *e = b->entry;
+	size_t got = 0, at = 0;
+	enum err err = OK;
+	char *p;
+
+	if (e->content.p != NULL) {
+		*out = str_head(e->content, want);
+		return OK;
+	}
+	p = arena_alloc(&b->arena, want);
+	if (p == NULL)
+		return ERR_MEMORY;
+	for (; at < want && err == OK; at += got) {
+		err = queue_read(b->queue, e->id, e->in_file, at, p + at, want - at, &got);
+		if (got == 0)
+			break;
+	}
+	*out = (str){ p, at };
+	return err;
+}
+
+static bool wants_whole(const struct bounce *b)
+{
+	return b->settles && (b->entry->flags & MESSAGE_RET_FULL) && b->entry->bytes <= BOUNCE_WHOLE_MOST;
+}
+
+static str subject_of(struct arena *a, str header)
+{
+	const struct field *f;
+	struct splitter s;
+	str back, subject = STR_NONE;
+
+	splitter_init(&s, a, BOUNCE_HEADER_MOST * 2, BOUNCE_HEADER_MOST, 2000);
+	splitter_feed(&s, header, &back);
+	splitter_end(&s, &back);
+	f = fields_first(&s.fields, "Subject");
+	if (f != NULL)
+		subject = field_unfold(a, f->value);
+	splitter_fini(&s);
+	return subject;
+}
+
+static str header_of(struct bounce *b, str content)
+{
+	const struct queue_entry *e = b->entry;
+	str own = str_head(content, e->header_bytes < BOUNCE_HEADER_MOST ? (size_t)e->header_bytes : BOUNCE_HEADER_MOST);
+	char *p = arena_alloc(&b->arena, e->head.n + own.n);
+
+	if (p == NULL)
+		return STR_NONE;
+	if (e->head.n > 0)
+		memcpy(p, e->head.p, e->head.n);
+	if (own.n > 0)
+		memcpy(p + e->head.n, own.p, own.n);
+	return (str){ p, e->head.n + own.n };
+}
+
+static str message_id(struct bounce *b, str id)
+{
+	return arena_printf(&b->arena, "%llu.%.*s.%zu@%.*s", (unsigned long long)clock_wall_us(), STR_ARG(id), b->n,
+	                    STR_ARG(b->setup->hostname));
+}
+
+static void write_text(struct bounce *b, struct letter *l, str content)
+{
+	const struct queue_entry *e = b->entry;
+	char id[QUEUE_ID_TEXT];
+	struct dsn d = {
+		.host = b->setup->hostname, .id = queue_id_text(e->id, id), .envid = e->envid, .to = e->sender,
+		.original_header = header_of(b, content), .arrived = e->arrived, .now = clock_wall(),
+		.rcpts = b->rcpts, .nrcpts = b->n, .utf8 = !is_ascii(e->sender),
+	};
+	struct buf out;
+
+	d.subject_of = subject_of(&b->arena, d.original_header);
+	d.message_id = message_id(b, d.id);
+	buf_init(&out, BOUNCE_WHOLE_MOST * 4);
+	dsn_write(&out, &d, wants_whole(b));
+	if (wants_whole(b)) {
+		buf_add(&out, e->head);
+		buf_add(&out, content);
+		dsn_end(&out, &d);
+	}
+	l->text = out.failed ? STR_NONE : str_keep(&l->arena, buf_str(&out));
+	l->utf8 = d.utf8;
+	buf_fini(&out);
+}
+
+static enum err write_letter(struct bounce *b, struct letter *l)
+{
+	const struct queue_entry *e = b->entry;
+	size_t want = wants_whole(b) ? (size_t)e->bytes
+	                             : e->header_bytes < BOUNCE_HEADER_MOST ? (size_t)e->header_bytes : BOUNCE_HEADER_MOST;
+	str content;
+	enum err err = read_content(b, want, &content);
+
+	if (err == ERR_MEMORY)
+		return err;
+	if (err != OK)                 /* what cannot be read cannot be quoted; the sender hears all the same */
+		content = STR_NONE;
+	write_text(b, l, content);
+	l->rcpt = str_keep(&l->arena, e->sender);
+	if (b->settles) {
+		l->settles_id = e->id;
+		l->nsettles = b->n;
+		l->settles = ARENA_ARRAY(&l->arena, uint32_t, b->n);
+		if (l->settles != NULL)
+			memcpy(l->settles, b->indexes, b->n * sizeof(*l->settles));
+	}
+	return l->text.n == 0 || l->arena.spent || b->arena.spent ? ERR_MEMORY : OK;
+}
+
+void bounce_work(struct job *j)
+{
+	struct bounce *b = SUPER(j, struct bounce, job);
+	struct letter *l = letter_new();
+
+	b->result = l != NULL ? write_letter(b, l) : ERR_MEMORY;
+	if (b->result != OK) {
+		letter_free(l);
+		l = NULL;
+	}
+	b->letter = l;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What the files of the client share: client.c (its life, connection and
+ * states), client_smtp.c (what is said and heard), client_body.c (the message).
+ */
+#ifndef QUEUE_DELIVER_CLIENT_INSIDE_H
+#define QUEUE_DELIVER_CLIENT_INSIDE_H
+
+#include "queue/deliver/client.h"
+#include "queue/deliver/hosts.h"
+#include "smtpd/base/conn.h"
+#include "smtpd/mail/dot.h"
+#include "smtpd/mail/reply.h"
+
+#define ROUND_MOST  100                  /* recipients of one transaction: RFC 5321 4.5.3.1.8 */
+#define WINDOW      ((size_t)64 << 10)   /* of the body at a time */
+#define UNSENT_MOST ((size_t)64 << 10)   /* beyond this we wait for the peer to take it */
+
+enum state_id {
+	ST_IDLE,        /* no lease; a connection may be open */
+	ST_FIND,        /* hosts are being looked up */
+	ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_STARTTLS, ST_HANDSHAKE,
+	ST_RSET, ST_MAIL, ST_RCPT, ST_DATA, ST_BODY, ST_FINAL,
+	ST_STATES,
+	ST_SAME = ST_STATES,  /* from `heard`: another reply belongs to this state */
+	ST_DONE,              /* from `heard`: it went on by itself */
+};
+
+enum cap { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_STARTTLS = 8, CAP_DSN = 16, CAP_SIZE = 32 };
+
+struct client {
+	const struct client_house *house;
+	void         *user;
+	struct loop  *loop;
+	enum state_id state;
+	struct lease *lease;
+	struct conn  *conn;
+	struct hosts  hosts;
+	struct loop_timer idle;
+	struct baton  end;              /* carries client_end here and client_gone home */
+	bool          ending;           /* when the window is home */
+
+	/* the connection */
+	char          host[400];        /* "mx.example.org[192.0.2.1]" */
+	char          name[256];        /* the host's name, for SNI and for tls_failed */
+	struct reply_reader reader;
+	struct arena  heard;            /* the reply being handled */
+	unsigned      caps;
+	uint64_t      size_limit, mail_most, rcpt_most;   /* as offered; 0: not */
+	uint64_t      messages;         /* sent over it */
+	uint64_t      idle_ms, messages_most;             /* of the last lease's setup */
+	bool          lmtp, secured, no_ehlo;
+	bool          dirty;            /* a transaction was left in the middle: RSET first */
+	bool          reused;           /* it was open before this lease, and has said nothing since */
+
+	/* the attempt */
+	bool          talked;           /* a host answered EHLO */
+	bool          temporary;        /* some host failed for a reason that may pass */
+	str           status, said;     /* of the last host that failed; in the lease's arena */
+	bool          unwell;           /* it was a 421: the destination wants to be left alone */
+
+	/* the transaction */
+	struct lease_rcpt *round[ROUND_MOST];
+	bool          accepted[ROUND_MOST];
+	size_t        nround, asked, answered, naccepted, finals;
+	bool          pipelined, utf8;
+	int           mail_code;        /* of a refused MAIL whose group is still being answered; 0 */
+
+	/* the body */
+	struct dot_out dot;
+	struct job    job;
+	char         *window;
+	size_t        got;
+	uint64_t      at;
+	enum err      read_error;
+	bool          head_sent, reading, abandoned;
+};
+
+/* client.c */
+void client_enter(struct client *, enum state_id);           /* only here the state changes */
+void client_ready(struct client *);                          /* greeted: the transactions begin */
+/* This host will not do: the next one, or the end of the attempt. */
+void client_next_host(struct client *, bool temporary, str status, str said);
+void client_dial_again(struct client *);                     /* the kept connection is of no use */
+void client_window_home(struct client *);                    /* an abandoned one */
+void client_drop(struct client *);                           /* the connection, at once */
+void client_quit(struct client *);                           /* politely */
+void client_over(struct client *);                           /* every recipient is settled: the lease goes home */
+/* What was begun and not settled waits for another day. */
+void client_fail_rest(struct client *, enum fate, str status, str said);
+struct arena *client_arena(struct client *);                 /* the lease's */
+
+/* client_smtp.c */
+struct state {
+	const char     *name;                        /* "in MAIL", for sentences and the trace */
+	uint64_t        timeout_ms;                  /* RFC 5321 4.5.3.2; 0: not watched by the connection */
+	void          (*say)(struct client *);       /* on entering; NULL: nothing */
+	enum state_id (*heard)(struct client *, const struct reply *);   /* NULL: a reply is out of place */
+};
+extern const struct state client_states[ST_STATES];
+void client_begin_round(struct client *);        /* the next recipients, or client_over */
+
+/* client_reply.c */
+str  client_reply_said(struct arena *, const struct reply *);      /* "550 5.1.1 No such user" */
+str  client_reply_status(struct arena *, const struct reply *);    /* "5.1.1" */
+bool client_reply_positive(const struct reply *);
+enum fate client_reply_fate(const struct reply *);                 /* of a refusal: bounced or deferred */
+
+/* client_body.c */
+void client_body_say(struct client *);           /* ST_BODY begins */
+void client_body_more(struct client *);          /* the peer has taken what there was */
+enum state_id client_body_heard(struct client *, const struct reply *);
+void client_body_forget(struct client *);        /* at the end of a lease */
+
+#endif

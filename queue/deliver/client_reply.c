@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What a peer's answer means (RFC 5321 4.2.1) and how it is told to people.
+ * Loop thread.
+ */
+#include "queue/deliver/client_inside.h"
+
+str client_reply_said(struct arena *a, const struct reply *r)
+{
+	str text = str_head(r->text, SAID_MAX);
+
+	return arena_printf(a, "%d%s%.*s%s%.*s", r->code, r->esc.n > 0 ? " " : "", STR_ARG(r->esc),
+	                    text.n > 0 ? " " : "", STR_ARG(text));
+}
+
+str client_reply_status(struct arena *a, const struct reply *r)
+{
+	return r->esc.n > 0 ? r->esc : arena_printf(a, "%d.0.0", r->code >= 500 ? 5 : 4);
+}
+
+bool client_reply_positive(const struct reply *r)
+{
+	return r->code / 100 == 2;
+}
+
+/* What is neither 2xx nor 5xx, an answer out of place among them, may pass. */
+enum fate client_reply_fate(const struct reply *r)
+{
+	return r->code >= 500 ? FATE_BOUNCED : FATE_DEFERRED;
+}

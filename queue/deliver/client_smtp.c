@@ -1,0 +1,475 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The protocol of a client as one table: what is said on entering a state, how
+ * long the answer may take, and where the answer leads.
+ *
+ * A transaction (a "round") is MAIL, up to 100 RCPT, DATA, the message.  With
+ * PIPELINING its commands leave together and every answer is heard in turn,
+ * whatever the first ones said (RFC 2920 3.1).  Loop thread.
+ */
+#include "queue/deliver/client_inside.h"
+
+static void settle(struct client *c, struct lease_rcpt *rcpt, const struct reply *r)
+{
+	lease_settle(c->lease, rcpt, client_reply_positive(r) ? FATE_DELIVERED : client_reply_fate(r),
+	             client_reply_status(client_arena(c), r), client_reply_said(client_arena(c), r));
+}
+
+/* This host will not take the message now: the reply says why. */
+static enum state_id host_refused(struct client *c, const struct reply *r)
+{
+	c->unwell = c->unwell || r->code == 421;
+	client_next_host(c, client_reply_fate(r) == FATE_DEFERRED, client_reply_status(client_arena(c), r),
+	                 client_reply_said(client_arena(c), r));
+	return ST_DONE;
+}
+
+/* RFC 5321 3.8: 421 may come at any time, and is the connection's end. */
+static enum state_id closing(struct client *c, const struct reply *r)
+{
+	c->lease->unreachable = true;
+	client_quit(c);
+	client_fail_rest(c, FATE_DEFERRED, client_reply_status(client_arena(c), r),
+	                 client_reply_said(client_arena(c), r));
+	return ST_DONE;
+}
+
+/* ---- greeting -------------------------------------------------------------------------- */
+
+static void say_find(struct client *c)
+{
+	hosts_next(&c->hosts);
+}
+
+static enum state_id heard_banner(struct client *c, const struct reply *r)
+{
+	return r->code == 220 ? ST_EHLO : host_refused(c, r);
+}
+
+static void say_ehlo(struct client *c)
+{
+	c->caps = 0;
+	c->size_limit = c->mail_most = c->rcpt_most = 0;
+	conn_writef(c->conn, "%s %.*s\r\n", c->lmtp ? "LHLO" : "EHLO", STR_ARG(c->lease->setup->hostname));
+}
+
+static void read_limits(struct client *c, str words)               /* RFC 9422 */
+{
+	str word;
+
+	while (str_cut(&words, ' ', &word)) {
+		if (str_starts_nocase(word, "MAILMAX="))
+			str_to_u64(str_skip(word, 8), &c->mail_most);
+		else if (str_starts_nocase(word, "RCPTMAX="))
+			str_to_u64(str_skip(word, 8), &c->rcpt_most);
+	}
+}
+
+static void read_keyword(struct client *c, str line)
+{
+	static const struct { const char *word; enum cap cap; } table[] = {
+		{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 },
+		{ "STARTTLS", CAP_STARTTLS }, { "DSN", CAP_DSN }, { "SIZE", CAP_SIZE },
+	};
+	str word = str_head(line, str_find(line, ' ')), rest = str_trim(str_skip(line, word.n));
+
+	for (size_t i = 0; i < COUNT(table); i++)
+		if (str_is_nocase(word, table[i].word))
+			c->caps |= table[i].cap;
+	if (str_is_nocase(word, "SIZE"))
+		str_to_u64(rest, &c->size_limit);
+	else if (str_is_nocase(word, "LIMITS"))
+		read_limits(c, rest);
+}
+
+static bool wants_tls(const struct client *c)
+{
+	return !c->lmtp && !c->secured && (c->caps & CAP_STARTTLS) &&
+	       !str_eq_nocase(c->lease->clear_host, str_of(c->name));
+}
+
+static enum state_id heard_ehlo(struct client *c, const struct reply *r)
+{
+	str lines = r->text, line;
+
+	/* RFC 5321 3.2: who does not know EHLO is greeted with HELO. */
+	if (!c->lmtp && (r->code == 500 || r->code == 502))
+		return ST_HELO;
+	if (!client_reply_positive(r))
+		return host_refused(c, r);
+	str_cut(&lines, '\n', &line);                /* the greeting */
+	while (str_cut(&lines, '\n', &line))
+		read_keyword(c, str_trim(line));
+	if (wants_tls(c))
+		return ST_STARTTLS;
+	client_ready(c);
+	return ST_DONE;
+}
+
+static void say_helo(struct client *c)
+{
+	c->caps = 0;
+	conn_writef(c->conn, "HELO %.*s\r\n", STR_ARG(c->lease->setup->hostname));
+}
+
+static enum state_id heard_helo(struct client *c, const struct reply *r)
+{
+	if (!client_reply_positive(r))
+		return host_refused(c, r);
+	client_ready(c);
+	return ST_DONE;
+}
+
+static void say_starttls(struct client *c)
+{
+	conn_write(c->conn, STR("STARTTLS\r\n"));
+}
+
+/* Opportunistic: who offered it and will not begin is spoken to in the clear. */
+static enum state_id heard_starttls(struct client *c, const struct reply *r)
+{
+	if (r->code == 421)
+		return host_refused(c, r);
+	if (r->code == 220)
+		return ST_HANDSHAKE;
+	client_ready(c);
+	return ST_DONE;
+}
+
+static void say_handshake(struct client *c)
+{
+	conn_secure_client(c->conn, c->house->tls, c->name);
+}
+
+/* ---- what a message needs ------------------------------------------------------------------- */
+
+static bool is_ascii(str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if ((unsigned char)s.p[i] >= 0x80)
+			return false;
+	return true;
+}
+
+static uint64_t size_of(const struct lease *l)
+{
+	return l->entry->head.n + l->entry->bytes;
+}
+
+static void refuse_what_needs_utf8(struct client *c)
+{
+	struct lease *l = c->lease;
+	struct arena *a = client_arena(c);
+
+	if (c->caps & CAP_SMTPUTF8)
+		return;
+	if (l->utf8_header)
+		lease_settle_rest(l, FATE_BOUNCED, STR("5.6.9"),
+		                  arena_printf(a, "%s cannot take header fields with letters beyond ASCII (SMTPUTF8)", c->host));
+	if (!is_ascii(l->entry->sender))
+		lease_settle_rest(l, FATE_BOUNCED, STR("5.6.7"),
+		                  arena_printf(a, "%s cannot take the sender's address (SMTPUTF8)", c->host));
+	for (size_t i = 0; i < l->n; i++)
+		if (!is_ascii(l->v[i].address))
+			lease_settle(l, &l->v[i], FATE_BOUNCED, STR("5.6.7"),
+			             arena_printf(a, "%s cannot take this address (SMTPUTF8)", c->host));
+}
+
+/* RFC 1870 6: no need to ask who has said that it will not take this much. */
+static void refuse_what_is_too_large(struct client *c)
+{
+	if (c->size_limit > 0 && size_of(c->lease) > c->size_limit)
+		lease_settle_rest(c->lease, FATE_BOUNCED, STR("5.3.4"),
+		                  arena_printf(client_arena(c), "The message has %llu bytes; %s takes no more than %llu",
+		                               (unsigned long long)size_of(c->lease), c->host,
+		                               (unsigned long long)c->size_limit));
+}
+
+/* ---- a round ------------------------------------------------------------------------------------ */
+
+void client_begin_round(struct client *c)
+{
+	struct lease *l = c->lease;
+	size_t most = c->rcpt_most > 0 && c->rcpt_most < ROUND_MOST ? c->rcpt_most : ROUND_MOST;
+
+	refuse_what_needs_utf8(c);
+	refuse_what_is_too_large(c);
+	c->nround = c->asked = c->answered = c->naccepted = c->finals = 0;
+	c->mail_code = 0;
+	c->utf8 = l->utf8_header || !is_ascii(l->entry->sender);
+	for (size_t i = 0; i < l->n && c->nround < most; i++) {
+		if (l->v[i].settled)
+			continue;
+		c->utf8 = c->utf8 || !is_ascii(l->v[i].address);
+		c->accepted[c->nround] = false;
+		c->round[c->nround++] = &l->v[i];
+	}
+	if (c->nround == 0)
+		client_over(c);
+	else
+		client_enter(c, c->dirty ? ST_RSET : ST_MAIL);
+}
+
+static void say_rset(struct client *c)
+{
+	conn_write(c->conn, STR("RSET\r\n"));
+}
+
+static enum state_id heard_rset(struct client *c, const struct reply *r)
+{
+	if (!client_reply_positive(r))
+		return host_refused(c, r);
+	c->dirty = false;
+	return ST_MAIL;
+}
+
+static void say_xtext(struct client *c, str s)                      /* RFC 3461 4 */
+{
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char b = (unsigned char)s.p[i];
+
+		if (b <= ' ' || b == '+' || b == '=' || b == 0x7f)
+			conn_writef(c->conn, "+%02X", b);
+		else
+			conn_write(c->conn, (str){ &s.p[i], 1 });
+	}
+}
+
+static void say_mail_line(struct client *c)
+{
+	const struct queue_entry *e = c->lease->entry;
+
+	conn_writef(c->conn, "MAIL FROM:<%.*s>", STR_ARG(e->sender));
+	if (c->caps & CAP_SIZE)
+		conn_writef(c->conn, " SIZE=%llu", (unsigned long long)size_of(c->lease));
+	if ((e->flags & MESSAGE_8BIT) && (c->caps & CAP_8BITMIME))
+		conn_write(c->conn, STR(" BODY=8BITMIME"));
+	if (c->utf8)
+		conn_write(c->conn, STR(" SMTPUTF8"));
+	if (!c->lmtp && (c->caps & CAP_DSN)) {
+		if (e->flags & (MESSAGE_RET_FULL | MESSAGE_RET_HDRS))
+			conn_writef(c->conn, " RET=%s", e->flags & MESSAGE_RET_FULL ? "FULL" : "HDRS");
+		if (e->envid.n > 0 && is_ascii(e->envid)) {
+			conn_write(c->conn, STR(" ENVID="));
+			say_xtext(c, e->envid);
+		}
+	}
+	conn_write(c->conn, STR("\r\n"));
+}
+
+static void say_notify(struct client *c, unsigned flags)
+{
+	static const struct { unsigned flag; const char *word; } words[] = {
+		{ RCPT_NOTIFY_NEVER, "NEVER" }, { RCPT_NOTIFY_SUCCESS, "SUCCESS" },
+		{ RCPT_NOTIFY_FAILURE, "FAILURE" }, { RCPT_NOTIFY_DELAY, "DELAY" },
+	};
+	const char *before = " NOTIFY=";
+
+	for (size_t i = 0; i < COUNT(words); i++)
+		if (flags & words[i].flag) {
+			conn_writef(c->conn, "%s%s", before, words[i].word);
+			before = ",";
+		}
+}
+
+static void say_rcpt_line(struct client *c, const struct lease_rcpt *r)
+{
+	size_t semicolon = str_find(r->orcpt, ';');
+
+	conn_writef(c->conn, "RCPT TO:<%.*s>", STR_ARG(r->address));
+	if (!c->lmtp && (c->caps & CAP_DSN)) {
+		say_notify(c, r->flags);
+		if (semicolon < r->orcpt.n && (c->utf8 || is_ascii(r->orcpt))) {
+			conn_writef(c->conn, " ORCPT=%.*s;", STR_ARG(str_head(r->orcpt, semicolon)));
+			say_xtext(c, str_skip(r->orcpt, semicolon + 1));
+		}
+	}
+	conn_write(c->conn, STR("\r\n"));
+}
+
+/* With PIPELINING the whole group leaves at once. */
+static void say_mail(struct client *c)
+{
+	c->pipelined = (c->caps & CAP_PIPELINING) != 0;
+	say_mail_line(c);
+	if (!c->pipelined)
+		return;
+	for (; c->asked < c->nround; c->asked++)
+		say_rcpt_line(c, c->round[c->asked]);
+	conn_write(c->conn, STR("DATA\r\n"));
+}
+
+/* The round came to nothing; what is left of the lease gets another. */
+static enum state_id round_failed(struct client *c)
+{
+	c->dirty = true;
+	client_begin_round(c);
+	return ST_DONE;
+}
+
+/* RFC 5321 4.2.1: a 5xx is the message's fault, a 4xx this host's, for now. */
+static void mail_was_refused(struct client *c, const struct reply *r)
+{
+	c->mail_code = r->code;
+	c->status = client_reply_status(client_arena(c), r);
+	c->said = client_reply_said(client_arena(c), r);
+}
+
+static enum state_id act_on_refused_mail(struct client *c)
+{
+	if (c->mail_code < 500) {
+		client_next_host(c, true, c->status, c->said);
+		return ST_DONE;
+	}
+	lease_settle_rest(c->lease, FATE_BOUNCED, c->status, c->said);
+	return round_failed(c);
+}
+
+static enum state_id heard_mail(struct client *c, const struct reply *r)
+{
+	if (c->reused && r->code / 100 == 4) {
+		client_dial_again(c);
+		return ST_DONE;
+	}
+	c->reused = false;
+	if (r->code == 421)
+		return host_refused(c, r);
+	if (client_reply_positive(r))
+		return ST_RCPT;
+	mail_was_refused(c, r);
+	return c->pipelined ? ST_RCPT : act_on_refused_mail(c);
+}
+
+static void say_rcpt(struct client *c)
+{
+	if (c->asked == c->answered)
+		say_rcpt_line(c, c->round[c->asked++]);
+}
+
+/* RFC 5321 4.5.3.1.10: "too many recipients" means: these, in another round. */
+static bool is_too_many(const struct client *c, const struct reply *r)
+{
+	return c->naccepted > 0 && (r->code == 452 || r->code == 552);
+}
+
+static void rcpt_was_answered(struct client *c, const struct reply *r)
+{
+	size_t i = c->answered;
+
+	if (c->mail_code != 0 || is_too_many(c, r))
+		return;
+	if (client_reply_positive(r)) {
+		c->accepted[i] = true;
+		c->naccepted++;
+		return;
+	}
+	settle(c, c->round[i], r);
+}
+
+static enum state_id heard_rcpt(struct client *c, const struct reply *r)
+{
+	if (r->code == 421 && c->mail_code == 0)
+		return closing(c, r);
+	rcpt_was_answered(c, r);
+	if (++c->answered < c->nround)
+		return ST_RCPT;
+	if (c->pipelined || c->naccepted > 0)
+		return ST_DATA;
+	return round_failed(c);
+}
+
+static void say_data(struct client *c)
+{
+	if (!c->pipelined)
+		conn_write(c->conn, STR("DATA\r\n"));
+}
+
+static enum state_id data_was_refused(struct client *c, const struct reply *r)
+{
+	for (size_t i = 0; i < c->nround; i++)
+		if (c->accepted[i])
+			settle(c, c->round[i], &(struct reply){ .code = client_reply_positive(r) ? 451 : r->code, .esc = r->esc, .text = r->text });
+	return round_failed(c);
+}
+
+/* A server that wants data for nobody gets an empty message, which it must
+ * refuse (RFC 2920 3.1); an LMTP server answers nothing to that, so we leave. */
+static enum state_id nobody_to_send_to(struct client *c, const struct reply *r)
+{
+	if (r->code == 354 && c->lmtp) {
+		client_quit(c);
+		if (c->mail_code == 0)
+			client_fail_rest(c, FATE_DEFERRED, STR("4.5.0"), STR("The LMTP server took no recipient and wanted the message"));
+		else
+			act_on_refused_mail(c);
+		return ST_DONE;
+	}
+	if (r->code == 354) {
+		conn_write(c->conn, STR(".\r\n"));
+		return ST_FINAL;
+	}
+	return c->mail_code != 0 ? act_on_refused_mail(c) : round_failed(c);
+}
+
+static enum state_id heard_data(struct client *c, const struct reply *r)
+{
+	if (r->code == 421 && c->mail_code == 0)
+		return closing(c, r);
+	if (c->naccepted == 0)
+		return nobody_to_send_to(c, r);
+	return r->code == 354 ? ST_BODY : data_was_refused(c, r);
+}
+
+/* ---- the end of the message ------------------------------------------------------------------------ */
+
+static struct lease_rcpt *next_final(struct client *c)
+{
+	while (c->finals < c->nround && !c->accepted[c->finals])
+		c->finals++;
+	return c->finals < c->nround ? c->round[c->finals++] : NULL;
+}
+
+static void tell_relayed(struct client *c, struct lease_rcpt *rcpt, const struct reply *r)
+{
+	rcpt->relayed = client_reply_positive(r) && !c->lmtp && !(c->caps & CAP_DSN) && (rcpt->flags & RCPT_NOTIFY_SUCCESS);
+}
+
+/* SMTP answers once for all, LMTP for each recipient in turn (RFC 2033 4.2). */
+static enum state_id heard_final(struct client *c, const struct reply *r)
+{
+	struct lease_rcpt *rcpt;
+
+	if (c->naccepted == 0)
+		return c->mail_code != 0 ? act_on_refused_mail(c) : round_failed(c);
+	if (r->code == 421)
+		return closing(c, r);
+	while ((rcpt = next_final(c)) != NULL) {
+		settle(c, rcpt, r);
+		tell_relayed(c, rcpt, r);
+		if (c->lmtp && --c->naccepted > 0)
+			return ST_SAME;
+	}
+	c->messages++;
+	c->dirty = false;
+	client_begin_round(c);
+	return ST_DONE;
+}
+
+#define MINUTES(n) ((uint64_t)(n) * 60 * 1000)
+
+const struct state client_states[ST_STATES] = {
+	[ST_IDLE]      = { "idle",           0,           NULL,            NULL              },
+	[ST_FIND]      = { "looking it up",  0,           say_find,        NULL              },
+	[ST_CONNECT]   = { "connecting",     0,           NULL,            NULL              },
+	[ST_BANNER]    = { "at the banner",  MINUTES(5),  NULL,            heard_banner      },
+	[ST_EHLO]      = { "after EHLO",     MINUTES(5),  say_ehlo,        heard_ehlo        },
+	[ST_HELO]      = { "after HELO",     MINUTES(5),  say_helo,        heard_helo        },
+	[ST_STARTTLS]  = { "after STARTTLS", MINUTES(2),  say_starttls,    heard_starttls    },
+	[ST_HANDSHAKE] = { "in the TLS handshake", MINUTES(1), say_handshake, NULL           },
+	[ST_RSET]      = { "after RSET",     MINUTES(5),  say_rset,        heard_rset        },
+	[ST_MAIL]      = { "after MAIL",     MINUTES(5),  say_mail,        heard_mail        },
+	[ST_RCPT]      = { "after RCPT",     MINUTES(5),  say_rcpt,        heard_rcpt        },
+	[ST_DATA]      = { "after DATA",     MINUTES(2),  say_data,        heard_data        },
+	[ST_BODY]      = { "in the message", MINUTES(3),  client_body_say, client_body_heard },
+	[ST_FINAL]     = { "after the message", MINUTES(10), NULL,         heard_final       },
+};

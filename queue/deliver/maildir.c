@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * A batch: everything is written or moved, then synced together, then settled.
+ * Disk desk.
+ */
+#include "queue/deliver/maildir_inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "smtpd/base/clock.h"
+
+#define WINDOW        ((size_t)64 << 10)
+#define SYNCFS_SLOW   200                 /* ms: somebody else's writes are in the way … */
+#define SYNCFS_REST   60000               /* … so for this long files are synced one by one */
+
+static _Atomic uint64_t syncfs_rests_until;
+
+/* ---- what went wrong, in words ------------------------------------------------------------ */
+
+static const struct { int errnum; const char *status, *mend; } troubles[] = {
+	{ ENOSPC, "4.3.1", "make room on that disk" },
+	{ EDQUOT, "4.2.2", "the quota of the server's user is used up there" },
+	{ EACCES, "4.3.0", "let the server's user write there" },
+	{ EPERM, "4.3.0", "let the server's user write there, and be a member of the mailboxes' group" },
+	{ EROFS, "4.3.0", "the file system is mounted for reading only" },
+	{ ENOTDIR, "4.3.0", "something that is no directory stands in the way" },
+	{ ELOOP, "4.3.0", "a symbolic link stands in the way" },
+	{ ENOENT, "4.3.0", "is the disk mounted?" },
+};
+
+void maildir_failed(struct maildir_item *i, const char *doing, int errnum)
+{
+	const char *status = "4.3.0", *mend = "look at that disk";
+
+	for (size_t k = 0; k < COUNT(troubles); k++)
+		if (troubles[k].errnum == errnum) {
+			status = troubles[k].status;
+			mend = troubles[k].mend;
+		}
+	lease_settle(i->lease, i->rcpt, FATE_DEFERRED, str_of(status),
+	             arena_printf(&i->lease->arena, "%s %.*s: %s: %s", doing, STR_ARG(i->dir), strerrordesc_np(errnum), mend));
+}
+
+/* ---- syncing -------------------------------------------------------------------------------- */
+
+static void close_both(struct maildir_item *i)
+{
+	if (i->file >= 0)
+		close(i->file);
+	if (i->folder >= 0)
+		close(i->folder);
+	i->file = i->folder = -1;
+}
+
+static void give_up(struct maildir_item *i, const char *doing, int errnum)
+{
+	maildir_failed(i, doing, errnum);
+	if (!i->moved)
+		maildir_unwrite(i);
+	close_both(i);
+}
+
+static void sync_each(struct maildir_item *v, size_t n)
+{
+	for (size_t k = 0; k < n; k++) {
+		struct maildir_item *i = &v[k];
+
+		if (i->folder < 0)
+			continue;
+		if ((i->file >= 0 && fsync(i->file) != 0) || fsync(i->folder) != 0)
+			give_up(i, "The message could not be brought safely to the disk in", errno);
+	}
+}
+
+static bool same_disk(int a, dev_t disk)
+{
+	struct stat st;
+
+	return fstat(a, &st) == 0 && st.st_dev == disk;
+}
+
+/* One flush of a whole file system.  The folders were opened before anything
+ * was written, so that a write error since then is told here (and to fsync). */
+static void sync_disk(struct maildir_item *v, size_t n, int folder, dev_t disk, bool *done)
+{
+	int errnum = syncfs(folder) == 0 ? 0 : errno;
+
+	for (size_t k = 0; k < n; k++) {
+		if (done[k] || v[k].folder < 0 || !same_disk(v[k].folder, disk))
+			continue;
+		done[k] = true;
+		if (errnum != 0)
+			give_up(&v[k], "The message could not be brought safely to the disk in", errnum);
+	}
+}
+
+static void sync_disks(struct maildir_item *v, size_t n)
+{
+	bool *done = calloc(n, sizeof(*done));
+	uint64_t began = clock_ms();
+
+	for (size_t k = 0; done != NULL && k < n; k++) {
+		struct stat st;
+
+		if (done[k] || v[k].folder < 0)
+			continue;
+		if (fstat(v[k].folder, &st) == 0)
+			sync_disk(v, n, v[k].folder, st.st_dev, done);
+		else
+			give_up(&v[k], "The disk cannot be told of", errno);
+	}
+	if (done == NULL)
+		sync_each(v, n);
+	free(done);
+	if (clock_ms() - began > SYNCFS_SLOW)
+		atomic_store(&syncfs_rests_until, clock_ms() + SYNCFS_REST);
+}
+
+static void sync_all(struct maildir_item *v, size_t n)
+{
+	size_t open = 0;
+
+	for (size_t k = 0; k < n; k++)
+		open += v[k].folder >= 0;
+	if (open >= MAILDIR_SYNCFS && clock_ms() >= atomic_load(&syncfs_rests_until))
+		sync_disks(v, n);
+	else
+		sync_each(v, n);
+}
+
+/* ---- the batch --------------------------------------------------------------------------------- */
+
+static void settle_synced(struct maildir_item *i)
+{
+	if (i->folder < 0)
+		return;
+	if (!i->moved)
+		i->rcpt->staged_as = arena_printf(&i->lease->arena, "%.*s\n%.*s", STR_ARG(i->dir), STR_ARG(i->name));
+	if (i->moved || i->rcpt->staged_as.n > 0)
+		lease_settle(i->lease, i->rcpt, i->moved ? FATE_DELIVERED : FATE_STAGED, STR("2.0.0"),
+		             arena_printf(&i->lease->arena, "in the mailbox %.*s", STR_ARG(i->dir)));
+	else
+		maildir_failed(i, "Out of memory for", ENOMEM);
+	close_both(i);
+}
+
+static void work_on(struct maildir_item *i, char *window)
+{
+	if (i->rcpt->staged) {
+		if (maildir_move(i) != MAILDIR_AGAIN)
+			return;
+		i->rcpt->staged = false;
+	}
+	if (!maildir_write(i, window, WINDOW))
+		close_both(i);
+}
+
+static size_t gather(struct maildir_batch *b, struct maildir_item *v)
+{
+	size_t n = 0;
+
+	for (struct lease *l = b->leases; l != NULL; l = l->next)
+		for (size_t k = 0; k < l->n; k++) {
+			if (l->v[k].settled)
+				continue;
+			if (v != NULL)
+				v[n] = (struct maildir_item){ .batch = b, .lease = l, .rcpt = &l->v[k],
+				                              .dir = l->v[k].dir, .file = -1, .folder = -1 };
+			n++;
+		}
+	return n;
+}
+
+static void nothing_done(struct maildir_batch *b)
+{
+	for (struct lease *l = b->leases; l != NULL; l = l->next)
+		lease_settle_rest(l, FATE_DEFERRED, STR("4.3.0"), STR("out of memory"));
+}
+
+/* A message to a thousand mailboxes is done in pieces, for the descriptors. */
+void maildir_work(struct job *j)
+{
+	struct maildir_batch *b = SUPER(j, struct maildir_batch, job);
+	size_t n = gather(b, NULL);
+	struct maildir_item *v = calloc(n + 1, sizeof(*v));
+	char *window = malloc(WINDOW);
+
+	if (v != NULL && window != NULL) {
+		gather(b, v);
+		for (size_t from = 0, some; from < n; from += some) {
+			some = n - from < MAILDIR_BATCH ? n - from : MAILDIR_BATCH;
+			for (size_t k = from; k < from + some; k++)
+				work_on(&v[k], window);
+			sync_all(v + from, some);
+			for (size_t k = from; k < from + some; k++)
+				settle_synced(&v[k]);
+		}
+	}
+	free(v);
+	free(window);
+	nothing_done(b);
+}

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Step 2: from tmp/ to new/, and what to think when there is nothing to move.
+ * Disk desk.
+ */
+#include "queue/deliver/maildir_inside.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "smtpd/base/clock.h"
+#include "smtpd/base/log.h"
+
+/* link(2) and unlink(2) where the file system knows no exclusive rename. */
+static int move_file(int tmp, int new, const char *name)
+{
+	if (renameat2(tmp, name, new, name, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	if (linkat(tmp, name, new, name, 0) != 0)
+		return -1;
+	unlinkat(tmp, name, 0);
+	return 0;
+}
+
+/* "NAME" or, with what mail programs add, "NAME:2,S". */
+static bool is_ours(const char *entry, str name)
+{
+	str found = str_of(entry);
+
+	return str_eq(str_head(found, str_find(found, ':')), name);
+}
+
+static bool is_in(int tmp, const char *sub, str name)
+{
+	int fd = openat(tmp, sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+	bool there = false;
+
+	for (struct dirent *e; d != NULL && !there && (e = readdir(d)) != NULL;)
+		there = is_ours(e->d_name, name);
+	if (d != NULL)
+		closedir(d);
+	else if (fd >= 0)
+		close(fd);
+	return there;
+}
+
+/* Moved in an earlier life, unless somebody cleaned tmp/: nobody does that in
+ * the first day. */
+static bool was_delivered(struct maildir_item *i, int tmp)
+{
+	if (clock_wall() - i->rcpt->staged_at < MAILDIR_STAGED_S)
+		return true;
+	return is_in(tmp, "../new", i->name) || is_in(tmp, "../cur", i->name);
+}
+
+static enum maildir_found name_is_taken(struct maildir_item *i, int tmp, const char *name)
+{
+	struct stat ours, there;
+
+	if (fstatat(tmp, name, &ours, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fstatat(i->folder, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_size == there.st_size) {
+		unlinkat(tmp, name, 0);
+		return MAILDIR_MOVED;
+	}
+	log_event(NULL, LOG_ERROR, "maildir.fault", KV("dir", i->dir), KV_C("name", name),
+	          KV_C("why", "new/ holds a file of this name and another size"));
+	maildir_failed(i, "A file of the same name and another size lies in new/ of", EEXIST);
+	return MAILDIR_PUT_OFF;
+}
+
+static enum maildir_found move_from(struct maildir_item *i, int tmp)
+{
+	char *name = str_cstr(&i->lease->arena, i->name);
+
+	if (name == NULL) {
+		maildir_failed(i, "Out of memory for", ENOMEM);
+		return MAILDIR_PUT_OFF;
+	}
+	i->folder = maildir_folder(i, "new", i->rcpt->place != NULL);
+	if (i->folder < 0)
+		return MAILDIR_PUT_OFF;
+	if (move_file(tmp, i->folder, name) == 0)
+		return MAILDIR_MOVED;
+	if (errno == EEXIST)
+		return name_is_taken(i, tmp, name);
+	if (errno == ENOENT)
+		return was_delivered(i, tmp) ? MAILDIR_MOVED : MAILDIR_AGAIN;
+	maildir_failed(i, "The message could not be moved to new/ of", errno);
+	return MAILDIR_PUT_OFF;
+}
+
+enum maildir_found maildir_move(struct maildir_item *i)
+{
+	size_t lf = str_find(i->rcpt->staged_as, '\n');
+	enum maildir_found found;
+	str now = i->dir;
+	int tmp;
+
+	i->dir = str_head(i->rcpt->staged_as, lf);
+	i->name = str_skip(i->rcpt->staged_as, lf + 1);
+	i->moved = true;
+	/* Without tmp/ the whole mailbox is elsewhere, perhaps on a disk that is not
+	 * mounted: then nothing can be known. */
+	tmp = maildir_folder(i, "tmp", false);
+	if (tmp < 0)
+		return MAILDIR_PUT_OFF;
+	found = move_from(i, tmp);
+	close(tmp);
+	if (found != MAILDIR_MOVED && i->folder >= 0) {
+		close(i->folder);
+		i->folder = -1;
+	}
+	if (found == MAILDIR_AGAIN) {
+		i->moved = false;
+		i->dir = now;
+	}
+	return found;
+}

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The rule: our domain → its `route` when the mail was submitted here and the
+ * domain has one, else its mailboxes; any other domain → the smarthost, else
+ * its MX hosts.  Aliases were followed when the message came in; one that has
+ * appeared since is followed when it leads to one address.
+ */
+#include "queue/deliver/route.h"
+
+#define HOPS 10      /* aliases of aliases */
+
+static void no_way(struct route *out, enum route_kind kind, const char *status, str said)
+{
+	out->kind = kind;
+	out->status = str_of(status);
+	out->said = said;
+	out->key = STR("nowhere");
+}
+
+static void to_host(struct arena *a, struct route *out, str endpoint)
+{
+	out->kind = ROUTE_HOST;
+	out->target = endpoint;
+	out->key = arena_printf(a, "route:%.*s", STR_ARG(endpoint));
+}
+
+static void to_elsewhere(const struct deliver_setup *s, struct arena *a, const struct path *p, struct route *out)
+{
+	if (p->domain.n == 0) {
+		no_way(out, ROUTE_NOWHERE, "5.1.3", arena_printf(a, "%.*s has no domain", STR_ARG(p->text)));
+		return;
+	}
+	if (s->relay->smarthost.n > 0) {
+		to_host(a, out, s->relay->smarthost);
+		return;
+	}
+	out->kind = ROUTE_MX;
+	out->target = p->domain;
+	out->key = arena_printf(a, "smtp:%.*s", STR_ARG(p->domain));
+}
+
+static void to_mailbox(struct arena *a, const struct directory_answer *found, struct route *out)
+{
+	const struct place *place = &found->domain->place;
+
+	out->account = found->account;
+	out->place = place;
+	if (place->kind == PLACE_LMTP) {
+		out->kind = ROUTE_LMTP;
+		out->target = place->lmtp;
+		out->key = arena_printf(a, "lmtp:%.*s", STR_ARG(place->lmtp));
+		return;
+	}
+	out->kind = ROUTE_MAILDIR;
+	out->key = STR("maildir");
+}
+
+static void to_nobody(struct arena *a, const struct path *p, struct route *out)
+{
+	no_way(out, ROUTE_NOWHERE, "5.1.1", arena_printf(a, "There is no mailbox %.*s here any more", STR_ARG(p->text)));
+}
+
+static void find(const struct deliver_setup *s, struct arena *a, const struct path *p, unsigned flags, unsigned hops,
+                 struct route *out)
+{
+	const struct directory_domain *d = directory_domain(s->directory, p->domain);
+	struct directory_answer found;
+	struct path next;
+
+	if (d != NULL && (flags & RCPT_ROUTE) && d->route.n > 0) {
+		to_host(a, out, d->route);
+		return;
+	}
+	directory_find(s->directory, a, p, &found);
+	switch (found.says) {
+	case DIRECTORY_ELSEWHERE:
+		to_elsewhere(s, a, p, out);
+		return;
+	case DIRECTORY_MAILBOX:
+		to_mailbox(a, &found, out);
+		return;
+	case DIRECTORY_UNKNOWN:
+		to_nobody(a, p, out);
+		return;
+	case DIRECTORY_TARGETS:
+		break;
+	}
+	if (found.targets->n == 1 && hops < HOPS && path_of(a, found.targets->v[0], &next))
+		find(s, a, &next, flags, hops + 1, out);
+	else
+		no_way(out, ROUTE_UNCLEAR, "4.3.5",
+		       arena_printf(a, "%.*s became an alias of several addresses while this message waited: give it a mailbox or one target",
+		                    STR_ARG(p->text)));
+}
+
+void route_find(const struct deliver_setup *s, struct arena *a, str address, unsigned flags, struct route *out)
+{
+	struct path p = { 0 };
+
+	*out = (struct route){ .kind = ROUTE_UNCLEAR };
+	if (!path_of(a, address, &p))
+		p = (struct path){ .text = address, .local = address };     /* postmaster */
+	find(s, a, &p, flags, 0, out);
+	if (out->key.n == 0 || a->spent)
+		no_way(out, ROUTE_UNCLEAR, "4.3.0", STR("out of memory"));
+}

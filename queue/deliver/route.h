@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * route: who goes where.  Pure: directory and settings in, a route out.
+ *
+ * A route's key names its destination: recipients with equal keys share leases
+ * and connections.
+ *
+ *     maildir                 our own disk
+ *     lmtp:unix:/run/lmtp     an LMTP server that holds the domain's mailboxes
+ *     route:127.0.0.1:2525    one SMTP server (a domain's `route`, the smarthost)
+ *     smtp:example.org        the domain's MX hosts
+ */
+#ifndef QUEUE_DELIVER_ROUTE_H
+#define QUEUE_DELIVER_ROUTE_H
+
+#include "queue/deliver/deliver.h"
+
+enum route_kind {
+	ROUTE_MAILDIR, ROUTE_LMTP, ROUTE_HOST, ROUTE_MX,
+	ROUTE_NOWHERE,      /* nobody of that name here: permanent */
+	ROUTE_UNCLEAR,      /* cannot be told now: temporary */
+};
+
+struct route {
+	enum route_kind kind;
+	str key;                    /* in the arena */
+	str target;                 /* endpoint text, or the domain of ROUTE_MX (may be a literal) */
+	const struct place *place;  /* ROUTE_MAILDIR: the directory's */
+	str account;                /* whose mailbox */
+	str status, said;           /* ROUTE_NOWHERE, ROUTE_UNCLEAR: why */
+};
+
+void route_find(const struct deliver_setup *, struct arena *, str address, unsigned rcpt_flags, struct route *out);
+
+#endif

@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What became of a lease, written down.
+ *
+ * Its recipients fall into groups, each a part of its own: done, staged, put
+ * off, bounced.  A group waits for its commit before anything else happens to
+ * it, so what is in memory is never ahead of what is on the disk.
+ * Timetable thread.
+ */
+#include "queue/deliver/timetable_inside.h"
+
+#include <stdlib.h>
+
+#include "smtpd/base/crypt.h"
+
+/* ---- fates ------------------------------------------------------------------------------------ */
+
+struct queue_fates *fates_for(const struct part *p)
+{
+	struct queue_fates *f = queue_fates_new(p->n);
+
+	must(f != NULL);
+	f->id = p->message->id;
+	return f;
+}
+
+static void note_in_entry(struct queue_entry *e, const struct queue_fates *f)
+{
+	for (size_t i = 0; i < f->n; i++) {
+		struct queue_rcpt *r = &e->rcpts[f->v[i].rcpt];
+
+		if (f->v[i].fate == FATE_STAGED) {
+			r->state = RCPT_STAGED;
+			r->place = str_keep(&e->arena, f->v[i].place);
+			r->staged_at = clock_wall();
+			continue;
+		}
+		r->state = RCPT_WAITING;
+		r->next = f->v[i].next;
+		if (f->v[i].fate == FATE_DEFERRED)
+			r->tries = f->v[i].tries;
+		if (f->v[i].said.n > 0)
+			r->said = str_keep(&e->arena, f->v[i].said);
+	}
+}
+
+static void wait_or_stand(struct timetable *t, struct part *p)
+{
+	if (part_wish_takes(t, p))
+		return;
+	if (destination_rests(p->to) && p->next <= p->to->not_before) {
+		part_enter_line(t, p, false);
+		message_rest(t, p->message);
+	} else {
+		part_wait(t, p, p->next);
+	}
+}
+
+static void go_on(struct timetable *t, struct part *p)
+{
+	switch ((enum after)p->after) {
+	case AFTER_DROP:
+		part_settled(t, p);
+		break;
+	case AFTER_WAIT:
+		wait_or_stand(t, p);
+		break;
+	case AFTER_MOVE:
+		p->staged = true;
+		part_enter_line(t, p, true);
+		break;
+	case AFTER_HOLD:
+		part_set(t, p, PART_HELD);
+		message_rest(t, p->message);
+		break;
+	}
+}
+
+static void fates_came_home(struct baton *b)
+{
+	struct timetable *t = timetable_here;
+	struct queue_fates *f = SUPER(b, struct queue_fates, baton);
+	struct part *p = f->user;
+	struct wish *wish = p->wish;
+
+	t->fates--;
+	p->wish = NULL;
+	if (f->result == ERR_ABSENT)
+		p->after = AFTER_DROP;
+	else if (p->message->entry != NULL && (p->after == AFTER_WAIT || p->after == AFTER_MOVE))
+		note_in_entry(p->message->entry, f);
+	go_on(t, p);
+	if (wish != NULL)
+		wish_step_done(t, wish);
+	queue_fates_free(f);
+}
+
+void part_fates(struct timetable *t, struct part *p, struct queue_fates *f, enum after after)
+{
+	part_set(t, p, PART_SETTLING);
+	p->after = after;
+	f->user = p;
+	f->baton.home = t->inbox;
+	f->baton.arrived = fates_came_home;
+	t->fates++;
+	queue_settle(t->queue, f);
+}
+
+static void fired_came_home(struct baton *b)
+{
+	timetable_here->fates--;
+	queue_fates_free(SUPER(b, struct queue_fates, baton));
+}
+
+void fates_fire(struct timetable *t, struct queue_fates *f)
+{
+	f->baton.home = t->inbox;
+	f->baton.arrived = fired_came_home;
+	t->fates++;
+	queue_settle(t->queue, f);
+}
+
+void part_fate(struct timetable *t, struct part *p, enum fate fate, int64_t next, str said, enum after after)
+{
+	struct queue_fates *f = fates_for(p);
+
+	for (size_t i = 0; i < p->n; i++)
+		f->v[i] = (struct queue_fate){ .rcpt = p->rcpts[i], .fate = fate, .next = next,
+		                               .said = str_keep(&f->arena, said) };
+	p->next = next;
+	part_fates(t, p, f, after);
+}
+
+/* ---- the log ------------------------------------------------------------------------------------- */
+
+static const char *event_of(const struct lease *l, enum fate fate)
+{
+	if (fate == FATE_DELIVERED)
+		return l->route.kind == ROUTE_HOST || l->route.kind == ROUTE_MX ? "delivery.sent" : "delivery.delivered";
+	return fate == FATE_BOUNCED ? "delivery.bounced" : "delivery.deferred";
+}
+
+static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fate fate, int64_t next)
+{
+	char id[QUEUE_ID_TEXT];
+	struct log log = { .id = queue_id_text(l->entry->id, id) };
+	struct log_kv v[8];
+	size_t n = 0;
+
+	v[n++] = KV("to", r->address);
+	if (l->host.n > 0)
+		v[n++] = KV("host", l->host);
+	v[n++] = KV("reply", r->said);
+	v[n++] = KV_I("delay", clock_wall() - l->entry->arrived);
+	if (l->tls.n > 0)
+		v[n++] = KV("tls", l->tls);
+	if (fate == FATE_DEFERRED)
+		v[n++] = KV_I("next", next);
+	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)
+		v[n++] = KV_C("notice", "none: the sender is empty, so nobody is told");
+	log_write(&log, LOG_INFO, event_of(l, fate), v, n);
+}
+
+/* ---- groups ----------------------------------------------------------------------------------------- */
+
+enum group { DONE, STAGED, PUT_OFF, STILL_STAGED, BOUNCED, GROUPS };
+
+static struct backoff_conf schedule(const struct timetable *t)
+{
+	const struct relay_conf *r = relay(t);
+
+	return (struct backoff_conf){
+		.first_ms = r->retry_first_ms, .most_ms = r->retry_most_ms, .give_up_ms = r->give_up_ms,
+		.give_up_bounce_ms = r->give_up_bounce_ms, .delay_notice_ms = r->delay_notice_ms,
+	};
+}
+
+static bool is_expired(const struct timetable *t, const struct message *m)
+{
+	struct backoff_conf c = schedule(t);
+
+	return backoff_expired(&c, m->from_null, m->arrived, clock_wall());
+}
+
+/* The last answer stands; that the time is up is what made it final. */
+static void give_up(struct lease *l, struct lease_rcpt *r)
+{
+	r->fate = FATE_BOUNCED;
+	if (r->status.n == 0 || r->status.p[0] != '5')
+		r->status = STR("4.4.7");
+	if (r->said.n == 0)
+		r->said = arena_printf(&l->arena, "The message could not be delivered in time");
+}
+
+static enum group group_of(const struct timetable *t, struct lease *l, struct lease_rcpt *r)
+{
+	const struct part *p = l->part;
+	const struct queue_entry *e = l->entry;
+
+	if (r->fate == FATE_DEFERRED && is_expired(t, p->message) && !t->stopping)
+		give_up(l, r);
+	switch (r->fate) {
+	case FATE_DELIVERED:
+		return DONE;
+	case FATE_STAGED:
+		return STAGED;
+	case FATE_BOUNCED:
+		return bounce_wanted(e, &e->rcpts[r->index], DSN_FAILED) ? BOUNCED : DONE;
+	default:
+		return r->staged ? STILL_STAGED : PUT_OFF;
+	}
+}
+
+struct picked { struct lease_rcpt **v; size_t n; };
+
+static void count_done(struct timetable *t, const struct lease_rcpt *r)
+{
+	if (r->fate == FATE_DELIVERED)
+		atomic_fetch_add(&t->figures.delivered, 1);
+	else
+		atomic_fetch_add(&t->figures.bounced, 1);
+}
+
+static bool is_local(const struct lease *l)
+{
+	return l->route.kind == ROUTE_MAILDIR || l->route.kind == ROUTE_LMTP || l->route.target.n == 0;
+}
+
+/* Who wants to hear of success: of what lies in a mailbox here, and of what
+ * went to a host that will not tell (RFC 3461 5.2.2). */
+static struct bounce *good_news(const struct lease *l, const struct picked *g)
+{
+	struct bounce *b = NULL;
+
+	for (size_t i = 0; i < g->n; i++) {
+		const struct lease_rcpt *r = g->v[i];
+		const struct queue_rcpt *q = &l->entry->rcpts[r->index];
+		enum dsn_action action = is_local(l) ? DSN_DELIVERED : DSN_RELAYED;
+
+		if (r->fate != FATE_DELIVERED || (!is_local(l) && !r->relayed) || !bounce_wanted(l->entry, q, action))
+			continue;
+		if (b == NULL && (b = bounce_new(g->n)) == NULL)
+			return NULL;
+		bounce_add(b, r->index, q, action, STR("2.0.0"), r->said, l->host, 0);
+	}
+	return b;
+}
+
+static void group_done(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	struct queue_fates *f = fates_for(p);
+	struct bounce *b = good_news(l, g);
+
+	for (size_t i = 0; i < g->n; i++) {
+		count_done(t, g->v[i]);
+		log_rcpt(l, g->v[i], g->v[i]->fate, 0);
+		f->v[i] = (struct queue_fate){ .rcpt = g->v[i]->index, .fate = g->v[i]->fate,
+		                               .said = str_keep(&f->arena, g->v[i]->said) };
+	}
+	if (b != NULL)
+		part_tell(t, p, b, f);
+	else
+		part_fates(t, p, f, AFTER_DROP);
+}
+
+static void group_staged(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	struct queue_fates *f = fates_for(p);
+
+	(void)l;
+	for (size_t i = 0; i < g->n; i++)
+		f->v[i] = (struct queue_fate){ .rcpt = g->v[i]->index, .fate = FATE_STAGED,
+		                               .place = str_keep(&f->arena, g->v[i]->staged_as) };
+	part_fates(t, p, f, AFTER_MOVE);
+}
+
+static int64_t next_try(const struct timetable *t, const struct lease *l, const struct picked *g)
+{
+	struct backoff_conf c = schedule(t);
+	uint32_t tries = 0;
+
+	for (size_t i = 0; i < g->n; i++)
+		if (l->entry->rcpts[g->v[i]->index].tries > tries)
+			tries = l->entry->rcpts[g->v[i]->index].tries;
+	return clock_wall() + backoff_next(&c, tries + 1, random_below(UINT64_MAX));
+}
+
+static void group_put_off(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	struct queue_fates *f = fates_for(p);
+	bool cut_off = t->hurried && str_is(g->v[0]->status, STOPPED_STATUS);
+	int64_t next = cut_off ? clock_wall() : next_try(t, l, g);
+
+	for (size_t i = 0; i < g->n; i++) {
+		const struct lease_rcpt *r = g->v[i];
+
+		log_rcpt(l, r, FATE_DEFERRED, next);
+		f->v[i] = (struct queue_fate){ .rcpt = r->index, .fate = FATE_DEFERRED, .next = next,
+		                               .tries = l->entry->rcpts[r->index].tries + 1,
+		                               .said = str_keep(&f->arena, r->said) };
+	}
+	atomic_fetch_add(&t->figures.deferred, g->n);
+	p->next = next;
+	part_fates(t, p, f, AFTER_WAIT);
+}
+
+/* Its row says where the file lies and must go on saying so. */
+static void group_still_staged(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	int64_t next = next_try(t, l, g);
+
+	for (size_t i = 0; i < g->n; i++)
+		log_rcpt(l, g->v[i], FATE_DEFERRED, next);
+	part_wait(t, p, next);
+}
+
+static void group_bounced(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	struct bounce *b = bounce_new(g->n);
+
+	if (b == NULL) {
+		part_wait(t, p, clock_wall() + 60);
+		return;
+	}
+	for (size_t i = 0; i < g->n; i++) {
+		const struct lease_rcpt *r = g->v[i];
+		bool theirs = r->said.n > 3 && is_digit(r->said.p[0]) && l->host.n > 0;
+
+		log_rcpt(l, r, FATE_BOUNCED, 0);
+		bounce_add(b, r->index, &l->entry->rcpts[r->index], DSN_FAILED, r->status, r->said,
+		           theirs ? l->host : STR_NONE, 0);
+	}
+	part_bounce(t, p, b);
+}
+
+static void (*const group_to[GROUPS])(struct timetable *, struct part *, struct lease *, const struct picked *) = {
+	[DONE] = group_done, [STAGED] = group_staged, [PUT_OFF] = group_put_off,
+	[STILL_STAGED] = group_still_staged, [BOUNCED] = group_bounced,
+};
+
+static void finish_group(struct timetable *t, struct part *p, struct lease *l, enum group which, const struct picked *g)
+{
+	uint32_t *indexes = ARENA_ARRAY(&l->arena, uint32_t, g->n);
+	struct part *q;
+
+	must(indexes != NULL);
+	for (size_t i = 0; i < g->n; i++)
+		indexes[i] = g->v[i]->index;
+	q = part_split(t, p, indexes, g->n);
+	group_to[which](t, q, l, g);
+}
+
+/* The message stays, whatever its parts do meanwhile. */
+void lease_done(struct timetable *t, struct part *p, struct lease *l)
+{
+	struct message *m = p->message;
+	struct picked g[GROUPS] = { 0 };
+
+	if (l->alone)
+		t->first_out--;
+	p->first = false;
+	message_lend(m);
+	for (size_t k = 0; k < GROUPS; k++) {
+		g[k].v = ARENA_ARRAY(&l->arena, struct lease_rcpt *, l->n);
+		must(g[k].v != NULL);
+	}
+	for (size_t i = 0; i < l->n; i++) {
+		enum group which = group_of(t, l, &l->v[i]);
+
+		g[which].v[g[which].n++] = &l->v[i];
+	}
+	for (size_t k = 0; k < GROUPS; k++)
+		if (g[k].n > 0)
+			finish_group(t, p, l, k, &g[k]);
+	lease_free(t, l);
+	message_returned(t, m);
+}
+
+/* ---- without having been anywhere --------------------------------------------------------------------- */
+
+static str last_word(const struct part *p, const struct queue_rcpt *r)
+{
+	if (r->said.n > 0)
+		return r->said;
+	return str_of(p->to->said);
+}
+
+void part_expire(struct timetable *t, struct part *p)
+{
+	struct lease *l = lease_blank(t, p);
+
+	if (l == NULL) {
+		part_wait(t, p, clock_wall() + 60);
+		return;
+	}
+	if (l->alone)
+		t->first_out++;
+	for (size_t i = 0; i < l->n; i++)
+		lease_settle(l, &l->v[i], FATE_DEFERRED, STR_NONE, last_word(p, &l->entry->rcpts[l->v[i].index]));
+	part_set(t, p, PART_LEASED);
+	lease_done(t, p, l);
+}
+
+void part_put_off_unasked(struct timetable *t, struct part *p)
+{
+	const struct queue_entry *e = p->message->entry;
+	struct queue_fates *f = fates_for(p);
+	int64_t next = p->to->not_before;
+
+	for (size_t i = 0; i < p->n; i++)
+		f->v[i] = (struct queue_fate){ .rcpt = p->rcpts[i], .fate = FATE_DEFERRED, .next = next,
+		                               .tries = e->rcpts[p->rcpts[i]].tries,
+		                               .said = str_keep(&f->arena, str_of(p->to->said)) };
+	if (p->state == PART_IN_LINE)
+		part_leave_line(t, p);
+	p->next = next;
+	part_fates(t, p, f, AFTER_WAIT);
+}
