@@ -121,13 +121,14 @@ static void put_up(struct auth *auth, struct accounts *t)
 
 static bool same_stamp(const struct looked *l, const struct stat *st)
 {
-	return l->known && l->settled && l->dev == st->st_dev && l->ino == st->st_ino && l->size == st->st_size &&
+	return l->seen && l->settled && l->dev == st->st_dev && l->ino == st->st_ino && l->size == st->st_size &&
 	       memcmp(&l->changed, &st->st_ctim, sizeof(l->changed)) == 0 &&
 	       memcmp(&l->modified, &st->st_mtim, sizeof(l->modified)) == 0;
 }
 
 static void note_stamp(struct looked *l, const struct stat *st)
 {
+	l->seen = true;
 	l->dev = st->st_dev;
 	l->ino = st->st_ino;
 	l->size = st->st_size;
@@ -203,7 +204,7 @@ static enum err read_file(struct auth *auth, const char *file, bool always, bool
 	}
 	if (errno != ENOENT)
 		return unreadable(file, a, why);
-	if (auth->looked.known) {
+	if (auth->looked.seen) {
 		*why = arena_printf(a, "accounts file %s is not there: put it there; the accounts stay as they were", file);
 		return ERR_ABSENT;
 	}
@@ -416,7 +417,7 @@ enum err auth_reconfigure(struct auth *auth, const struct auth_conf *c, struct a
 	if (file == NULL)
 		return ERR_MEMORY;
 	if (moved)
-		auth->looked = (struct looked){ .known = true };
+		auth->looked = (struct looked){ .seen = true };
 	e = read_file(auth, file, moved, &changed, a, why);
 	if (e == OK)
 		e = put_up_offer(auth, &c->mechanisms, a, why);

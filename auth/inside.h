@@ -92,12 +92,13 @@ struct offer {                         /* mechanisms, in the order they are name
 };
 
 struct looked {                        /* at the accounts file */
+	bool  seen;                    /* it was there once */
 	dev_t dev;
 	ino_t ino;
 	off_t size;
 	struct timespec changed, modified;
 	bool  settled;                 /* older than the clock's grain: same stamp, same bytes */
-	unsigned char digest[32];
+	unsigned char digest[32];      /* of the text that is up */
 	bool  known;
 };
 

@@ -7,6 +7,7 @@
  * before the verb goes on.
  */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,11 @@ static void caught(int number)
 
 static const int ends[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 
+/* While a terminal is without echo the signals are blocked; they come only while
+ * we wait for a key, so that none comes between a look and the wait. */
+static bool     waits_with_mask;
+static sigset_t mask_before;
+
 struct quiet {                         /* a terminal without echo */
 	struct termios   before;
 	struct sigaction actions[COUNT(ends)];
@@ -35,12 +41,16 @@ static bool quiet_begin(struct quiet *q)
 {
 	struct sigaction catching = { .sa_handler = caught };
 	struct termios now;
+	sigset_t mask;
 
-	if (tcgetattr(STDIN_FILENO, &q->before) != 0)
-		return false;
 	interrupted = 0;
-	for (size_t i = 0; i < COUNT(ends); i++)
+	sigemptyset(&mask);
+	for (size_t i = 0; i < COUNT(ends); i++) {
+		sigaddset(&mask, ends[i]);
 		sigaction(ends[i], &catching, &q->actions[i]);
+	}
+	sigprocmask(SIG_BLOCK, &mask, &mask_before);
+	waits_with_mask = true;
 	now = q->before;
 	now.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
 	now.c_cc[VSUSP] = _POSIX_VDISABLE;     /* a shell would stand there without echo */
@@ -52,6 +62,18 @@ static void quiet_end(const struct quiet *q)
 	tcsetattr(STDIN_FILENO, TCSANOW, &q->before);
 	for (size_t i = 0; i < COUNT(ends); i++)
 		sigaction(ends[i], &q->actions[i], NULL);
+	sigprocmask(SIG_SETMASK, &mask_before, NULL);
+	waits_with_mask = false;
+}
+
+/* One byte, as read(2). */
+static ssize_t read_byte(char *c)
+{
+	struct pollfd in = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	if (waits_with_mask && ppoll(&in, 1, NULL, &mask_before) < 0)
+		return -1;
+	return read(STDIN_FILENO, c, 1);
 }
 
 /* One line without its end; ERR_CLOSED: nothing came, ERR_FULL: too long. */
@@ -60,7 +82,7 @@ static enum err read_line(char room[static PASSWORD_MAX + 2], str *line)
 	size_t n = 0;
 
 	while (n < PASSWORD_MAX + 2) {
-		ssize_t got = read(STDIN_FILENO, room + n, 1);
+		ssize_t got = read_byte(room + n);
 
 		if (got < 0 && errno == EINTR && !interrupted)
 			continue;
@@ -145,9 +167,11 @@ const char *password_take(char room[static PASSWORD_MAX + 2], str *password)
 	*password = STR_NONE;
 	if (!isatty(STDIN_FILENO))
 		return from_pipe(room, password);
-	if (!quiet_begin(&quiet))
-		return "the terminal's echo cannot be turned off: give the password as a line of standard input";
-	fault = type_twice(room, password);
+	if (tcgetattr(STDIN_FILENO, &quiet.before) != 0)
+		return "the terminal does not tell its settings: give the password as a line of standard input";
+	fault = "the terminal's echo cannot be turned off: give the password as a line of standard input";
+	if (quiet_begin(&quiet))
+		fault = type_twice(room, password);
 	quiet_end(&quiet);
 	return fault;
 }
