@@ -100,6 +100,8 @@ static bool read_rcpt(struct session *s, str args, struct asked *a, enum step *s
 	else if (a->to.was_utf8 && !s->txn->in.smtputf8)
 		*step = refuse(s, 553, "5.6.7", "An address beyond ASCII needs SMTPUTF8 behind MAIL");
 	else {
+		if (a->to.domain.n == 0)        /* <postmaster>: the directory copies what it is given */
+			a->to.domain = STR("");
 		a->rcpt.flags = p.flags;
 		a->rcpt.orcpt = p.orcpt;
 		return true;

@@ -88,10 +88,9 @@ void front_stop(struct front_stop *);
 void front_free(struct front *);                  /* after its stop came home, its loop no longer running */
 uint64_t front_sessions(const struct front *);    /* any thread */
 
-/* Letters (queue/letter.h) arrive on a loop's thread by this: sent to a loop
- * with `arrived` set to it.  Going home their `arrived` is what it was then, so
- * the writer's mailbox is one that looks at them itself.  Before the loop's
- * first swap they go home with ERR_BUSY. */
+/* Takes a letter (queue/letter.h) in; called on a loop's thread.  It goes home
+ * with its result and with `arrived` as the writer set it.  Before the loop's
+ * first swap it goes home with ERR_BUSY. */
 void inject_letter(struct baton *);
 
 /* Counters and tables that need registering before threads. */
