@@ -19,9 +19,10 @@ A transcript is read from top to bottom; `#` begins a comment line:
     tls:                        the handshake
     login: ADDRESS [PASSWORD]   AUTH PLAIN, which succeeds
     stored: N                   N messages are stored, and at the transcript's end no more than that
-    mail: ADDRESS TEXT          TEXT stands in the newest message of ADDRESS (waited for)
-    nomail: ADDRESS TEXT        TEXT does not stand in it
-    junk: ADDRESS TEXT          the same in its Junk folder
+    mail: ADDRESS TEXT          a message with TEXT in it comes to ADDRESS (waited for)
+    junk: ADDRESS TEXT          the same, to its Junk folder
+    has: TEXT                   TEXT stands in that message
+    hasnot: TEXT                TEXT does not
     log: EVENT KEY=VALUE …      is logged (waited for)
     split:                      the transcript is also run cut at each octet of what the client says
 """
@@ -38,7 +39,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 from server import Server  # noqa: E402
 
-WORD = re.compile(r"(limits|extra|dns|listener|C|raw|S!|S\+|S|end|tls|login|stored|mail|nomail|junk|log|split)(?:\*(\d+))?:(?: (.*))?$")
+WORD = re.compile(r"(limits|extra|dns|listener|C|raw|S!|S\+|S|end|tls|login|stored|mail|junk|has|hasnot|log|split)(?:\*(\d+))?:(?: (.*))?$")
 SETS_UP = ("limits", "extra", "dns")
 
 
@@ -89,7 +90,7 @@ class Run:
     def __init__(self, path, steps, server, cut=None):
         self.path, self.steps, self.server, self.cut = path, steps, server, cut
         self.said, self.since, self.client = 0, server.mark(), None
-        self.stored, self.connections = None, 0
+        self.stored, self.connections, self.mail = None, 0, b""
 
     def send(self, data):
         at = None if self.cut is None else self.cut - self.said
@@ -133,10 +134,12 @@ class Run:
             s.until(lambda: len(s.find("message.stored", self.since)) >= self.stored, f"message {text}")
         elif word in ("mail", "junk"):
             who, _, what = text.partition(" ")
-            s.until(lambda: any(octets(what) in m for m in s.messages(who, junk=word == "junk")), f"{what!r} for {who}")
-        elif word == "nomail":
-            who, _, what = text.partition(" ")
-            assert not any(octets(what) in m for m in s.messages(who))
+            self.mail = s.until(lambda: [m for m in s.messages(who, junk=word == "junk") if octets(what) in m],
+                                f"{what!r} for {who}")[-1]
+        elif word == "has":
+            assert octets(text) in self.mail, self.mail.decode("utf-8", "replace")
+        elif word == "hasnot":
+            assert octets(text) not in self.mail, self.mail.decode("utf-8", "replace")
         elif word == "log":
             event, *fields = text.split()
             s.wait(event, self.since, **dict(f.split("=", 1) for f in fields))
