@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: ISC
+"""Debian's Dovecot beside postern, both with the files of etc/examples.
+
+The files are used as they are shipped, but for paths, ports and user names, and
+for what a Dovecot that is not started as root needs.  A message comes in by SMTP
+and is read over IMAP with the same account, by a plain and by a SCRAM login.
+"""
+
+import base64
+import grp
+import hashlib
+import hmac
+import imaplib
+import os
+import pathlib
+import pwd
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests/lib"))
+from server import PASSWORD, PATIENCE, Server  # noqa: E402
+
+EXAMPLES = ROOT / "etc/examples"
+ALICE, BOB = "alice@example.org", "bob@example.org"
+ZONE = """
+example.org TXT "v=spf1 -all"
+bad.test TXT "v=spf1 -all"
+_dmarc.bad.test TXT "v=DMARC1; p=quarantine"
+"""
+
+# What the defaults of the examples cannot be in a test: state, ports, DNS.
+POSTERN_MORE = """
+state = "{dir}/state"
+user = "{user}"
+listener "mx"          {{ address = {{"127.0.0.1:0"}} }}
+listener "submissions" {{ address = {{"127.0.0.3:0"}} role = submission tls = implicit }}
+resolver {{ forward = {{"{dns}"}} trust-anchor = "" records = "{dir}/records" }}
+limits {{ {limits} }}
+log {{ level = {level} }}
+{extra}
+"""
+
+# A Dovecot that is not root changes no user and no root directory.
+DOVECOT_MORE = """
+base_dir = {dir}/base
+state_dir = {dir}/dovecot
+log_path = /dev/stderr
+listen = 127.0.0.1
+default_internal_user = {user}
+default_internal_group = {group}
+default_login_user = {user}
+service imap-login {{
+  chroot =
+  inet_listener imap {{
+    port = 0
+  }}
+  inet_listener imaps {{
+    port = {port}
+  }}
+}}
+service anvil {{
+  chroot =
+}}
+service stats {{
+  chroot =
+}}
+"""
+
+
+def substituted(text, pairs):
+    """Each old text has to be there: an example that changes is noticed."""
+    for old, new in pairs.items():
+        assert old in text, f"the example lacks {old!r}"
+        text = text.replace(old, new)
+    return text
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Dovecot:
+    """In the foreground, ready when it answers; its log is kept for failures."""
+
+    def __init__(self, folder, text, owner):
+        self.dir, self.text, self.owner, self.log = folder, text, owner, ""
+        for _ in range(5):                 # another may take the port in between
+            self.port = free_port()
+            self.start()
+            if self.answers():
+                return
+            self.stop()
+        raise AssertionError("dovecot did not start:\n" + self.log)
+
+    def start(self):
+        me = pwd.getpwuid(self.owner.pw_uid).pw_name
+        more = DOVECOT_MORE.format(dir=self.dir, port=self.port, user=me, group=grp.getgrgid(self.owner.pw_gid).gr_name)
+        conf = self.dir / "dovecot.conf"
+        conf.write_text(self.text + more)
+        as_owner = {}
+        if os.geteuid() == 0:
+            as_owner = {"user": self.owner.pw_uid, "group": self.owner.pw_gid, "extra_groups": []}
+        self.process = subprocess.Popen(["dovecot", "-F", "-c", str(conf)], stderr=subprocess.PIPE, text=True, **as_owner)
+        self.reader = threading.Thread(target=self.read_log, daemon=True)
+        self.reader.start()
+
+    def read_log(self):
+        for line in self.process.stderr:
+            self.log += line
+
+    def answers(self):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                self.imap().logout()
+                return True
+            except (OSError, imaplib.IMAP4.error):
+                time.sleep(0.02)
+        return False
+
+    def imap(self):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return imaplib.IMAP4_SSL("127.0.0.1", self.port, ssl_context=context, timeout=PATIENCE)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+        self.reader.join(PATIENCE)
+        self.process.stderr.close()
+
+
+class House:
+    def __init__(self, kind):
+        self.name = kind
+        text = (EXAMPLES / f"postern-{kind}.conf").read_text()
+        pairs = {"/var/mail/%d/%u": "{dir}/mail/%d/%u"} if kind == "maildir" else \
+            {"/run/dovecot/lmtp": "{dir}/base/lmtp"}
+        text = substituted(text.replace("{", "{{").replace("}", "}}"), pairs)
+        self.postern = Server(config=text + POSTERN_MORE, zone=ZONE,
+                              accounts=("Alice@Example.org", BOB))   # people write names as they like
+        try:
+            self.dovecot = self.start_dovecot(kind)
+        except BaseException:
+            self.postern.close()
+            raise
+
+    def start_dovecot(self, kind):
+        at = self.postern.dir
+        owner = pwd.getpwuid((at / "state").stat().st_uid)
+        group = grp.getgrgid(owner.pw_gid).gr_name
+        pairs = {"/var/lib/postern/": f"{at}/state/", "user = postern\n": f"user = {owner.pw_name}\n"}
+        if kind == "maildir":
+            pairs |= {"maildir:/var/mail/%d/%n": f"maildir:{at}/mail/%d/%n", "mail_uid = postern": f"mail_uid = {owner.pw_name}",
+                      "mail_gid = postern": f"mail_gid = {group}"}
+        else:
+            pairs |= {"/var/vmail/%d/%n": f"{at}/vmail/%d/%n", "mail_uid = vmail": f"mail_uid = {owner.pw_name}",
+                      "mail_gid = vmail": f"mail_gid = {group}"}
+        if owner.pw_uid == 0:              # Dovecot reads nobody's mail as root
+            pytest.skip("the server of the tests runs as root")
+        for name in "base", "dovecot", "vmail":
+            (at / name).mkdir(mode=0o755)
+            os.chown(at / name, owner.pw_uid, owner.pw_gid)
+        text = substituted((EXAMPLES / f"dovecot-{kind}.conf").read_text(), pairs)
+        return Dovecot(at, text, owner)
+
+    def close(self):
+        try:
+            self.dovecot.stop()
+        finally:
+            self.postern.close()
+
+    # ---- sending ---------------------------------------------------------------
+
+    def submit(self, subject):
+        with self.postern.client("submissions") as c:
+            c.ask("EHLO client.test", 250)
+            c.login(ALICE, PASSWORD)
+            c.send_mail(ALICE, [ALICE, BOB], f"From: {ALICE}\r\nTo: {BOB}\r\nSubject: {subject}\r\n\r\nHello.\r\n")
+
+    def receive(self, sender, rcpt, subject):
+        with self.postern.client("mx") as c:
+            c.ask("EHLO client.test", 250)
+            c.send_mail(sender, rcpt, f"From: {sender}\r\nTo: {rcpt}\r\nSubject: {subject}\r\n\r\nHello.\r\n")
+
+    # ---- reading ---------------------------------------------------------------
+
+    def read(self, imap, folder="INBOX"):
+        """The first message of the folder, waited for."""
+        end = time.monotonic() + PATIENCE
+        while int(imap.select(folder)[1][0]) == 0:
+            assert time.monotonic() < end, f"nothing in {folder}:\n{self.postern.log()}\n{self.dovecot.log}"
+            time.sleep(0.02)
+        return imap.fetch("1", "(RFC822)")[1][0][1].decode()
+
+    def plain(self, who):
+        imap = self.dovecot.imap()
+        imap.login(who, PASSWORD)
+        return imap
+
+    def scram(self, who):
+        imap = self.dovecot.imap()
+        imap.authenticate("SCRAM-SHA-256", Scram(who, PASSWORD))
+        return imap
+
+
+class Scram:
+    """The client's side of RFC 7677, one answer for each challenge."""
+
+    def __init__(self, who, password):
+        self.password, self.step = password, 0
+        self.first = f"n={who},r={base64.b64encode(os.urandom(18)).decode()}"
+
+    def __call__(self, challenge):
+        self.step += 1
+        if self.step == 1:
+            return b"n,," + self.first.encode()
+        if self.step == 2:
+            return self.prove(challenge.decode())
+        assert challenge == b"v=" + base64.b64encode(self.server), "the server does not know the password"
+        return b""
+
+    def prove(self, challenge):
+        given = dict(part.split("=", 1) for part in challenge.split(","))
+        salted = hashlib.pbkdf2_hmac("sha256", self.password.encode(), base64.b64decode(given["s"]), int(given["i"]))
+        final = f"c=biws,r={given['r']}"
+        message = f"{self.first},{challenge},{final}".encode()
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        proof = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
+        self.server = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+        return f"{final},p={base64.b64encode(bytes(a ^ b for a, b in zip(key, proof))).decode()}".encode()
+
+
+@pytest.fixture(params=["maildir", "lmtp"])
+def house(request):
+    h = House(request.param)
+    yield h
+    h.close()
+
+
+def test_what_postern_delivers_is_read_with_dovecot(house):
+    house.submit("to both of us")
+    for login in house.plain, house.scram:
+        for who in ALICE, BOB:
+            imap = login(who)
+            text = house.read(imap)
+            assert "Subject: to both of us\r\n" in text and text.endswith("\r\nHello.\r\n")
+            assert f"auth=pass smtp.auth={ALICE}" in text.replace("\r\n", "")
+            imap.logout()
+
+
+def test_a_wrong_password_opens_nothing(house):
+    with pytest.raises(imaplib.IMAP4.error):
+        house.dovecot.imap().login(ALICE, PASSWORD + "!")
+
+
+def test_a_strangers_mail_arrives_and_quarantined_mail_is_in_junk(house):
+    if house.name == "lmtp":
+        pytest.skip("over LMTP the other side chooses the folder")
+    house.receive("carol@far.test", ALICE, "from afar")
+    house.receive("mallory@bad.test", ALICE, "not from bad.test")
+    imap = house.plain(ALICE)
+    text = house.read(imap)
+    assert "Subject: from afar" in text and "spf=pass" in text
+    assert "Subject: not from bad.test" in house.read(imap, "Junk")
+    assert int(imap.select("INBOX")[1][0]) == 1
+
+
+def test_what_is_read_stays_read(house):
+    """Dovecot moves a message from new to cur; postern does not mind."""
+    house.receive("carol@far.test", ALICE, "first")
+    imap = house.plain(ALICE)
+    house.read(imap)
+    imap.store("1", "+FLAGS", "\\Seen")
+    house.receive("carol@far.test", ALICE, "second")
+    end = time.monotonic() + PATIENCE
+    while int(imap.select("INBOX")[1][0]) < 2:
+        assert time.monotonic() < end, house.postern.log()
+        time.sleep(0.02)
+    flags = imap.fetch("1:2", "(FLAGS)")[1]
+    assert [b"\\Seen" in f for f in flags] == [True, False]
