@@ -13,6 +13,18 @@
 
 /* ---- greeting ----------------------------------------------------------------- */
 
+/* RFC 5321 3.1: 554 instead of the greeting; 421 when it may be another time. */
+static void turn_away(struct session *s, struct verdict v)
+{
+	if (v.code == 0) {
+		v.code = v.say == SAY_REJECT ? 554 : 421;
+		v.esc = v.say == SAY_REJECT ? "5.7.1" : "4.7.1";
+	}
+	count(CONNECTIONS_REFUSED);
+	refuse_by_verdict(s, &v);
+	session_close(s, "refused", true);
+}
+
 static void connected(struct chain_conn *c, void *user)
 {
 	struct session *s = user;
@@ -22,10 +34,7 @@ static void connected(struct chain_conn *c, void *user)
 		return;
 	s->doing = "connect";
 	if (v->say == SAY_REJECT || v->say == SAY_DEFER) {
-		count(CONNECTIONS_REFUSED);
-		s->why = "refused";
-		refuse_by_verdict(s, v);
-		session_close(s, NULL, true);
+		turn_away(s, *v);
 		return;
 	}
 	s->greeted = true;

@@ -290,8 +290,8 @@ static void a_group_is_answered_in_order(void **state)
 static void modules_object(void **state)
 {
 	static const struct { enum hook hook; enum say say; const char *plain, *own; } cases[] = {
-		{ ON_CONNECT, SAY_REJECT, "550 5.7.1", "550 5.7.99 the module says so" },
-		{ ON_CONNECT, SAY_DEFER, "451 4.7.1", "450 4.7.99 the module says so" },
+		{ ON_CONNECT, SAY_REJECT, "554 5.7.1", "550 5.7.99 the module says so" },
+		{ ON_CONNECT, SAY_DEFER, "421 4.7.1", "450 4.7.99 the module says so" },
 		{ ON_HELO, SAY_REJECT, "550 5.7.1", "550 5.7.99" }, { ON_HELO, SAY_DEFER, "451 4.7.1", "450 4.7.99" },
 		{ ON_MAIL, SAY_REJECT, "550 5.7.1", "550 5.7.99" }, { ON_MAIL, SAY_DEFER, "451 4.7.1", "450 4.7.99" },
 		{ ON_RCPT, SAY_REJECT, "550 5.7.1", "550 5.7.99" }, { ON_RCPT, SAY_DEFER, "451 4.7.1", "450 4.7.99" },
