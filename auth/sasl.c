@@ -143,21 +143,32 @@ static void note_claim(struct exchange *x, str name, str key)
 	x->claim->exists = account != NULL && account->can_log_in;
 }
 
-/* Names are compared as addresses.  One that is none stays as it is, in small
- * letters: no account has it, and it is refused like any unknown one. */
+/* A name that is no address becomes one mark of fixed length, which no account
+ * has, and is refused like any unknown name. */
+static str mark_of(struct arena *a, str name)
+{
+	unsigned char digest[DIGEST_MAX];
+
+	if (digest_of(DIGEST_SHA256, str_keep_lower(a, name), digest) != 32)
+		return STR_NONE;
+	return arena_printf(a, "?%.*s", STR_ARG(base64_encode(a, (str){ (const char *)digest, 32 })));
+}
+
+/* Names are compared as addresses.  None is turned away here: Cyrus' LOGIN
+ * forgets the password's memory when this fails. */
 static int name_came(sasl_conn_t *conn, void *context, const char *in, unsigned n, unsigned flags,
                      const char *realm, char *out, unsigned room, unsigned *out_n)
 {
 	struct exchange *x = context;
 	str name = { in, n }, key;
 	struct arena a;
-	int result = SASL_BADPARAM;
+	int result = SASL_NOMEM;
 
 	(void)conn;
 	(void)realm;
 	arena_init(&a, 64 << 10);
 	if (!accounts_key(&a, name, &key))
-		key = str_keep_lower(&a, name);
+		key = mark_of(&a, name);
 	if (key.n > 0 && key.n < room) {
 		memcpy(out, key.p, key.n);
 		out[key.n] = '\0';
