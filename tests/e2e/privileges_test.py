@@ -51,7 +51,7 @@ class Server:
         for name in ("state", "mail"):
             os.chown(self.dir / name, ids.pw_uid, ids.pw_gid)
         certificate(self.dir / "root", "first.test")
-        (self.dir / "dns").write_text("here.test A 127.0.0.1\n")
+        (self.dir / "dns").write_text("test TXT NODATA\nthere.test A 127.0.0.1\nhere.test A 127.0.0.1\n")
         self.conf = self.dir / "root" / "postern.conf"
         self.conf.write_text(CONF.format(dir=self.dir, user=USER) + more)
         self.log = self.dir / "log"
@@ -147,7 +147,7 @@ def test_mail_is_delivered_as_the_user(server):
     assert os.stat(server.dir / "state" / "accounts").st_uid == pwd.getpwnam(USER).pw_uid
     with smtplib.SMTP("127.0.0.1", server.port) as client:
         client.sendmail("a@there.test", "bob@here.test", "From: <a@there.test>\r\nSubject: x\r\n\r\nhello\r\n")
-    server.wait("delivery.sent")
+    server.wait("delivery.delivered")
     new = server.dir / "mail" / "here.test" / "bob" / "new"
     (message,) = new.iterdir()
     assert message.stat().st_uid == pwd.getpwnam(USER).pw_uid
