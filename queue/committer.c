@@ -19,6 +19,7 @@
 
 #define BATCH_ITEMS 256
 #define BATCH_BYTES ((size_t)4 << 20)
+#define TREE_BYTES  ((uint64_t)1 << 20)  /* of the trees' own pages a batch may write */
 #define LOOK_MS     1000            /* how often disk and map are looked at */
 #define ID_AHEAD    ((uint64_t)60 * 1000000)
 
@@ -129,15 +130,25 @@ static uint64_t pages_of(const struct queue_put *p)
 }
 
 /* The last part of the map belongs to fates, our own notices and removal: other
- * puts are refused here, however much came in since queue_room was asked. */
+ * puts are refused here, however much came in since queue_room was asked; and
+ * all of them when the disk has no room for them. */
 static void refuse_without_room(struct committer *c, struct baton *batch)
 {
+	uint64_t all = 0, before = atomic_load(&c->q->used);
+	enum err disk;
+
 	for (struct baton *b = batch; b != NULL; b = b->next)
 		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) &&
-		    !map_has_room(c->q, pages_of(put_of(b))))
+		    !map_has_room(c->q, pages_of(put_of(b)))) {
 			put_of(b)->err = ERR_FULL;
-		else if (!b->first)
-			atomic_fetch_add(&c->q->used, pages_of(put_of(b)));
+		} else if (!b->first) {
+			all += pages_of(put_of(b));
+			atomic_store(&c->q->used, before + all);
+		}
+	disk = store_extend(c->q->store, all + TREE_BYTES);
+	for (struct baton *b = batch; b != NULL && disk != OK; b = b->next)
+		if (!b->first)
+			put_of(b)->err = disk;
 }
 
 static enum err write_batch(struct committer *c, struct baton *batch, unsigned parts)

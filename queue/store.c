@@ -4,16 +4,21 @@
  * map is as large as configured from the start; the file grows as needed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "queue/store.h"
+
+#define STEP ((uint64_t)16 << 20)     /* how much the file grows at once */
 
 struct store {
 	MDB_env *env;
 	MDB_dbi  dbi[TABLES];
 	unsigned page;
+	uint64_t allocated;     /* of the file, at least */
 };
 
 static const char *const names[TABLES] = { "message", "rcpt", "body", "meta" };
@@ -281,6 +286,37 @@ bool store_last_key(struct store_txn *t, enum table table, str *key)
 	if (rc == 0)
 		*key = text(k);
 	return rc == 0;
+}
+
+static bool allocate(struct store *s, int fd, uint64_t end)
+{
+	if (fallocate(fd, 0, (off_t)s->allocated, (off_t)(end - s->allocated)) == 0)
+		s->allocated = end;
+	else if (errno == EOPNOTSUPP || errno == ENOSYS)
+		s->allocated = UINT64_MAX;      /* a file system that cannot say it beforehand */
+	else
+		return false;
+	return true;
+}
+
+enum err store_extend(struct store *s, uint64_t bytes)
+{
+	struct stat st;
+	MDB_envinfo info;
+	uint64_t end, step;
+	int fd;
+
+	if (mdb_env_info(s->env, &info) != 0 || mdb_env_get_fd(s->env, &fd) != 0)
+		return OK;
+	end = (info.me_last_pgno + 1) * s->page + bytes;
+	end = end < info.me_mapsize ? end : info.me_mapsize;
+	if (s->allocated == 0 && fstat(fd, &st) == 0)
+		s->allocated = (uint64_t)st.st_size;
+	if (end <= s->allocated)
+		return OK;
+	step = (end + STEP - 1) / STEP * STEP;
+	step = step < info.me_mapsize ? step : info.me_mapsize;
+	return allocate(s, fd, step) || allocate(s, fd, end) ? OK : ERR_FULL;
 }
 
 void store_forget_dead_readers(struct store *s)

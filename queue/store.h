@@ -44,6 +44,11 @@ void     store_each(struct store_txn *, enum table, str prefix, bool (*seen)(voi
 void     store_delete_prefix(struct store_txn *, enum table, str prefix);
 bool     store_last_key(struct store_txn *, enum table, str *key);
 
+/* Sees to it that the disk has room for `bytes` more behind the last page in
+ * use, so that a full disk is met here and not halfway through a commit, where
+ * LMDB cannot tell it from a broken one.  OK or ERR_FULL. */
+enum err store_extend(struct store *, uint64_t bytes);
+
 /* A reader that was killed keeps pages from being used again until it is forgotten. */
 void     store_forget_dead_readers(struct store *);
 
