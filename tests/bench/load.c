@@ -37,6 +37,7 @@ struct client {
 	size_t     left;
 	char       in[4096];
 	size_t     n;
+	unsigned   life;          /* rises with each connection: descriptors come back */
 };
 
 static struct {
@@ -83,6 +84,7 @@ static void open_client(struct client *c)
 	c->state = GREETING;
 	c->answers = 1;
 	c->n = 0;
+	c->life++;
 	watch(c, EPOLLIN, EPOLL_CTL_ADD);
 }
 
@@ -175,12 +177,13 @@ static void pull(struct client *c)
 	c->in[c->n] = '\0';
 	while (c->fd >= 0 && (eol = memchr(c->in, '\n', c->n)) != NULL) {
 		bool last = c->in[3] != '-';
-		int code = atoi(c->in), fd = c->fd;
+		int code = atoi(c->in);
+		unsigned life = c->life;
 		size_t used = (size_t)(eol + 1 - c->in);
 
 		if (last)
 			answered(c, code);
-		if (c->fd != fd || c->fd < 0)
+		if (c->life != life || c->fd < 0)
 			return;
 		memmove(c->in, c->in + used, c->n - used);
 		c->n -= used;
