@@ -15,7 +15,7 @@ str client_reply_said(struct arena *a, const struct reply *r)
 
 str client_reply_status(struct arena *a, const struct reply *r)
 {
-	return r->esc.n > 0 ? r->esc : arena_printf(a, "%d.0.0", r->code >= 500 ? 5 : 4);
+	return r->esc.n > 0 ? str_keep(a, r->esc) : arena_printf(a, "%d.0.0", r->code >= 500 ? 5 : 4);
 }
 
 bool client_reply_positive(const struct reply *r)

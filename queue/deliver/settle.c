@@ -76,6 +76,22 @@ static void go_on(struct timetable *t, struct part *p)
 	}
 }
 
+/* The message is not in the store any more, or its row cannot be read.  What
+ * was delivered is not delivered again in this life; the rest may be tried. */
+static void not_written(struct part *p, enum err e)
+{
+	char id[QUEUE_ID_TEXT];
+
+	log_event(&(struct log){ .id = queue_id_text(p->message->id, id) }, LOG_ERROR, "fate.unwritten",
+	          KV_C("why", err_text(e)));
+	if (e == ERR_ABSENT)
+		p->after = AFTER_DROP;
+	if (p->after == AFTER_MOVE) {
+		p->after = AFTER_WAIT;
+		p->next = clock_wall() + 3600;
+	}
+}
+
 static void fates_came_home(struct baton *b)
 {
 	struct timetable *t = timetable_here;
@@ -85,8 +101,8 @@ static void fates_came_home(struct baton *b)
 
 	t->fates--;
 	p->wish = NULL;
-	if (f->result == ERR_ABSENT)
-		p->after = AFTER_DROP;
+	if (f->result != OK)
+		not_written(p, f->result);
 	else if (p->message->entry != NULL && (p->after == AFTER_WAIT || p->after == AFTER_MOVE))
 		note_in_entry(p->message->entry, f);
 	go_on(t, p);

@@ -228,6 +228,7 @@ void timetable_stop(struct timetable *t, uint64_t within_ms)
 
 /* ---- beginning and end --------------------------------------------------------------------------- */
 
+/* The news are part of the entry. */
 static void news_came(struct baton *b)
 {
 	struct queue_news *n = SUPER(b, struct queue_news, baton);
@@ -237,7 +238,6 @@ static void news_came(struct baton *b)
 		queue_entry_free(n->entry);
 	else
 		message_add(t, n->entry, false, false);
-	free(n);
 }
 
 struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size_t nloops, struct desk *disk,
