@@ -56,7 +56,8 @@ static enum err complain(const char *path, const char *mend, struct arena *a, st
 {
 	enum err e = err_of_errno(errno);
 
-	*why = arena_printf(a, "%s: %s: %s", path, errno == ELOOP ? "is a symbolic link" : strerror(errno),
+	*why = arena_printf(a, "%s: %s: %s", path,
+	                    errno == ELOOP ? "is a symbolic link" : strerror(errno),
 	                    errno == ELOOP    ? "name the file itself in `accounts`"
 	                    : errno == ENOENT ? "make the directory, or start the server once"
 	                                      : mend);
@@ -118,11 +119,13 @@ static enum err read_file(struct account_file *f, struct arena *a, str *why)
 		e = account_file_read(fd, a, &f->text);
 	close(fd);
 	if (e != OK)
-		*why = arena_printf(a, "%s: %s: it has to be a plain file of at most 16 MiB", f->path, err_text(e));
+		*why = arena_printf(a, "%s: %s: it has to be a plain file of at most 16 MiB",
+		                    f->path, err_text(e));
 	return e;
 }
 
-enum err account_file_open(struct account_file *f, const char *path, bool to_change, struct arena *a, str *why)
+enum err account_file_open(struct account_file *f, const char *path, bool to_change,
+                           struct arena *a, str *why)
 {
 	enum err e = OK;
 
@@ -156,7 +159,8 @@ static bool looks_like_before(const struct account_file *f, int fd, struct arena
 		return fchmod(fd, 0600) == 0 && give_to_folders_owner(fd, f->path, a);
 	if (fstat(fd, &st) != 0)
 		return false;
-	if ((st.st_uid != f->st.st_uid || st.st_gid != f->st.st_gid) && fchown(fd, f->st.st_uid, f->st.st_gid) != 0)
+	if ((st.st_uid != f->st.st_uid || st.st_gid != f->st.st_gid) &&
+	    fchown(fd, f->st.st_uid, f->st.st_gid) != 0)
 		return false;
 	return fchmod(fd, f->st.st_mode & 07777) == 0;
 }
@@ -174,7 +178,8 @@ static bool sync_folder(const char *path, struct arena *a)
 
 enum err account_file_write(struct account_file *f, str text, struct arena *a, str *why)
 {
-	const char *mend = "the file is as it was; run this as root or as the server's user, and see that the disk has room";
+	const char *mend = "the file is as it was; run this as root or as the server's user, "
+	                   "and see that the disk has room";
 	char *path;
 	uint64_t name;
 	bool good;
@@ -187,7 +192,8 @@ enum err account_file_write(struct account_file *f, str text, struct arena *a, s
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return complain(path, mend, a, why);
-	good = write_all(fd, text) && looks_like_before(f, fd, a) && fsync(fd) == 0 && rename(path, f->path) == 0;
+	good = write_all(fd, text) && looks_like_before(f, fd, a) && fsync(fd) == 0 &&
+	       rename(path, f->path) == 0;
 	if (!good) {
 		enum err e = complain(f->path, mend, a, why);
 
@@ -198,7 +204,9 @@ enum err account_file_write(struct account_file *f, str text, struct arena *a, s
 	close(fd);
 	if (sync_folder(f->path, a))
 		return OK;
-	return complain(f->path, "it is written, but may not outlive a loss of power: see the kernel's log", a, why);
+	return complain(f->path,
+	                "it is written, but may not outlive a loss of power: see the kernel's log",
+	                a, why);
 }
 
 void account_file_close(struct account_file *f)

@@ -44,7 +44,8 @@ static int fail_str(int status, const struct work *w, str text)
 
 static int failf(int status, struct work *w, const char *what, const char *mend)
 {
-	return fail_str(status, w, arena_printf(&w->arena, "%.*s %s: %s", STR_ARG(w->address), what, mend));
+	return fail_str(status, w,
+	                arena_printf(&w->arena, "%.*s %s: %s", STR_ARG(w->address), what, mend));
 }
 
 static int status_of(enum err e)
@@ -58,12 +59,13 @@ static bool is_line_of(struct arena *a, str line, str key)
 {
 	str name, password, rest, this;
 
-	return accounts_line(line, &name, &password, &rest) && accounts_key(a, name, &this) && str_eq(this, key);
+	return accounts_line(line, &name, &password, &rest) && accounts_key(a, name, &this) &&
+	       str_eq(this, key);
 }
 
 /* Copies the text; the account's line goes through `change`. */
-static void rewrite(struct work *w, str text, void (*change)(struct buf *, str line, str verifier), str verifier,
-                    struct buf *out)
+static void rewrite(struct work *w, str text, void (*change)(struct buf *, str line, str verifier),
+                    str verifier, struct buf *out)
 {
 	while (text.n > 0) {
 		size_t end = str_find(text, '\n');
@@ -107,7 +109,8 @@ static void append(struct work *w, str text, str verifier, struct buf *out)
 	buf_add(out, text);
 	if (text.n > 0 && text.p[text.n - 1] != '\n')
 		buf_add_char(out, '\n');
-	/* In small letters: Dovecot looks a login up so, and %u of a Maildir's path is its %n then. */
+	/* In small letters: Dovecot looks a login up so, and %u of a Maildir's path
+	 * is its %n then. */
 	buf_addf(out, "%.*s:%.*s" NO_FIELDS "\n", STR_ARG(w->key), STR_ARG(verifier));
 }
 
@@ -129,17 +132,21 @@ static int open_file(struct work *w, struct account_file *f, bool to_change, boo
 	is_there = accounts_find(t, w->key) != NULL;
 	accounts_free(t);
 	if (is_there && !there)
-		return failf(REFUSED, w, "is an account already", "set its password with `postern account passwd`");
+		return failf(REFUSED, w, "is an account already",
+		             "set its password with `postern account passwd`");
 	if (!is_there && there)
-		return failf(REFUSED, w, "is no account", "see `postern account list`, or make it with `postern account add`");
+		return failf(REFUSED, w, "is no account",
+		             "see `postern account list`, or make it with `postern account add`");
 	return DONE;
 }
 
 static int write_file(struct work *w, struct account_file *f, const struct buf *text)
 {
 	str why = STR("out of memory: try again");
-	enum err e = text->failed ? ERR_MEMORY : account_file_write(f, buf_str(text), &w->arena, &why);
+	enum err e = ERR_MEMORY;
 
+	if (!text->failed)
+		e = account_file_write(f, buf_str(text), &w->arena, &why);
 	return e == OK ? DONE : fail_str(status_of(e), w, why);
 }
 
@@ -200,8 +207,10 @@ static int add(struct work *w)
 {
 	if (!w->local(w->arg, w->domain))
 		return fail_str(REFUSED, w,
-		                arena_printf(&w->arena, "%.*s is not a domain of this server: add domain \"%.*s\" {} to the "
-		                             "configuration first", STR_ARG(w->domain), STR_ARG(w->domain)));
+		                arena_printf(&w->arena,
+		                             "%.*s is not a domain of this server: add domain "
+		                             "\"%.*s\" {} to the configuration first",
+		                             STR_ARG(w->domain), STR_ARG(w->domain)));
 	return set_verifier(w, false);
 }
 
@@ -269,8 +278,8 @@ static bool take_address(struct work *w, const char *text)
 {
 	struct path p;
 
-	if (!path_of(&w->arena, str_of(text), &p) || p.domain.n == 0 || p.text.p[0] == '#' || str_holds(p.text, ':') ||
-	    p.is_literal)
+	if (!path_of(&w->arena, str_of(text), &p) || p.domain.n == 0 || p.text.p[0] == '#' ||
+	    str_holds(p.text, ':') || p.is_literal)
 		return false;
 	w->address = p.text;
 	w->domain = p.domain;
@@ -282,20 +291,24 @@ static int run(struct work *w, size_t which, int argc, char **argv)
 {
 	w->verb = words[which].verb;
 	if (argc < 3 && !words[which].without_address)
-		return fail(MISUSED, w, "the address is missing: name one, such as user@example.org");
+		return fail(MISUSED, w,
+		            "the address is missing: name one, such as user@example.org");
 	if (argc > 3)
 		return fail(MISUSED, w, "one address at a time: leave the others out");
 	if (argc == 3 && argv[2][0] == '-')
 		return fail(MISUSED, w, "there are no such options: see `postern help account`");
 	if (argc == 3 && !take_address(w, argv[2]))
-		return fail(MISUSED, w, "that is not an address for an account: write it like user@example.org");
+		return fail(MISUSED, w,
+		            "that is not an address for an account: write it like "
+		            "user@example.org");
 	return words[which].run(w);
 }
 
 int account_verb(int argc, char **argv, const char *accounts, unsigned iterations,
                  bool (*local)(void *, str domain), void *arg)
 {
-	struct work w = { .verb = "account", .file = accounts, .iterations = iterations, .local = local, .arg = arg };
+	struct work w = { .verb = "account", .file = accounts, .iterations = iterations,
+	                 .local = local, .arg = arg };
 	int status = -1;
 
 	arena_init(&w.arena, ARENA_UNBOUNDED);
@@ -303,7 +316,8 @@ int account_verb(int argc, char **argv, const char *accounts, unsigned iteration
 		if (strcmp(argv[1], words[i].word) == 0)
 			status = run(&w, i, argc, argv);
 	if (status < 0)
-		status = fail(MISUSED, &w, "say add, passwd, list or remove: see `postern help account`");
+		status = fail(MISUSED, &w,
+		              "say add, passwd, list or remove: see `postern help account`");
 	arena_wipe(&w.arena);
 	return status;
 }

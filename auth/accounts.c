@@ -59,7 +59,8 @@ str accounts_scheme(str password)
 static bool scheme_good(str scheme)
 {
 	for (size_t i = 0; i < scheme.n; i++)
-		if (!is_alnum(scheme.p[i]) && scheme.p[i] != '-' && scheme.p[i] != '.' && scheme.p[i] != '_')
+		if (!is_alnum(scheme.p[i]) && scheme.p[i] != '-' && scheme.p[i] != '.' &&
+		    scheme.p[i] != '_')
 			return false;
 	return scheme.n > 0;
 }
@@ -72,13 +73,15 @@ static const char *take_password(struct accounts *t, str password, struct accoun
 	if (password.n == 0)
 		return NULL;
 	if (!scheme_good(scheme))
-		return "the password has no {SCHEME} in front: set it anew with `postern account passwd`";
+		return "the password has no {SCHEME} in front: set it anew with "
+		       "`postern account passwd`";
 	out->scheme = str_keep(&t->arena, scheme);
 	if (!str_is_nocase(scheme, LOGIN_SCHEME))
 		return NULL;
 	out->can_log_in = verifier_parse(&t->arena, password, &out->verifier);
 	if (!out->can_log_in)
-		return "the verifier is damaged: set the password anew with `postern account passwd`";
+		return "the verifier is damaged: set the password anew with "
+		       "`postern account passwd`";
 	return NULL;
 }
 
@@ -89,7 +92,8 @@ static const char *take_account(struct accounts *t, str name, str password, stru
 	if (str_holds(name, '\0') || str_holds(password, '\0'))
 		return "there is a NUL byte in it: take the line out";
 	if (!path_of(&t->arena, name, &p) || p.domain.n == 0)
-		return "the line does not begin with an address such as user@example.org: mend it, or put a # in front";
+		return "the line does not begin with an address such as user@example.org: mend it, "
+		       "or put a # in front";
 	out->address = p.text;
 	out->key = str_keep_lower(&t->arena, p.text);
 	return take_password(t, password, out);
@@ -98,9 +102,10 @@ static const char *take_account(struct accounts *t, str name, str password, stru
 static void note_foreign(str file, const struct account *a)
 {
 	if (a->scheme.n > 0 && !a->can_log_in)
-		log_event(NULL, LOG_NOTICE, "account.unusable", KV("account", a->address), KV("file", file),
-		          KV_I("line", a->line), KV("scheme", a->scheme),
-		          KV_C("why", "logins need a SCRAM-SHA-256 verifier: set the password with `postern account passwd`"));
+		log_event(NULL, LOG_NOTICE, "account.unusable", KV("account", a->address),
+		          KV("file", file), KV_I("line", a->line), KV("scheme", a->scheme),
+		          KV_C("why", "logins need a SCRAM-SHA-256 verifier: set the password with "
+		                      "`postern account passwd`"));
 }
 
 static enum err add(struct accounts *t, str file, struct account *a, const char **wrong)
@@ -147,8 +152,8 @@ static size_t count_lines(str text)
 {
 	size_t n = 1;
 
-	for (const char *p = text.p; text.n > 0 && (p = memchr(p, '\n', (size_t)(text.p + text.n - p))) != NULL; p++)
-		n++;
+	for (size_t i = 0; i < text.n; i++)
+		n += text.p[i] == '\n';
 	return n;
 }
 

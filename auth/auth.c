@@ -121,7 +121,8 @@ static void put_up(struct auth *auth, struct accounts *t)
 
 static bool same_stamp(const struct looked *l, const struct stat *st)
 {
-	return l->seen && l->settled && l->dev == st->st_dev && l->ino == st->st_ino && l->size == st->st_size &&
+	return l->seen && l->settled && l->dev == st->st_dev && l->ino == st->st_ino &&
+	       l->size == st->st_size &&
 	       memcmp(&l->changed, &st->st_ctim, sizeof(l->changed)) == 0 &&
 	       memcmp(&l->modified, &st->st_mtim, sizeof(l->modified)) == 0;
 }
@@ -142,18 +143,20 @@ static enum err unreadable(const char *file, struct arena *a, str *why)
 {
 	enum err e = err_of_errno(errno);
 
-	*why = arena_printf(a, "accounts file %s: %s: make it readable for the server's user, or set `accounts` in "
-	                    "auth {} to another", file, strerror(errno));
+	*why = arena_printf(a, "accounts file %s: %s: make it readable for the server's user, or "
+	                    "set `accounts` in auth {} to another", file, strerror(errno));
 	return e == OK ? ERR_IO : e;
 }
 
-static enum err take_text(struct auth *auth, const char *file, str text, bool *changed, struct arena *a, str *why)
+static enum err take_text(struct auth *auth, const char *file, str text, bool *changed,
+                          struct arena *a, str *why)
 {
 	unsigned char digest[DIGEST_MAX];
 	struct accounts *t;
 
 	digest_of(DIGEST_SHA256, text, digest);
-	if (auth->looked.known && memcmp(digest, auth->looked.digest, 32) == 0 && atomic_load(&auth->table) != NULL)
+	if (auth->looked.known && memcmp(digest, auth->looked.digest, 32) == 0 &&
+	    atomic_load(&auth->table) != NULL)
 		return OK;             /* touched, or renamed over by the same */
 	t = accounts_parse(str_of(file), text, a, why);
 	if (t == NULL)
@@ -165,8 +168,8 @@ static enum err take_text(struct auth *auth, const char *file, str text, bool *c
 	return OK;
 }
 
-static enum err read_open(struct auth *auth, const char *file, int fd, bool always, bool *changed, struct arena *a,
-                          str *why)
+static enum err read_open(struct auth *auth, const char *file, int fd, bool always, bool *changed,
+                          struct arena *a, str *why)
 {
 	struct arena secret;
 	struct stat st;
@@ -182,8 +185,8 @@ static enum err read_open(struct auth *auth, const char *file, int fd, bool alwa
 	if (e == OK)
 		e = take_text(auth, file, text, changed, a, why);
 	else
-		*why = arena_printf(a, "accounts file %s: %s: it has to be a plain file of at most 16 MiB", file,
-		                    err_text(e));
+		*why = arena_printf(a, "accounts file %s: %s: it has to be a plain file of at most "
+		                    "16 MiB", file, err_text(e));
 	arena_wipe(&secret);
 	if (e == OK || e == ERR_BAD)
 		note_stamp(&auth->looked, &st);
@@ -192,7 +195,8 @@ static enum err read_open(struct auth *auth, const char *file, int fd, bool alwa
 
 /* ERR_ABSENT only when there is a table to keep; a server without accounts
  * starts without. */
-static enum err read_file(struct auth *auth, const char *file, bool always, bool *changed, struct arena *a, str *why)
+static enum err read_file(struct auth *auth, const char *file, bool always, bool *changed,
+                          struct arena *a, str *why)
 {
 	int fd = keeper_open(str_of(file));
 	enum err e;
@@ -205,7 +209,8 @@ static enum err read_file(struct auth *auth, const char *file, bool always, bool
 	if (errno != ENOENT)
 		return unreadable(file, a, why);
 	if (auth->looked.seen) {
-		*why = arena_printf(a, "accounts file %s is not there: put it there; the accounts stay as they were", file);
+		*why = arena_printf(a, "accounts file %s is not there: put it there; the accounts "
+		                    "stay as they were", file);
 		return ERR_ABSENT;
 	}
 	if (atomic_load(&auth->table) != NULL)
@@ -230,7 +235,10 @@ static struct offer *make_offer(struct auth *auth, const struct strs *mechanisms
 	struct offer *o = ARENA_NEW(&auth->arena, struct offer);
 	size_t n = 0;
 
-	if (o == NULL || (o->names = ARENA_ARRAY(&auth->arena, const char *, mechanisms->n + 1)) == NULL)
+	if (o == NULL)
+		return NULL;
+	o->names = ARENA_ARRAY(&auth->arena, const char *, mechanisms->n + 1);
+	if (o->names == NULL)
 		return NULL;
 	o->text = STR("");
 	for (size_t i = 0; i < mechanisms->n; i++) {
@@ -239,7 +247,8 @@ static struct offer *make_offer(struct auth *auth, const struct strs *mechanisms
 		if (name == NULL)
 			continue;
 		o->names[n++] = name;
-		o->text = arena_printf(&auth->arena, "%.*s%s%s", STR_ARG(o->text), n > 1 ? " " : "", name);
+		o->text = arena_printf(&auth->arena, "%.*s%s%s", STR_ARG(o->text),
+		                       n > 1 ? " " : "", name);
 	}
 	return auth->arena.spent ? NULL : o;
 }
@@ -264,18 +273,21 @@ static bool is_available(const struct auth *auth, const char *name)
 	return false;
 }
 
-static enum err all_available(const struct auth *auth, const struct offer *o, struct arena *a, str *why)
+static enum err all_available(const struct auth *auth, const struct offer *o, struct arena *a,
+                              str *why)
 {
 	for (size_t i = 0; o->names[i] != NULL; i++)
 		if (!is_available(auth, o->names[i])) {
-			*why = arena_printf(a, "Cyrus SASL has no mechanism %s: install libsasl2-modules, or take it out of "
-			                    "`mechanisms` in auth {}", o->names[i]);
+			*why = arena_printf(a, "Cyrus SASL has no mechanism %s: install "
+			                    "libsasl2-modules, or take it out of `mechanisms` in "
+			                    "auth {}", o->names[i]);
 			return ERR_ABSENT;
 		}
 	return OK;
 }
 
-static enum err put_up_offer(struct auth *auth, const struct strs *mechanisms, struct arena *a, str *why)
+static enum err put_up_offer(struct auth *auth, const struct strs *mechanisms, struct arena *a,
+                             str *why)
 {
 	struct offer *o = auth->offers;
 	enum err e;
@@ -314,8 +326,8 @@ const char *auth_mechanism_named(const struct auth *auth, str name)
 
 static void put_numbers(struct auth *auth, const struct auth_conf *c)
 {
-	atomic_store(&auth->iterations, c->iterations > 0 && c->iterations <= ITERATIONS_MAX ? (unsigned)c->iterations
-	                                                                                     : 4096u);
+	must(c->iterations > 0 && c->iterations <= ITERATIONS_MAX);
+	atomic_store(&auth->iterations, (unsigned)c->iterations);
 	atomic_store(&auth->memory_ms, c->memory_ms);
 }
 
@@ -332,7 +344,8 @@ static bool keep_file_name(struct auth *auth, str file)
 
 static void load_secret(struct auth *auth, const struct auth_conf *c, struct arena *a)
 {
-	char *file = str_cstr(a, c->secret.n > 0 ? c->secret : arena_printf(a, "%s.secret", auth->file));
+	str name = c->secret.n > 0 ? c->secret : arena_printf(a, "%s.secret", auth->file);
+	char *file = str_cstr(a, name);
 	str why = STR("out of memory");
 
 	if (file != NULL && secret_load(file, auth->secret, a, &why))
@@ -340,10 +353,12 @@ static void load_secret(struct auth *auth, const struct auth_conf *c, struct are
 	if (file == NULL)
 		random_bytes(auth->secret, sizeof(auth->secret));
 	log_event(NULL, LOG_WARN, "secret.unkept", KV("why", why),
-	          KV_C("means", "after a restart a patient guesser can tell unknown names from accounts"));
+	          KV_C("means", "after a restart a patient guesser can tell unknown names from "
+	                        "accounts"));
 }
 
-static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, struct arena *a, str *why)
+static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, struct arena *a,
+                    str *why)
 {
 	static atomic_ullong serials;
 	bool changed = false;
@@ -364,7 +379,8 @@ static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, 
 	return cyrus_open(auth, a, why) == OK && put_up_offer(auth, &c->mechanisms, a, why) == OK;
 }
 
-struct auth *auth_open(const struct auth_conf *c, str hostname, struct desk *login, struct arena *a, str *why)
+struct auth *auth_open(const struct auth_conf *c, str hostname, struct desk *login, struct arena *a,
+                       str *why)
 {
 	struct auth *auth = calloc(1, sizeof(*auth));
 

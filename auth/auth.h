@@ -25,17 +25,20 @@
 struct auth_conf {
 	struct conf_head head;
 	str         accounts;          /* passwd-file; default STATE/accounts */
-	str         secret;            /* no option: file of the server's secret; empty: accounts with .secret behind */
+	/* No option: the file of the server's secret; empty: accounts with .secret behind. */
+	str         secret;
 	struct strs mechanisms;        /* SCRAM-SHA-256 PLAIN LOGIN */
 	uint64_t    iterations;        /* of new verifiers: 4,096 */
-	uint64_t    memory_ms;         /* how long a PLAIN/LOGIN success is remembered: an hour; 0: never */
+	uint64_t    memory_ms;         /* a PLAIN/LOGIN success is remembered: an hour; 0: never */
 };
 extern const struct conf_section auth_section;
 
-struct auth;                           /* one a process; its accounts table is swapped when the file changes */
+struct auth;   /* one a process; its accounts table is swapped when the file changes */
 
 /* Main thread, before others: sasl_set_mutex, sasl_server_init, plug-in. */
-struct auth *auth_open(const struct auth_conf *, str hostname, struct desk *login, struct arena *, str *why);
+struct auth *auth_open(const struct auth_conf *, str hostname, struct desk *login, struct arena *,
+                       str *why);
+/* After the login desk has been closed. */
 void         auth_close(struct auth *);
 /* Main thread: reads the accounts file again when it has changed (or `always`);
  * a faulty file keeps the old table and says FILE:LINE.  *changed: the
@@ -61,9 +64,11 @@ enum auth_says {
 
 struct auth_try;
 struct log;
-typedef void auth_answered(struct auth_try *, enum auth_says, str challenge, void *user); /* on the loop, never inside the call */
+/* On the loop, never inside the call. */
+typedef void auth_answered(struct auth_try *, enum auth_says, str challenge, void *user);
 
-struct auth_try *auth_try_new(struct auth *, struct loop *, const char *client_ip, auth_answered *, void *user);
+struct auth_try *auth_try_new(struct auth *, struct loop *, const char *client_ip, auth_answered *,
+                              void *user);
 /* `initial` NULL: no initial response.  Decoded bytes. */
 void auth_try_begin(struct auth_try *, str mechanism, const str *initial);
 void auth_try_step(struct auth_try *, str response);
@@ -86,7 +91,7 @@ bool auth_owns(const struct directory *, struct arena *, str login, const struct
 
 struct verifier { unsigned iterations; str salt; unsigned char stored[32], server[32]; };
 enum err verifier_make(struct arena *, str password, unsigned iterations, struct verifier *out);
-bool     verifier_parse(struct arena *, str scheme_text, struct verifier *out);   /* "{SCRAM-SHA-256}…" */
+bool     verifier_parse(struct arena *, str text, struct verifier *out);   /* "{SCRAM-SHA-256}…" */
 str      verifier_text(struct arena *, const struct verifier *);
 bool     verifier_check(const struct verifier *, str password);   /* one PBKDF2: blocking */
 

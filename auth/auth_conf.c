@@ -31,14 +31,18 @@ static bool path_good(str value, struct arena *a, str *why)
 
 static const struct conf_option options[] = {
 	{ .name = "accounts", .type = CONF_STRING, .offset = AT(accounts), .check = path_good,
-	  .help = "the passwd-file of accounts, which Dovecot can share; default: accounts in the state directory" },
-	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms), .fallback = "SCRAM-SHA-256,PLAIN,LOGIN",
-	  .check = mechanism_good, .help = "how a mail program may log in, the best first; always behind TLS" },
+	  .help = "the passwd-file of accounts, which Dovecot can share; default: accounts in the "
+	          "state directory" },
+	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms),
+	  .fallback = "SCRAM-SHA-256,PLAIN,LOGIN", .check = mechanism_good,
+	  .help = "how a mail program may log in, the best first; always behind TLS" },
 	{ .name = "iterations", .type = CONF_NUMBER, .offset = AT(iterations), .fallback = "4096",
 	  .least = 4096, .most = ITERATIONS_MAX,
-	  .help = "rounds of PBKDF2 in new verifiers: more is slower, for a guesser and for each login" },
+	  .help = "rounds of PBKDF2 in new verifiers: more is slower, for a guesser and for each "
+	          "login" },
 	{ .name = "memory", .type = CONF_TIME, .offset = AT(memory_ms), .fallback = "1h",
-	  .help = "how long a right password given with PLAIN or LOGIN is remembered (as a keyed hash, in memory only); 0s: never" },
+	  .help = "how long a right password given with PLAIN or LOGIN is remembered (as a keyed "
+	          "hash, in memory only); 0s: never" },
 	{ 0 },
 };
 
@@ -49,11 +53,13 @@ static void checked(void *section, struct conf_reader *r)
 	const struct auth_conf *c = section;
 
 	if (c->mechanisms.n == 0)
-		conf_fault(r, &c->head, "mechanisms", "nobody could log in: name at least one of SCRAM-SHA-256, PLAIN, LOGIN");
+		conf_fault(r, &c->head, "mechanisms",
+		           "nobody could log in: name at least one of SCRAM-SHA-256, PLAIN, LOGIN");
 	for (size_t i = 0; i < c->mechanisms.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (str_eq_nocase(c->mechanisms.v[i], c->mechanisms.v[k]))
-				conf_fault(r, &c->head, "mechanisms", "%.*s stands there twice: take one out",
+				conf_fault(r, &c->head, "mechanisms",
+				           "%.*s stands there twice: take one out",
 				           STR_ARG(c->mechanisms.v[i]));
 }
 

@@ -59,7 +59,7 @@ str  accounts_scheme(str password);    /* what stands in {}, or nothing */
 
 /* One seat's share; used by its thread alone. */
 struct memory {
-	struct remembered *v;          /* `sets` times MEMORY_WAYS; NULL until something is remembered */
+	struct remembered *v;          /* `sets` times MEMORY_WAYS; NULL until one is kept */
 	size_t             sets;
 	uint64_t           serial;     /* of the table it belongs to */
 };
@@ -73,7 +73,8 @@ void memory_wipe(struct memory *);     /* forgets all, frees */
 /* Forgets all when the accounts are other than before. */
 void memory_serves(struct memory *, uint64_t serial);
 bool memory_holds(const struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms);
-void memory_keep(struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms, uint64_t for_ms);
+void memory_keep(struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms,
+                 uint64_t for_ms);
 /* HMAC-SHA-256 over (name, verifier, password), each with its length. */
 void memory_tag(const unsigned char key[32], str name, const struct verifier *, str password,
                 unsigned char tag[static TAG_SIZE]);
@@ -183,8 +184,8 @@ enum err cyrus_open(struct auth *, struct arena *, str *why);  /* main, once */
 void     cyrus_close(void);
 /* Login desk only, one thread at a time. */
 struct exchange *exchange_new(struct auth *, struct claim *);
-void exchange_begin(struct exchange *, const struct judge *, const char *mechanism, const str *initial,
-                    struct heard *);
+void exchange_begin(struct exchange *, const struct judge *, const char *mechanism,
+                    const str *initial, struct heard *);
 void exchange_step(struct exchange *, const struct judge *, str response, struct heard *);
 void exchange_free(struct exchange *);
 
@@ -199,7 +200,8 @@ struct account_file {
 };
 
 /* Reads; to change it, takes the lock first: no other verb may until _close. */
-enum err account_file_open(struct account_file *, const char *path, bool to_change, struct arena *, str *why);
+enum err account_file_open(struct account_file *, const char *path, bool to_change, struct arena *,
+                           str *why);
 /* All of it, by a new file in its place: the old or the new is there whatever happens. */
 enum err account_file_write(struct account_file *, str text, struct arena *, str *why);
 void     account_file_close(struct account_file *);

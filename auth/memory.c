@@ -64,7 +64,8 @@ bool memory_holds(const struct memory *m, const unsigned char tag[TAG_SIZE], uin
 	return found;
 }
 
-void memory_keep(struct memory *m, const unsigned char tag[TAG_SIZE], uint64_t now_ms, uint64_t for_ms)
+void memory_keep(struct memory *m, const unsigned char tag[TAG_SIZE], uint64_t now_ms,
+                 uint64_t for_ms)
 {
 	struct remembered *set, *oldest;
 

@@ -110,7 +110,8 @@ const char *password_fault(str password)
 		if ((unsigned char)password.p[i] < ' ' || password.p[i] == 0x7f)
 			return "the password holds a control character: leave it out";
 	if (!utf8_valid(password))
-		return "the password is not UTF-8, as mail programs send it: set the terminal to UTF-8, or use ASCII";
+		return "the password is not UTF-8, as mail programs send it: set the terminal to "
+		       "UTF-8, or use ASCII";
 	return NULL;
 }
 
@@ -119,7 +120,8 @@ static const char *from_pipe(char room[static PASSWORD_MAX + 2], str *password)
 	enum err e = read_line(room, password);
 
 	if (e == ERR_CLOSED)
-		return "no password came: give it as one line of standard input, or run this at a terminal";
+		return "no password came: give it as one line of standard input, or run this at a "
+		       "terminal";
 	if (e == ERR_FULL)
 		password->n = PASSWORD_MAX + 1;
 	return password_fault(*password);
@@ -168,8 +170,10 @@ const char *password_take(char room[static PASSWORD_MAX + 2], str *password)
 	if (!isatty(STDIN_FILENO))
 		return from_pipe(room, password);
 	if (tcgetattr(STDIN_FILENO, &quiet.before) != 0)
-		return "the terminal does not tell its settings: give the password as a line of standard input";
-	fault = "the terminal's echo cannot be turned off: give the password as a line of standard input";
+		return "the terminal does not tell its settings: give the password as a line of "
+		       "standard input";
+	fault = "the terminal's echo cannot be turned off: give the password as a line of standard "
+	        "input";
 	if (quiet_begin(&quiet))
 		fault = type_twice(room, password);
 	quiet_end(&quiet);

@@ -10,7 +10,8 @@
 #define FINALS_MOST 1000
 
 /* Does mail for this address, aliases done, lie in the login's mailbox? */
-static bool lies_at(const struct directory *d, struct arena *a, const struct path *final, const struct path *own)
+static bool lies_at(const struct directory *d, struct arena *a, const struct path *final,
+                    const struct path *own)
 {
 	struct directory_answer says;
 	struct path account;
@@ -18,11 +19,12 @@ static bool lies_at(const struct directory *d, struct arena *a, const struct pat
 	if (path_eq_nocase(final, own))
 		return true;
 	directory_find(d, a, final, &says);
-	return (says.says == DIRECTORY_MAILBOX || says.account.n > 0) && path_of(a, says.account, &account) &&
+	return says.account.n > 0 && path_of(a, says.account, &account) &&
 	       path_eq_nocase(&account, own);
 }
 
-static bool leads_to(const struct directory *d, struct arena *a, const struct path *as, const struct path *own)
+static bool leads_to(const struct directory *d, struct arena *a, const struct path *as,
+                     const struct path *own)
 {
 	struct path *finals;
 	size_t n = 0;

@@ -17,6 +17,7 @@
  * sasl_conn_t on one thread at a time.
  */
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -83,7 +84,8 @@ static const struct { const char *name, *value; } options[] = {
 	{ "log_level",      "0" },
 };
 
-static int option_asked(void *context, const char *plugin, const char *name, const char **value, unsigned *n)
+static int option_asked(void *context, const char *plugin, const char *name, const char **value,
+                        unsigned *n)
 {
 	(void)context;
 	(void)plugin;
@@ -151,7 +153,8 @@ static str mark_of(struct arena *a, str name)
 
 	if (digest_of(DIGEST_SHA256, str_keep_lower(a, name), digest) != 32)
 		return STR_NONE;
-	return arena_printf(a, "?%.*s", STR_ARG(base64_encode(a, (str){ (const char *)digest, 32 })));
+	name = base64_encode(a, (str){ (const char *)digest, 32 });
+	return arena_printf(a, "?%.*s", STR_ARG(name));
 }
 
 /* Names are compared as addresses.  None is turned away here: Cyrus' LOGIN
@@ -181,8 +184,8 @@ static int name_came(sasl_conn_t *conn, void *context, const char *in, unsigned 
 	return result;
 }
 
-static int password_came(sasl_conn_t *conn, void *context, const char *user, const char *password, unsigned n,
-                         struct propctx *properties)
+static int password_came(sasl_conn_t *conn, void *context, const char *user, const char *password,
+                         unsigned n, struct propctx *properties)
 {
 	struct exchange *x = context;
 
@@ -195,8 +198,9 @@ static int password_came(sasl_conn_t *conn, void *context, const char *user, con
 }
 
 /* Nobody acts for another. */
-static int other_wanted(sasl_conn_t *conn, void *context, const char *wanted, unsigned nwanted, const char *own,
-                        unsigned nown, const char *realm, unsigned nrealm, struct propctx *properties)
+static int other_wanted(sasl_conn_t *conn, void *context, const char *wanted, unsigned nwanted,
+                        const char *own, unsigned nown, const char *realm, unsigned nrealm,
+                        struct propctx *properties)
 {
 	struct exchange *x = context;
 
@@ -214,10 +218,11 @@ static int other_wanted(sasl_conn_t *conn, void *context, const char *wanted, un
 
 static struct exchange *exchange_of(const sasl_server_params_t *params)
 {
+	const sasl_utils_t *utils = params->utils;
 	sasl_callback_ft proc;
 	void *context = NULL;
 
-	if (params->utils->getcallback(params->utils->conn, SASL_CB_CANON_USER, &proc, &context) != SASL_OK)
+	if (utils->getcallback(utils->conn, SASL_CB_CANON_USER, &proc, &context) != SASL_OK)
 		return NULL;
 	return context;
 }
@@ -235,8 +240,8 @@ static int show_verifier(struct exchange *x, const sasl_server_params_t *params,
 	salt = base64_encode(&a, who.verifier.salt);
 	stored = base64_encode(&a, (str){ (const char *)who.verifier.stored, 32 });
 	server = base64_encode(&a, (str){ (const char *)who.verifier.server, 32 });
-	text = arena_printf(&a, "SCRAM-SHA-256$%u:%.*s$%.*s:%.*s", who.verifier.iterations, STR_ARG(salt),
-	                    STR_ARG(stored), STR_ARG(server));
+	text = arena_printf(&a, "SCRAM-SHA-256$%u:%.*s$%.*s:%.*s", who.verifier.iterations,
+	                    STR_ARG(salt), STR_ARG(stored), STR_ARG(server));
 	if (!a.spent)
 		result = params->utils->prop_set(params->propctx, VERIFIER, text.p, (int)text.n);
 	memcpy(x->claim->stored, who.verifier.stored, 32);
@@ -246,7 +251,8 @@ static int show_verifier(struct exchange *x, const sasl_server_params_t *params,
 }
 
 /* SASL_OK whoever is asked for: an unknown name has a verifier, too. */
-static int looked_up(void *context, sasl_server_params_t *params, unsigned flags, const char *user, unsigned n)
+static int looked_up(void *context, sasl_server_params_t *params, unsigned flags, const char *user,
+                     unsigned n)
 {
 	const struct propval *wanted = params->utils->prop_get(params->propctx);
 	struct exchange *x = exchange_of(params);
@@ -264,7 +270,8 @@ static int looked_up(void *context, sasl_server_params_t *params, unsigned flags
 
 static sasl_auxprop_plug_t auxprop = { .auxprop_lookup = looked_up, .name = (char[]){ PLUGIN } };
 
-static int auxprop_made(const sasl_utils_t *utils, int most, int *version, sasl_auxprop_plug_t **plug, const char *name)
+static int auxprop_made(const sasl_utils_t *utils, int most, int *version,
+                        sasl_auxprop_plug_t **plug, const char *name)
 {
 	(void)utils;
 	(void)name;
@@ -283,7 +290,8 @@ static enum err list_mechanisms(struct auth *auth, struct arena *a)
 	sasl_conn_t *conn = NULL;
 	unsigned n = 0;
 
-	if (hostname != NULL && sasl_server_new("smtp", hostname, NULL, NULL, NULL, NULL, 0, &conn) == SASL_OK &&
+	if (hostname != NULL &&
+	    sasl_server_new("smtp", hostname, NULL, NULL, NULL, NULL, 0, &conn) == SASL_OK &&
 	    sasl_listmech(conn, NULL, "", " ", "", &list, &n, NULL) == SASL_OK)
 		auth->available = str_keep(&auth->arena, (str){ list, n });
 	if (conn != NULL)
@@ -302,8 +310,8 @@ enum err cyrus_open(struct auth *auth, struct arena *a, str *why)
 		result = sasl_auxprop_add_plugin(PLUGIN, auxprop_made);
 	if (result == SASL_OK)
 		return list_mechanisms(auth, a);
-	*why = arena_printf(a, "Cyrus SASL does not start: %s: reinstall libsasl2-2 and libsasl2-modules",
-	                    sasl_errstring(result, NULL, NULL));
+	*why = arena_printf(a, "Cyrus SASL does not start: %s: reinstall libsasl2-2 and "
+	                    "libsasl2-modules", sasl_errstring(result, NULL, NULL));
 	return ERR_ABSENT;
 }
 
@@ -314,17 +322,15 @@ void cyrus_close(void)
 	is_open = false;
 }
 
-/* ---- exchanges --------------------------------------------------------------------------------- */
+/* ---- exchanges ----------------------------------------------------------------------------- */
 
 static int make_conn(struct exchange *x)
 {
 	const sasl_security_properties_t none = { 0 };   /* no security layer: TLS is there */
 	char hostname[256];
-	size_t n = x->auth->hostname.n < sizeof(hostname) ? x->auth->hostname.n : sizeof(hostname) - 1;
 	int result;
 
-	memcpy(hostname, x->auth->hostname.p, n);
-	hostname[n] = '\0';
+	snprintf(hostname, sizeof(hostname), "%.*s", STR_ARG(x->auth->hostname));
 	result = sasl_server_new("smtp", hostname, NULL, NULL, NULL, x->callbacks, 0, &x->conn);
 	if (result == SASL_OK)
 		result = sasl_setprop(x->conn, SASL_SEC_PROPS, &none);
@@ -385,7 +391,8 @@ static const char *refusal(const struct exchange *x, int result)
 	return "malformed response";
 }
 
-static void conclude(const struct exchange *x, int result, const char *out, unsigned n, struct heard *h)
+static void conclude(const struct exchange *x, int result, const char *out, unsigned n,
+                     struct heard *h)
 {
 	*h = (struct heard){ .says = AUTH_REFUSED, .code = result };
 	if (result == SASL_CONTINUE) {
@@ -403,15 +410,16 @@ static void conclude(const struct exchange *x, int result, const char *out, unsi
 	}
 }
 
-void exchange_begin(struct exchange *x, const struct judge *j, const char *mechanism, const str *initial,
-                    struct heard *h)
+void exchange_begin(struct exchange *x, const struct judge *j, const char *mechanism,
+                    const str *initial, struct heard *h)
 {
 	const char *in = initial == NULL ? NULL : initial->n > 0 ? initial->p : "", *out = NULL;
 	unsigned n = 0;
 	int result;
 
 	x->judge = j;
-	result = sasl_server_start(x->conn, mechanism, in, initial ? (unsigned)initial->n : 0, &out, &n);
+	result = sasl_server_start(x->conn, mechanism, in, initial ? (unsigned)initial->n : 0,
+	                           &out, &n);
 	conclude(x, result, out, n, h);
 	x->judge = NULL;
 }
@@ -423,7 +431,8 @@ void exchange_step(struct exchange *x, const struct judge *j, str response, stru
 	int result;
 
 	x->judge = j;
-	result = sasl_server_step(x->conn, response.n > 0 ? response.p : "", (unsigned)response.n, &out, &n);
+	result = sasl_server_step(x->conn, response.n > 0 ? response.p : "", (unsigned)response.n,
+	                          &out, &n);
 	conclude(x, result, out, n, h);
 	x->judge = NULL;
 }

@@ -80,6 +80,7 @@ bool secret_load(const char *file, unsigned char secret[static 32], struct arena
 	if (errno == ENOENT && make_it(file, secret))
 		return true;
 	*why = arena_printf(a, "%s: %s: mend or remove this file", file,
-	                    errno == EINVAL ? "it does not hold 64 hexadecimal digits" : strerror(errno));
+	                    errno == EINVAL ? "it does not hold 64 hexadecimal digits"
+	                                    : strerror(errno));
 	return false;
 }

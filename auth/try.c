@@ -146,7 +146,8 @@ static void buried(struct baton *b)
 	try_free(SUPER(SUPER(b, struct job, baton), struct auth_try, job));
 }
 
-static void send_out(struct auth_try *t, void (*what)(struct job *), void (*arrived)(struct baton *))
+static void send_out(struct auth_try *t, void (*what)(struct job *),
+                     void (*arrived)(struct baton *))
 {
 	t->out = true;
 	t->job.work = what;
@@ -166,14 +167,16 @@ static void vanish(struct auth_try *t)
 
 static void log_passed(const struct auth_try *t)
 {
-	log_event(t->log, LOG_INFO, "login.passed", KV("login", auth_try_login(t)), KV_C("ip", t->ip),
-	          KV_C("mechanism", t->mechanism));
+	log_event(t->log, LOG_INFO, "login.passed", KV("login", auth_try_login(t)),
+	          KV_C("ip", t->ip), KV_C("mechanism", t->mechanism));
 }
 
 static void log_refused(const struct auth_try *t)
 {
-	log_event(t->log, LOG_NOTICE, "login.refused", KV("name", ((str){ t->claim.name, t->claim.n })),
-	          KV_C("ip", t->ip), KV("mechanism", auth_try_mechanism(t)), KV_C("reason", t->reason),
+	log_event(t->log, LOG_NOTICE, "login.refused",
+	          KV("name", ((str){ t->claim.name, t->claim.n })),
+	          KV_C("ip", t->ip), KV("mechanism", auth_try_mechanism(t)),
+	          KV_C("reason", t->reason),
 	          KV_I("code", t->code));
 }
 
@@ -228,7 +231,8 @@ static bool keep_response(struct auth_try *t, str response)
 /* Only PLAIN has NULs (RFC 4616 2); elsewhere Cyrus would see less than was sent. */
 static bool response_fits(const struct auth_try *t, str response)
 {
-	return response.n <= RESPONSE_MAX && (str_is(str_of(t->mechanism), "PLAIN") || !str_holds(response, '\0'));
+	return response.n <= RESPONSE_MAX &&
+	       (str_is(str_of(t->mechanism), "PLAIN") || !str_holds(response, '\0'));
 }
 
 static void step_out(struct auth_try *t, str response)
@@ -248,8 +252,8 @@ static void step_out(struct auth_try *t, str response)
 	answer_soon(t, AUTH_LATER, "too many logins at once");
 }
 
-struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const char *client_ip, auth_answered *answered,
-                              void *user)
+struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const char *client_ip,
+                              auth_answered *answered, void *user)
 {
 	struct auth_try *t = calloc(1, sizeof(*t));
 

@@ -23,7 +23,7 @@ static bool derive(str password, str salt, unsigned iterations, unsigned char st
 	if (good) {
 		hmac_sha256(salted_str, STR("Client Key"), client);
 		hmac_sha256(salted_str, STR("Server Key"), server);
-		good = digest_of(DIGEST_SHA256, (str){ (const char *)client, sizeof(client) }, stored) == 32;
+		good = digest_of(DIGEST_SHA256, (str){ (const char *)client, 32 }, stored) == 32;
 	}
 	crypt_wipe(salted, sizeof(salted));
 	crypt_wipe(client, sizeof(client));
@@ -62,14 +62,15 @@ bool verifier_parse(struct arena *a, str text, struct verifier *out)
 	if (!str_starts_nocase(text, "{" SCHEME "}"))
 		return false;
 	text = str_skip(text, sizeof("{" SCHEME "}") - 1);
-	if (!str_cut(&text, ',', &iterations) || !str_cut(&text, ',', &salt) || !str_cut(&text, ',', &stored) ||
-	    !str_cut(&text, ',', &server) || text.p != NULL)
+	if (!str_cut(&text, ',', &iterations) || !str_cut(&text, ',', &salt) ||
+	    !str_cut(&text, ',', &stored) || !str_cut(&text, ',', &server) || text.p != NULL)
 		return false;
 	if (!str_to_u32(iterations, &n) || n == 0 || n > ITERATIONS_MAX)
 		return false;
 	out->iterations = n;
-	return base64_decode(a, salt, false, &out->salt) && out->salt.n > 0 && out->salt.n <= SALT_MAX &&
-	       take_key(a, stored, out->stored) && take_key(a, server, out->server);
+	return base64_decode(a, salt, false, &out->salt) && out->salt.n > 0 &&
+	       out->salt.n <= SALT_MAX && take_key(a, stored, out->stored) &&
+	       take_key(a, server, out->server);
 }
 
 str verifier_text(struct arena *a, const struct verifier *v)
@@ -80,8 +81,8 @@ str verifier_text(struct arena *a, const struct verifier *v)
 
 	if (a->spent)
 		return STR_NONE;
-	return arena_printf(a, "{" SCHEME "}%u,%.*s,%.*s,%.*s", v->iterations, STR_ARG(salt), STR_ARG(stored),
-	                    STR_ARG(server));
+	return arena_printf(a, "{" SCHEME "}%u,%.*s,%.*s,%.*s", v->iterations, STR_ARG(salt),
+	                    STR_ARG(stored), STR_ARG(server));
 }
 
 bool verifier_check(const struct verifier *v, str password)
