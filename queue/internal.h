@@ -71,6 +71,7 @@ struct spool {
 	char         *flying;               /* the piece that is on its way to the disk */
 	size_t        nflying;
 	bool          out, ghost, finishing;
+	bool          told;                 /* the reader was told to stop: `ready` is owed */
 	uint64_t      name;                 /* finishing: link in as this id */
 	void        (*ready)(void *);
 	void         *ready_arg;

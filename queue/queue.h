@@ -90,7 +90,8 @@ bool     queue_id_parse(str text, uint64_t *id);
 struct spool;
 struct spool *spool_new(struct queue *, struct mbox *home);
 /* Copies.  false: a piece is on its way to the disk; stop reading until `ready`
- * (set by spool_on_ready) fires on home's thread.  Errors latch. */
+ * (set by spool_on_ready) fires on home's thread, once for each false.  Errors
+ * latch. */
 bool     spool_add(struct spool *, str);
 void     spool_on_ready(struct spool *, void (*ready)(void *arg), void *arg);
 enum err spool_error(const struct spool *);       /* ERR_FULL, ERR_IO, ERR_MEMORY or OK */

@@ -168,6 +168,9 @@ static void landed(struct baton *b)
 	}
 	if (s->err == OK && s->n >= SPOOL_PIECE)
 		send_piece(s);
+	if (!s->told)
+		return;
+	s->told = false;
 	if (s->ready != NULL)
 		s->ready(s->ready_arg);
 }
@@ -204,8 +207,10 @@ bool spool_add(struct spool *s, str bytes)
 		s->in_file = true;
 	if (!s->in_file || s->n < SPOOL_PIECE)
 		return true;
-	if (s->out)
+	if (s->out) {
+		s->told = true;
 		return false;
+	}
 	send_piece(s);
 	return true;
 }

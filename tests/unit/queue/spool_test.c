@@ -59,6 +59,36 @@ static void large_goes_to_a_file(void **state)
 	house_burn(&h);
 }
 
+/* `ready` is for those who were told to stop, and for nobody else. */
+static void ready_when_told_to_stop(void **state)
+{
+	static char piece[2 * QUEUE_ROWS_MAX];
+	struct house h = { 0 };
+	bool ready = false;
+	struct spool *s;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	s = spool_new(h.q, h.home);
+	spool_on_ready(s, spool_is_ready, &ready);
+	assert_true(spool_add(s, (str){ piece, sizeof(piece) }));
+	assert_true(spool_add(s, STR("a little more")));
+	while (s->out) {
+		struct baton *b = mbox_take(h.home, 1, SIZE_MAX, clock_ms() + 60000);
+
+		assert_non_null(b);
+		b->arrived(b);
+	}
+	assert_false(ready);
+	assert_true(spool_add(s, (str){ piece, sizeof(piece) }));
+	assert_false(spool_add(s, (str){ piece, sizeof(piece) }));
+	run_home(&h, &ready);
+	spool_drop(s);
+	house_close(&h);
+	house_burn(&h);
+}
+
 /* Dropped while its piece is on its way: it frees itself when that is home. */
 static void dropped_in_flight(void **state)
 {
@@ -148,6 +178,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(small_stays_in_memory),
 		cmocka_unit_test(large_goes_to_a_file),
+		cmocka_unit_test(ready_when_told_to_stop),
 		cmocka_unit_test(dropped_in_flight),
 		cmocka_unit_test(no_room_sticks),
 		cmocka_unit_test(submitted_in_flight),
