@@ -31,6 +31,7 @@ static bool path_good(str value, struct arena *a, str *why)
 
 static const struct conf_option options[] = {
 	{ .name = "accounts", .type = CONF_STRING, .offset = AT(accounts), .check = path_good,
+	  .example = "/var/lib/postern/accounts",
 	  .help = "the passwd-file of accounts, which Dovecot can share; default: accounts in the "
 	          "state directory" },
 	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms),

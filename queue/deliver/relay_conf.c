@@ -22,6 +22,7 @@ static bool is_host_and_port(str value, struct arena *a, str *why)
 
 static const struct conf_option options[] = {
 	{ .name = "smarthost", .type = CONF_STRING, .offset = AT(smarthost), .check = is_host_and_port,
+	  .example = "smtp.example.net:25",
 	  .help = "HOST:PORT that takes everything which is not local; default: straight to each domain's MX hosts" },
 	{ .name = "retry-first", .type = CONF_TIME, .offset = AT(retry_first_ms), .fallback = "5m", .least = 1000,
 	  .most = DAY, .help = "wait before the second try; it doubles from try to try …" },

@@ -128,7 +128,7 @@ static const struct conf_section tls_section = {
 static const struct conf_option resolver_options[] = {
 	{ OPT(resolver_section, forward, CONF_LIST, "forward", NULL, "name servers that are asked instead of the root, ADDR:PORT each; empty: full recursion, no daemon needed"), .check = is_endpoint,
 	  .example = "127.0.0.1:53" },
-	{ OPT(resolver_section, trust_anchor, CONF_STRING, "trust-anchor", "/usr/share/dns/root.key", "the root's DNSSEC keys; without the file nothing validates and DANE is off"), .check = is_absolute },
+	{ OPT(resolver_section, trust_anchor, CONF_STRING, "trust-anchor", "/usr/share/dns/root.key", "the root's DNSSEC keys, of Debian's dns-root-data; without the file nothing is validated"), .check = is_absolute },
 	{ OPT(resolver_section, timeout_ms, CONF_TIME, "timeout", "5s", "how long one question may take"), .least = 100, .most = 60000 },
 	{ OPT(resolver_section, records, CONF_STRING, "records", NULL, "a file of local answers, one `NAME TYPE DATA` a line, that come before all others; the playground uses it"), .check = is_absolute,
 	  .example = "/etc/postern/records" },
