@@ -64,7 +64,7 @@ const struct verb verbs[] = {
 	  "  standard input.\n" CONFIG_OPTION },
 	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]",
 	  "Makes DKIM keys and shows their DNS records.",
-	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 2048 (default) to 4096\n" CONFIG_OPTION },
+	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n" CONFIG_OPTION },
 	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]",
 	  "Shows the queue and acts on it.", CONFIG_OPTION },
 	{ "log", verb_log, "ID|ADDRESS [--file LOG] [-c FILE]", "Shows a message's life, from the log.",
