@@ -28,10 +28,11 @@ static void log_refusal(const struct txn *t, const struct answer *a)
 {
 	const char *event = a->code >= 500 ? "message.refused" : "message.deferred";
 
-	log_event(&t->log, LOG_INFO, event, KV_C("module", a->module != NULL ? a->module : "session"),
-	          KV_C("reason", a->reason), KV_N("code", a->code), KV_C("esc", a->esc), KV("text", a->text),
-	          KV("from", t->in.sender.text), KV_N("nrcpt", t->in.nrcpts), KV_N("size", t->bytes),
-	          KV("ip", t->peer->ip), KV("login", t->peer->login));
+	log_event(&t->log, LOG_INFO, event,
+		  KV_C("module", a->module != NULL ? a->module : "session"),
+		  KV_C("reason", a->reason), KV_N("code", a->code), KV_C("esc", a->esc),
+		  KV("text", a->text), KV("from", t->in.sender.text), KV_N("nrcpt", t->in.nrcpts),
+		  KV_N("size", t->bytes), KV("ip", t->peer->ip), KV("login", t->peer->login));
 	count(a->code >= 500 ? MESSAGES_REFUSED : MESSAGES_DEFERRED);
 }
 
@@ -40,10 +41,11 @@ static void log_stored(const struct txn *t)
 	str rcpt = t->in.nrcpts == 1 ? t->paths[0].text : STR_NONE;
 	str tls = t->peer->tls.on ? t->peer->tls.version : STR("no");
 
-	log_event(&t->log, LOG_INFO, "message.stored", KV("from", t->in.sender.text), KV_N("nrcpt", t->in.nrcpts),
-	          KV("rcpt", rcpt), KV_N("size", t->bytes), KV_C("origin", origin_word(t)),
-	          KV("login", t->peer->login), KV("ip", t->peer->ip), KV("tls", tls),
-	          KV_C("quarantine", t->quarantine ? t->quarantined_by : "no"));
+	log_event(&t->log, LOG_INFO, "message.stored", KV("from", t->in.sender.text),
+		  KV_N("nrcpt", t->in.nrcpts), KV("rcpt", rcpt), KV_N("size", t->bytes),
+		  KV_C("origin", origin_word(t)), KV("login", t->peer->login),
+		  KV("ip", t->peer->ip), KV("tls", tls),
+		  KV_C("quarantine", t->quarantine ? t->quarantined_by : "no"));
 	count(MESSAGES_STORED);
 	count_n(BYTES_STORED, t->bytes);
 	if (t->quarantine)
@@ -80,7 +82,8 @@ static void stored(struct queue_put *p, enum err e, void *arg)
 		t->finished(t, &a);
 		break;
 	case ERR_IO:
-		txn_refuse(t, 451, "4.3.0", "disk", "The message could not be stored, try again later");
+		txn_refuse(t, 451, "4.3.0", "disk",
+			   "The message could not be stored, try again later");
 		finish_refused(t);
 		break;
 	default:
@@ -92,11 +95,21 @@ static str received(struct txn *t)
 {
 	const struct peer *p = t->peer;
 	const struct trace trace = {
-		.helo = p->helo, .ptr = p->ptr, .ip = p->ip, .by = t->in.host, .id = t->log.id,
+		.helo = p->helo,
+		.ptr = p->ptr,
+		.ip = p->ip,
+		.by = t->in.host,
+		.id = t->log.id,
 		.for_rcpt = t->in.nrcpts == 1 ? t->paths[0].text : STR_NONE,
-		.esmtp = p->ehlo, .tls = p->tls.on, .auth = t->in.origin == FROM_LOGIN, .utf8 = t->in.smtputf8,
-		.hide_client = t->in.origin == FROM_LOGIN, .tls_version = p->tls.version,
-		.tls_cipher = p->tls.cipher, .tls_bits = p->tls.bits, .when = t->in.now,
+		.esmtp = p->ehlo,
+		.tls = p->tls.on,
+		.auth = t->in.origin == FROM_LOGIN,
+		.utf8 = t->in.smtputf8,
+		.hide_client = t->in.origin == FROM_LOGIN,
+		.tls_version = p->tls.version,
+		.tls_cipher = p->tls.cipher,
+		.tls_bits = p->tls.bits,
+		.when = t->in.now,
 	};
 
 	return trace_received(&t->arena, &trace);
@@ -121,7 +134,8 @@ static void put_fields(struct txn *t, struct queue_put *p, bool results)
 		queue_put_field(p, t->given[i]);
 	queue_put_field(p, received(t));
 	if (results)
-		queue_put_field(p, authn_field(t->chain, &t->arena, t->in.authserv_id, t->peer->login));
+		queue_put_field(
+			p, authn_field(t->chain, &t->arena, t->in.authserv_id, t->peer->login));
 	for (size_t i = 0; i < t->added.n; i++)
 		queue_put_field(p, t->added.v[i]);
 }
@@ -230,7 +244,8 @@ static void judged(struct chain_conn *c, void *user)
 void accept_message(struct txn *t)
 {
 	if (t->arena.spent)
-		txn_refuse(t, 452, "4.3.1", "memory", "No room for this message now, try again later");
+		txn_refuse(t, 452, "4.3.1", "memory",
+			   "No room for this message now, try again later");
 	if (t->refusal.code != 0)
 		finish_refused(t);
 	else if (chain_message(t->chain, judged, t) != SAY_WAIT)

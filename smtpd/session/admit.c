@@ -16,7 +16,8 @@
 
 static bool hides_a_route(str local)
 {
-	return str_holds(local, '%') || str_holds(local, '!') || str_holds(local, '@') || str_holds(local, ':');
+	return str_holds(local, '%') || str_holds(local, '!') || str_holds(local, '@') ||
+	       str_holds(local, ':');
 }
 
 enum admit admit_rcpt(const struct directory *directory, struct arena *arena, bool logged_in,

@@ -35,7 +35,8 @@ static enum step not_logged_in(struct session *s, enum auth_says says)
 	count(LOGINS_REFUSED);
 	switch (says) {
 	case AUTH_LATER:
-		return refuse_kindly(s, 454, "4.7.0", "Logins cannot be checked now, try again in a minute");
+		return refuse_kindly(s, 454, "4.7.0",
+				     "Logins cannot be checked now, try again in a minute");
 	case AUTH_NO_MECH:
 		return refuse(s, 504, "5.5.4", "This mechanism is not offered: choose one of %.*s",
 		              STR_ARG(auth_mechanisms(s->setup->auth)));
@@ -151,7 +152,8 @@ static enum step begin(struct session *s, str mechanism, str text)
 	}
 	arena_wipe(&arena);
 	if (s->auth == NULL)
-		return refuse_kindly(s, 454, "4.7.0", "Logins cannot be checked now, try again in a minute");
+		return refuse_kindly(s, 454, "4.7.0",
+				     "Logins cannot be checked now, try again in a minute");
 	return STEP_WAIT;
 }
 
@@ -160,9 +162,11 @@ enum step cmd_auth(struct session *s, str args)
 	str mechanism = str_head(args, str_find(args, ' '));
 
 	if (!s->peer.submission)
-		return refuse(s, 502, "5.5.1", "Logins are not taken on this port: use 465, or 587 with STARTTLS");
+		return refuse(s, 502, "5.5.1",
+			      "Logins are not taken on this port: use 465, or 587 with STARTTLS");
 	if (!s->peer.tls.on)
-		return refuse(s, 538, "5.7.11", "Passwords are not taken in the clear: say STARTTLS first");
+		return refuse(s, 538, "5.7.11",
+			      "Passwords are not taken in the clear: say STARTTLS first");
 	if (s->peer.login.n > 0)
 		return refuse(s, 503, "5.5.1", "You are logged in already");
 	if (mechanism.n == 0)

@@ -128,9 +128,12 @@ static bool can_begin(struct session *s, enum step *step)
 	struct txn *t = s->txn;
 
 	if (queue_room(s->setup->queue, t->declared) != OK)
-		*step = refuse_kindly(s, 452, "4.3.1", "The disk has no room for another message now, try again later");
+		*step = refuse_kindly(
+			s, 452, "4.3.1",
+			"The disk has no room for another message now, try again later");
 	else if (!intake_begin(t))
-		*step = refuse_kindly(s, 452, "4.3.1", "No memory for another message now, try again later");
+		*step = refuse_kindly(s, 452, "4.3.1",
+				      "No memory for another message now, try again later");
 	else
 		return true;
 	return false;
@@ -221,8 +224,9 @@ static void look_at_chunk_size(struct session *s)
 	uint64_t most = s->setup->limits->message_size;
 
 	if (s->chunk_left > most || t->bytes > most - s->chunk_left)
-		txn_refuse(t, 552, "5.3.4", "size", "The message is larger than %llu octets, the most that is taken here",
-		           (unsigned long long)most);
+		txn_refuse(t, 552, "5.3.4", "size",
+			   "The message is larger than %llu octets, the most that is taken here",
+			   (unsigned long long)most);
 }
 
 enum step cmd_bdat(struct session *s, str args)

@@ -66,12 +66,16 @@ static enum step offer_extensions(struct session *s)
 
 	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422. */
 	n = snprintf(text, sizeof(text),
-	             "%.*s\nPIPELINING\nSIZE %llu\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\n"
-	             "LIMITS MAILMAX=%llu RCPTMAX=%llu%s",
-	             STR_ARG(s->setup->hostname), (unsigned long long)l->message_size, (unsigned long long)mails,
-	             (unsigned long long)l->recipients, starttls_offered(s) ? "\nSTARTTLS" : "");
-	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 && (size_t)n < sizeof(text))
-		snprintf(text + n, sizeof(text) - (size_t)n, "\nAUTH %.*s", STR_ARG(auth_mechanisms(s->setup->auth)));
+		     "%.*s\nPIPELINING\nSIZE "
+		     "%llu\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\n"
+		     "LIMITS MAILMAX=%llu RCPTMAX=%llu%s",
+		     STR_ARG(s->setup->hostname), (unsigned long long)l->message_size,
+		     (unsigned long long)mails, (unsigned long long)l->recipients,
+		     starttls_offered(s) ? "\nSTARTTLS" : "");
+	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 &&
+	    (size_t)n < sizeof(text))
+		snprintf(text + n, sizeof(text) - (size_t)n, "\nAUTH %.*s",
+			 STR_ARG(auth_mechanisms(s->setup->auth)));
 	return tell(s, 250, NULL, "%s", text);
 }
 
@@ -109,7 +113,8 @@ static bool is_name(str name)
 static enum step hello(struct session *s, str args, bool ehlo)
 {
 	if (!is_name(args))
-		return refuse(s, 501, "5.5.4", "Syntax: %s NAME, the name of your host", ehlo ? "EHLO" : "HELO");
+		return refuse(s, 501, "5.5.4", "Syntax: %s NAME, the name of your host",
+			      ehlo ? "EHLO" : "HELO");
 	session_forget_message(s);
 	session_forget_hello(s);
 	memcpy(s->helo, args.p, args.n);
@@ -151,7 +156,8 @@ void session_secured(struct session *s)
 	count(TLS_STARTED);
 	keep_tls(s);
 	log_event(&s->log, LOG_INFO, "tls.started", KV("version", s->peer.tls.version),
-	          KV("cipher", s->peer.tls.cipher), KV("sni", s->peer.tls.sni), KV("ip", s->peer.ip));
+		  KV("cipher", s->peer.tls.cipher), KV("sni", s->peer.tls.sni),
+		  KV("ip", s->peer.ip));
 	if (s->greeted)
 		session_next(s);
 	else
@@ -168,7 +174,8 @@ enum step cmd_starttls(struct session *s, str args)
 	if (s->more) {
 		conn_drop_pending(s->conn);
 		s->why = "sent ahead of TLS";
-		return farewell(s, 554, "5.5.1", "Something was sent behind STARTTLS: it was thrown away, good-bye");
+		return farewell(s, 554, "5.5.1",
+				"Something was sent behind STARTTLS: it was thrown away, good-bye");
 	}
 	tell(s, 220, "2.0.0", "Go ahead");
 	session_forget_hello(s);

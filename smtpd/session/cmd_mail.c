@@ -48,9 +48,11 @@ static bool sender_good(struct session *s, enum step *step)
 	if (!from->is_null && from->domain.n == 0)
 		*step = refuse(s, 501, "5.1.7", "The sender's address needs a domain");
 	else if (from->was_utf8 && !s->txn->in.smtputf8)
-		*step = refuse(s, 553, "5.6.7", "An address beyond ASCII needs SMTPUTF8 behind MAIL");
+		*step = refuse(s, 553, "5.6.7",
+			       "An address beyond ASCII needs SMTPUTF8 behind MAIL");
 	else if (s->peer.submission && !owns_sender(s, from))
-		*step = refuse_kindly(s, 550, "5.7.1", "%.*s may not send as %.*s", STR_ARG(s->peer.login), STR_ARG(from->text));
+		*step = refuse_kindly(s, 550, "5.7.1", "%.*s may not send as %.*s",
+				      STR_ARG(s->peer.login), STR_ARG(from->text));
 	else
 		return true;
 	return false;
@@ -64,16 +66,21 @@ static bool room_is_there(struct session *s, enum step *step)
 	uint64_t most = s->setup->limits->message_size, want = t->declared;
 
 	if (t->declared > most) {
-		*step = refuse_kindly(s, 552, "5.3.4", "The message is larger than %llu octets, the most that is taken here",
-		                      (unsigned long long)most);
+		*step = refuse_kindly(
+			s, 552, "5.3.4",
+			"The message is larger than %llu octets, the most that is taken here",
+			(unsigned long long)most);
 		return false;
 	}
 	if (want == 0)
 		want = RESERVE_UNKNOWN;
 	if (queue_room(s->setup->queue, t->declared) != OK)
-		*step = refuse_kindly(s, 452, "4.3.1", "The disk has no room for another message now, try again later");
+		*step = refuse_kindly(
+			s, 452, "4.3.1",
+			"The disk has no room for another message now, try again later");
 	else if (!txn_reserve(t, want < RESERVE_MOST ? want : RESERVE_MOST))
-		*step = refuse_kindly(s, 452, "4.3.1", "No memory for another message now, try again later");
+		*step = refuse_kindly(s, 452, "4.3.1",
+				      "No memory for another message now, try again later");
 	else
 		return true;
 	return false;
@@ -120,16 +127,19 @@ enum step cmd_mail(struct session *s, str args)
 	enum step step = STEP_DONE;
 
 	if (s->messages >= (s->peer.submission ? l->messages_submission : l->messages_inbound))
-		return farewell(s, 421, "4.7.0", "Enough messages for one connection: open another");
+		return farewell(s, 421, "4.7.0",
+				"Enough messages for one connection: open another");
 	s->txn = txn_new(s->setup, s->front->loop, s->chain, &s->peer,
 	                 s->peer.login.n > 0 ? FROM_LOGIN : FROM_STRANGER, s);
 	if (s->txn == NULL)
-		return refuse_kindly(s, 452, "4.3.1", "No memory for another message now, try again later");
+		return refuse_kindly(s, 452, "4.3.1",
+				     "No memory for another message now, try again later");
 	s->txn->ready = data_ready;
 	s->txn->finished = finished;
 	if (!read_mail(s, args, &step) || !sender_good(s, &step) || !room_is_there(s, &step))
 		return give_up(s, step);
-	switch (chain_mail(s->chain, &s->txn->in, &s->txn->arena, &s->txn->log, mail_judged_later, s)) {
+	switch (chain_mail(s->chain, &s->txn->in, &s->txn->arena, &s->txn->log, mail_judged_later,
+			   s)) {
 	case SAY_WAIT:
 		return STEP_WAIT;
 	default:

@@ -12,13 +12,15 @@ struct asked {
 	struct rcpt     rcpt;
 };
 
-static enum step rcpt_refused(struct session *s, int code, const char *esc, const struct path *to, const char *text)
+static enum step rcpt_refused(struct session *s, int code, const char *esc, const struct path *to,
+			      const char *text)
 {
 	count(RCPTS_REFUSED);
 	if (!s->good_rcpt)
 		s->bad_rcpts++;
-	log_event(&s->txn->log, LOG_INFO, "recipient.refused", KV("rcpt", to->text), KV_N("code", code),
-	          KV("from", s->txn->in.sender.text), KV("ip", s->peer.ip), KV("login", s->peer.login));
+	log_event(&s->txn->log, LOG_INFO, "recipient.refused", KV("rcpt", to->text),
+		  KV_N("code", code), KV("from", s->txn->in.sender.text), KV("ip", s->peer.ip),
+		  KV("login", s->peer.login));
 	return tell(s, code, esc, "%s", text);
 }
 
@@ -34,7 +36,9 @@ static enum step rcpt_judged(struct asked *a, const struct verdict *v)
 		return refuse_by_verdict(s, v);
 	}
 	if (!txn_add_rcpt(s->txn, &a->to, &a->rcpt) || !txn_reserve_more(s->txn))
-		return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+		return refuse_kindly(
+			s, 452, "4.3.1",
+			"No memory for another recipient now, send to the others first");
 	s->phase = RCPT;
 	s->good_rcpt = true;
 	return tell(s, 250, "2.1.5", "Recipient fine");
@@ -62,10 +66,13 @@ static enum step admitted(struct session *s, struct asked *a)
 	struct directory_answer found = { 0 };
 	struct txn *t = s->txn;
 
-	switch (admit_rcpt(s->setup->directory, &t->arena, t->in.origin == FROM_LOGIN, &a->to, &found)) {
+	switch (admit_rcpt(s->setup->directory, &t->arena, t->in.origin == FROM_LOGIN, &a->to,
+			   &found)) {
 	case ADMIT_NO_RELAY:
 		count(RELAY_REFUSED);
-		return rcpt_refused(s, 550, "5.7.1", &a->to, "Not a recipient here, and mail for elsewhere is taken after a login only");
+		return rcpt_refused(
+			s, 550, "5.7.1", &a->to,
+			"Not a recipient here, and mail for elsewhere is taken after a login only");
 	case ADMIT_UNKNOWN_USER:
 		return rcpt_refused(s, 550, "5.1.1", &a->to, "Nobody of that name here");
 	case ADMIT_LOCAL:
@@ -74,7 +81,9 @@ static enum step admitted(struct session *s, struct asked *a)
 	}
 	if (!txn_resolve(t, &a->to, &found, &a->rcpt)) {
 		if (t->arena.spent)
-			return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+			return refuse_kindly(
+				s, 452, "4.3.1",
+				"No memory for another recipient now, send to the others first");
 		return rcpt_refused(s, 550, "5.1.1", &a->to, "This alias leads nowhere");
 	}
 	return ask_modules(s, a);
@@ -98,9 +107,10 @@ static bool read_rcpt(struct session *s, str args, struct asked *a, enum step *s
 	else if (a->to.is_null || (a->to.domain.n == 0 && !path_is_postmaster(&a->to)))
 		*step = refuse(s, 501, "5.1.3", "The recipient's address needs a domain");
 	else if (a->to.was_utf8 && !s->txn->in.smtputf8)
-		*step = refuse(s, 553, "5.6.7", "An address beyond ASCII needs SMTPUTF8 behind MAIL");
+		*step = refuse(s, 553, "5.6.7",
+			       "An address beyond ASCII needs SMTPUTF8 behind MAIL");
 	else {
-		if (a->to.domain.n == 0)        /* <postmaster>: the directory copies what it is given */
+		if (a->to.domain.n == 0) /* <postmaster>: the directory copies what it is given */
 			a->to.domain = STR("");
 		a->rcpt.flags = p.flags;
 		a->rcpt.orcpt = p.orcpt;
@@ -116,10 +126,13 @@ enum step cmd_rcpt(struct session *s, str args)
 	enum step step;
 
 	if (a == NULL)
-		return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+		return refuse_kindly(
+			s, 452, "4.3.1",
+			"No memory for another recipient now, send to the others first");
 	/* RFC 5321 4.5.3.1.10: those beyond are to come with another message. */
 	if (s->txn->tried >= l->recipients)
-		return refuse_kindly(s, 452, "4.5.3", "Enough recipients for one message: send to these first");
+		return refuse_kindly(s, 452, "4.5.3",
+				     "Enough recipients for one message: send to these first");
 	if (s->peer.login.n == 0 && !s->good_rcpt && s->bad_rcpts >= l->recipients_before_good)
 		return refuse(s, 452, "4.5.3", "Too many recipients that do not exist");
 	a->session = s;

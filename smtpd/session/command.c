@@ -60,16 +60,19 @@ static enum step untimely(struct session *s, const struct command *c)
 	if (s->phase == GREETED)
 		return refuse(s, 503, "5.5.1", "Say EHLO first");
 	if (s->phase == CHUNKS)
-		return refuse(s, 503, "5.5.1", "A message is being sent with BDAT: end it with BDAT LAST or RSET");
+		return refuse(s, 503, "5.5.1",
+			      "A message is being sent with BDAT: end it with BDAT LAST or RSET");
 	if (c->when & READY)
-		return refuse(s, 503, "5.5.1", "Not inside a mail transaction: end it, or say RSET");
+		return refuse(s, 503, "5.5.1",
+			      "Not inside a mail transaction: end it, or say RSET");
 	if (s->phase == READY)
 		return refuse(s, 503, "5.5.1", "Say MAIL first");
 	return refuse(s, 503, "5.5.1", "No recipient has been accepted: say RCPT first");
 }
 
 /* True when the handler may run; else *step is what the refusal led to. */
-static bool is_timely(struct session *s, const struct command *c, str line, str args, enum step *step)
+static bool is_timely(struct session *s, const struct command *c, str line, str args,
+		      enum step *step)
 {
 	bool tls = s->peer.tls.on, stranger = s->peer.submission && s->peer.login.n == 0;
 
@@ -78,7 +81,8 @@ static bool is_timely(struct session *s, const struct command *c, str line, str 
 	else if (s->listener->tls == TLS_REQUIRED && !tls && !(c->flags & PLAIN_OK))
 		*step = refuse(s, 530, "5.7.0", "Say STARTTLS first");
 	else if (stranger && (c->flags & NEEDS_LOGIN) && s->phase != GREETED)
-		*step = refuse(s, 530, "5.7.0", "Log in first: AUTH is offered %s", tls ? "here" : "after STARTTLS");
+		*step = refuse(s, 530, "5.7.0", "Log in first: AUTH is offered %s",
+			       tls ? "here" : "after STARTTLS");
 	else if (!(s->phase & c->when))
 		*step = untimely(s, c);
 	else if (args.n > 0 && (c->flags & NO_ARGS))
@@ -104,7 +108,8 @@ enum step command_run(struct session *s, str line)
 
 	s->doing = c != NULL ? c->verb : "unknown";
 	if (idles_too_long(s, c))
-		return farewell(s, 421, "4.7.0", "Too many commands that lead to no message, good-bye");
+		return farewell(s, 421, "4.7.0",
+				"Too many commands that lead to no message, good-bye");
 	if (c == NULL)
 		return refuse(s, 500, line.n + 2 > LINE_MAX_COMMAND ? "5.5.2" : "5.5.1",
 		              "Not a command of this server; HELP lists them");
@@ -122,7 +127,8 @@ enum step cmd_help(struct session *s, str args)
 
 	(void)args;
 	for (size_t i = 0; i < COUNT(commands); i++)
-		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? " " : "", commands[i].verb);
-	return tell(s, 214, "2.0.0", "%s\nRFC 5321 says what they do; postmaster@%.*s helps people", text,
-	            STR_ARG(s->setup->hostname));
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? " " : "",
+				      commands[i].verb);
+	return tell(s, 214, "2.0.0", "%s\nRFC 5321 says what they do; postmaster@%.*s helps people",
+		    text, STR_ARG(s->setup->hostname));
 }

@@ -6,23 +6,23 @@
 
 static const struct stat_def defs[COUNTERS] = {
 	[CONNECTIONS]          = { "connections", "connections that were let in" },
-	[CONNECTIONS_REFUSED]  = { "connections.refused", "connections over a limit, or refused by a module" },
-	[CONNECTIONS_SHED]     = { "connections.shed", "idle connections closed to make room for others" },
+	[CONNECTIONS_REFUSED]  = { "connections.refused", "over a limit, or refused by a module" },
+	[CONNECTIONS_SHED]     = { "connections.shed", "idle ones closed to make room" },
 	[TLS_STARTED]          = { "tls.started", "TLS handshakes that succeeded" },
 	[TLS_FAILED]           = { "tls.failed", "TLS handshakes that did not" },
 	[LOGINS]               = { "logins", "logins that succeeded" },
 	[LOGINS_REFUSED]       = { "logins.refused", "logins that did not" },
 	[COMMANDS_REFUSED]     = { "commands.refused", "commands answered with an error" },
-	[RCPTS_REFUSED]        = { "recipients.refused", "recipients that do not exist here, or that a module refused" },
-	[RELAY_REFUSED]        = { "relay.refused", "recipients elsewhere, asked for without a login" },
+	[RCPTS_REFUSED]        = { "recipients.refused", "unknown here, or refused by a module" },
+	[RELAY_REFUSED]        = { "relay.refused", "recipients elsewhere, without a login" },
 	[MESSAGES_STORED]      = { "messages.stored", "messages answered with 250" },
-	[MESSAGES_REFUSED]     = { "messages.refused", "messages refused for good after their last byte" },
-	[MESSAGES_DEFERRED]    = { "messages.deferred", "messages refused for now after their last byte" },
+	[MESSAGES_REFUSED]     = { "messages.refused", "refused for good after their last byte" },
+	[MESSAGES_DEFERRED]    = { "messages.deferred", "refused for now after their last byte" },
 	[MESSAGES_QUARANTINED] = { "messages.quarantined", "messages stored for the Junk folder" },
 	[BYTES_STORED]         = { "bytes.stored", "octets of stored messages" },
-	[LETTERS_STORED]       = { "letters.stored", "bounces and notices of our own that were stored" },
-	[LETTERS_FAILED]       = { "letters.failed", "those that could not be stored" },
-	[TIMEOUTS]             = { "timeouts", "connections that were silent or slow for too long" },
+	[LETTERS_STORED]       = { "letters.stored", "our own mail that was stored" },
+	[LETTERS_FAILED]       = { "letters.failed", "our own mail that could not be" },
+	[TIMEOUTS]             = { "timeouts", "clients silent or slow for too long" },
 };
 
 static unsigned first;

@@ -118,7 +118,8 @@ uint64_t front_sessions(const struct front *f)
 
 static bool is_useless(const struct session *s)
 {
-	return s->txn == NULL && s->messages == 0 && s->peer.login.n == 0 && !s->waiting && !s->closing;
+	return s->txn == NULL && s->messages == 0 && s->peer.login.n == 0 && !s->waiting &&
+	       !s->closing;
 }
 
 bool front_shed(struct front *f)
@@ -127,13 +128,15 @@ bool front_shed(struct front *f)
 	struct session *oldest = NULL;
 
 	for (struct session *s = f->sessions; s != NULL; s = s->next)
-		if (is_useless(s) && s->active_ms <= before && (oldest == NULL || s->active_ms < oldest->active_ms))
+		if (is_useless(s) && s->active_ms <= before &&
+		    (oldest == NULL || s->active_ms < oldest->active_ms))
 			oldest = s;
 	if (oldest == NULL)
 		return false;
 	count(CONNECTIONS_SHED);
 	if (oldest->greeted)
-		farewell(oldest, 421, "4.3.2", "Too many connections, and nothing came from you: try again later");
+		farewell(oldest, 421, "4.3.2",
+			 "Too many connections, and nothing came from you: try again later");
 	session_close(oldest, "shed", oldest->greeted);
 	return true;
 }
@@ -148,7 +151,8 @@ static void time_is_up(struct loop_timer *timer)
 		if (s->closing)
 			continue;
 		if (s->greeted) {
-			farewell(s, 421, "4.3.2", "%.*s is stopping and cannot wait any longer", STR_ARG(s->setup->hostname));
+			farewell(s, 421, "4.3.2", "%.*s is stopping and cannot wait any longer",
+				 STR_ARG(s->setup->hostname));
 			conn_flush(s->conn);
 		}
 		session_close(s, "stopping", s->greeted);

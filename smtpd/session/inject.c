@@ -143,6 +143,7 @@ void inject_letter(struct baton *b)
 	front_letter_came(f);
 	if (!begin(j))
 		injection_end(j, ERR_BAD);
-	else if (chain_mail(j->chain, &j->txn->in, &j->txn->arena, &j->txn->log, mail_judged, j) != SAY_WAIT)
+	else if (chain_mail(j->chain, &j->txn->in, &j->txn->arena, &j->txn->log, mail_judged, j) !=
+		 SAY_WAIT)
 		mail_judged(j->chain, j);
 }

@@ -26,7 +26,8 @@ void intake_drop(struct txn *t)
 	t->blocked = false;
 }
 
-void txn_refuse(struct txn *t, int code, const char *esc, const char *reason, const char *format, ...)
+void txn_refuse(struct txn *t, int code, const char *esc, const char *reason, const char *format,
+		...)
 {
 	char    text[REPLY_LINE_MAX];
 	va_list args;
@@ -51,8 +52,9 @@ static void look_at_size(struct txn *t)
 	uint64_t most = t->setup->limits->message_size;
 
 	if (t->bytes > most && t->in.origin != FROM_OURSELVES)
-		txn_refuse(t, 552, "5.3.4", "size", "The message is larger than %llu octets, the most that is taken here",
-		           (unsigned long long)most);
+		txn_refuse(t, 552, "5.3.4", "size",
+			   "The message is larger than %llu octets, the most that is taken here",
+			   (unsigned long long)most);
 }
 
 /* A CR or LF that is no line end, or a NUL: what others take for the end of a
@@ -63,8 +65,11 @@ static void look_at_faults(struct txn *t)
 
 	if (faults == 0)
 		return;
-	txn_refuse(t, 554, "5.6.0", "octets", "The message holds %s, which RFC 5321 2.3.8 forbids: lines end in CR LF",
-	           faults & DOT_NUL ? "a NUL" : faults & DOT_BARE_CR ? "a CR without LF" : "a LF without CR");
+	txn_refuse(t, 554, "5.6.0", "octets",
+		   "The message holds %s, which RFC 5321 2.3.8 forbids: lines end in CR LF",
+		   faults & DOT_NUL	  ? "a NUL"
+		   : faults & DOT_BARE_CR ? "a CR without LF"
+					  : "a LF without CR");
 }
 
 static void look_at_header(struct txn *t)
@@ -75,13 +80,16 @@ static void look_at_header(struct txn *t)
 	case SPLIT_OK:
 		break;
 	case SPLIT_BYTES:
-		txn_refuse(t, 554, "5.6.0", "header", "The header is larger than %llu octets", (unsigned long long)l->header_size);
+		txn_refuse(t, 554, "5.6.0", "header", "The header is larger than %llu octets",
+			   (unsigned long long)l->header_size);
 		break;
 	case SPLIT_FIELD:
-		txn_refuse(t, 554, "5.6.0", "header", "A header field is larger than %llu octets", (unsigned long long)l->field_size);
+		txn_refuse(t, 554, "5.6.0", "header", "A header field is larger than %llu octets",
+			   (unsigned long long)l->field_size);
 		break;
 	case SPLIT_FIELDS:
-		txn_refuse(t, 554, "5.6.0", "header", "The header has more than %llu fields", (unsigned long long)l->fields);
+		txn_refuse(t, 554, "5.6.0", "header", "The header has more than %llu fields",
+			   (unsigned long long)l->fields);
 		break;
 	case SPLIT_MEMORY:
 		refuse_for_room(t, "memory");
@@ -94,7 +102,8 @@ static void look_at_hops(struct txn *t)
 	size_t hops = fields_count(&t->split.fields, "Received");
 
 	if (hops > t->setup->limits->received_fields)
-		txn_refuse(t, 554, "5.4.6", "loop", "The message went through %zu servers: it goes in circles", hops);
+		txn_refuse(t, 554, "5.4.6", "loop",
+			   "The message went through %zu servers: it goes in circles", hops);
 }
 
 static void look_at_memory(struct txn *t)

@@ -49,8 +49,8 @@ struct limits_place {                /* what one connection takes up */
 };
 void       limits_setup(void);       /* before threads */
 /* LIMIT_NONE: the place is taken and limits_leave gives it back. */
-enum limit limits_enter(const struct limits_conf *, const struct listener_conf *, const struct sockaddr *,
-                        struct limits_place *);
+enum limit limits_enter(const struct limits_conf *, const struct listener_conf *,
+                        const struct sockaddr *, struct limits_place *);
 void       limits_leave(struct limits_place *);
 uint64_t   limits_connections(void);
 /* Memory of messages being received. */
@@ -73,8 +73,8 @@ enum line_says line_take(struct line *, str *in, str *out);
 /* ---- admit.c: the relay rule ------------------------------------------------ */
 
 enum admit { ADMIT_LOCAL, ADMIT_ANYWHERE, ADMIT_UNKNOWN_USER, ADMIT_NO_RELAY };
-enum admit admit_rcpt(const struct directory *, struct arena *, bool logged_in, const struct path *to,
-                      struct directory_answer *);
+enum admit admit_rcpt(const struct directory *, struct arena *, bool logged_in,
+                      const struct path *to, struct directory_answer *);
 
 /* ---- txn.c, intake.c, accept.c: one message --------------------------------- */
 
@@ -93,7 +93,11 @@ struct rcpt {
 	size_t             nfinals;
 };
 
-struct final { const struct path *path; unsigned flags; str orcpt; };  /* one recipient of the queue's */
+struct final {                       /* one recipient, as the queue gets it */
+	const struct path *path;
+	unsigned           flags;
+	str                orcpt;
+};
 
 struct txn {
 	const struct session_setup *setup;
@@ -138,12 +142,13 @@ struct txn {
 	void              *owner;
 };
 
-struct txn *txn_new(const struct session_setup *, struct loop *, struct chain_conn *, const struct peer *,
-                    enum origin, void *owner);
+struct txn *txn_new(const struct session_setup *, struct loop *, struct chain_conn *,
+                    const struct peer *, enum origin, void *owner);
 void        txn_free(struct txn *);          /* not while it is lent */
 bool        txn_add_rcpt(struct txn *, const struct path *, const struct rcpt *);
 /* Where mail for `to` goes (alias, catch-all, postmaster); false: nowhere or no memory. */
-bool        txn_resolve(struct txn *, const struct path *to, const struct directory_answer *, struct rcpt *);
+bool        txn_resolve(struct txn *, const struct path *to, const struct directory_answer *,
+                        struct rcpt *);
 unsigned    txn_place_flags(const struct txn *, const struct path *);
 /* Reserves memory for what is coming; false: none left. */
 bool        txn_reserve(struct txn *, uint64_t bytes);
@@ -155,10 +160,11 @@ bool intake_begin(struct txn *);
 bool intake_feed(struct txn *, str piece);
 void intake_end(struct txn *);               /* every byte was seen */
 void intake_drop(struct txn *);
-void txn_refuse(struct txn *, int code, const char *esc, const char *reason, const char *format, ...)
-        __attribute__((format(printf, 5, 6)));
+void txn_refuse(struct txn *, int code, const char *esc, const char *reason,
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-void submission_check(struct txn *);         /* header of a login's message, complete: rights, missing fields */
+/* A login's header, complete: its rights, and the fields that are missing. */
+void submission_check(struct txn *);
 
 /* Those that the queue gets: aliases followed, duplicates merged, copies added. */
 bool recipients_gather(struct txn *, struct final ***out, size_t *n);
@@ -187,11 +193,11 @@ struct session {
 	struct log                   log;
 	struct limits_place          place;
 	struct loop_call             closer;
-	struct loop_timer            timer;         /* the one thing that is waited for from the client */
+	struct loop_timer            timer;         /* of what the client is waited for */
 	struct line                  line;
 	struct txn                  *txn;
 	struct auth_try             *auth;
-	void                       (*take)(struct session *, str *in);  /* what the next bytes are */
+	void                       (*take)(struct session *, str *in);   /* what comes next */
 	const char                  *doing;         /* the command now at work, for the log */
 	const char                  *why;           /* of its end */
 	uint64_t                     opened_ms, active_ms;
@@ -202,7 +208,7 @@ struct session {
 	bool                         greeted, waiting, closing, politely, ghost;
 	bool                         ehlo_coming;   /* what cmd_helo waits for is an EHLO */
 	bool                         more;          /* bytes stand behind the command at work */
-	bool                         ahead;         /* some did behind a command that must end its group */
+	bool                         ahead;         /* they did, and must not (RFC 2920) */
 	bool                         chunk_last, good_rcpt;
 	char                         id[24];
 	char                         helo[ADDR_DOMAIN_MAX + 1];
@@ -211,15 +217,15 @@ struct session {
 void session_open(struct front *, const struct listener_conf *, int fd, const struct sockaddr *,
                   struct limits_place *);
 void session_take_lines(struct session *, str *in);
-void session_await(struct session *, uint64_t in_ms);   /* the client has so long for the next bytes */
+void session_await(struct session *, uint64_t in_ms);   /* for the client's next bytes */
 void session_wait(struct session *);                    /* nothing is read until session_next */
 void session_next(struct session *);
 void session_go(struct session *, enum step);           /* ends a wait as the handler would have */
 void session_close(struct session *, const char *why, bool politely);   /* at the next turn */
-void session_lay_down(struct session *);                /* SIGTERM: 421, unless a message is in flight */
+void session_lay_down(struct session *);                /* SIGTERM: 421, unless in flight */
 void session_forget_message(struct session *);          /* back to READY (or GREETED) */
 void session_forget_hello(struct session *);            /* after STARTTLS: RFC 3207 4.2 */
-bool session_in_flight(const struct session *);         /* a message's bytes are coming or being stored */
+bool session_in_flight(const struct session *);         /* a message is coming or being stored */
 
 /* Replies.  tell only says it; refuse also logs it and counts it as an error of
  * the client's; refuse_kindly logs it; farewell logs it and closes. */
@@ -252,11 +258,12 @@ enum step cmd_expn(struct session *, str args);
 enum step cmd_help(struct session *, str args);
 enum step cmd_quit(struct session *, str args);
 
-enum step bdat_skip(struct session *, str args, enum step refused);    /* a refused BDAT still brings its octets */
+/* A refused BDAT brings its octets all the same. */
+enum step bdat_skip(struct session *, str args, enum step refused);
 void      data_ready(struct txn *);
 void      data_answered(struct session *, const struct answer *);      /* or a ghost's */
 bool      starttls_offered(const struct session *);
-void      session_greet(struct session *);                             /* connected, and TLS is on where it comes first */
+void      session_greet(struct session *);                             /* TLS on if first */
 void      session_secured(struct session *);                           /* a handshake is done */
 
 /* ---- params.c: ESMTP parameters --------------------------------------------- */
@@ -266,7 +273,7 @@ struct param { str key, value; bool has_value; };
 int  param_next(str *rest, struct param *);
 bool xtext_decode(struct arena *, str, bool utf8, str *out);           /* RFC 3461 4, strict */
 
-struct mail_params { uint64_t size; bool has_size, utf8, body8bit, binary; unsigned flags; str envid; };
+struct mail_params { uint64_t size; bool utf8, body8bit; unsigned flags; str envid; };
 struct rcpt_params { unsigned flags; str orcpt; };
 struct param_fault { int code; const char *text; };                    /* esc 5.5.4 */
 bool mail_params(struct arena *, str rest, struct mail_params *, struct param_fault *);

@@ -44,7 +44,8 @@ static uint32_t sketch_add(uint64_t hash)
 	uint32_t least = UINT32_MAX;
 
 	for (size_t row = 0; row < ROWS; row++) {
-		uint32_t n = atomic_fetch_add_explicit(cell(hash, row), 1, memory_order_relaxed) + 1;
+		uint32_t n =
+			atomic_fetch_add_explicit(cell(hash, row), 1, memory_order_relaxed) + 1;
 
 		least = n < least ? n : least;
 	}
@@ -99,10 +100,13 @@ enum limit limits_enter(const struct limits_conf *conf, const struct listener_co
 	const uint8_t *p = NULL;
 	size_t         n = address_bytes(sa, &p, &loopback);
 
-	*place = (struct limits_place){ .taken = true, .submission = listener->role == ROLE_SUBMISSION };
-	over(&said, LIMIT_CONNECTIONS, atomic_fetch_add_explicit(&all, 1, memory_order_relaxed) + 1, conf->connections);
+	*place = (struct limits_place){.taken = true,
+				       .submission = listener->role == ROLE_SUBMISSION};
+	over(&said, LIMIT_CONNECTIONS, atomic_fetch_add_explicit(&all, 1, memory_order_relaxed) + 1,
+	     conf->connections);
 	if (!place->submission)
-		over(&said, LIMIT_CONNECTIONS, atomic_fetch_add_explicit(&inbound, 1, memory_order_relaxed) + 1,
+		over(&said, LIMIT_CONNECTIONS,
+		     atomic_fetch_add_explicit(&inbound, 1, memory_order_relaxed) + 1,
 		     (conf->connections + 1) / 2);
 	if (n != 0 && !(loopback && listener->loopback_unlimited)) {
 		place->by_address = true;
@@ -111,7 +115,8 @@ enum limit limits_enter(const struct limits_conf *conf, const struct listener_co
 		if (n == 16) {
 			place->by_network = true;
 			place->network = hash_of(p, 8);
-			over(&said, LIMIT_NETWORK, sketch_add(place->network), conf->connections_network);
+			over(&said, LIMIT_NETWORK, sketch_add(place->network),
+			     conf->connections_network);
 		}
 	}
 	if (said != LIMIT_NONE)

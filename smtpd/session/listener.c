@@ -71,7 +71,8 @@ static void turn_away(const struct door *d, int fd, const char *esc, const char 
 
 	count(CONNECTIONS_REFUSED);
 	if (d->listener->tls != TLS_IMPLICIT) {
-		n = snprintf(line, sizeof(line), "421 %s %.*s %s\r\n", esc, STR_ARG(d->front->era->setup->hostname), text);
+		n = snprintf(line, sizeof(line), "421 %s %.*s %s\r\n", esc,
+			     STR_ARG(d->front->era->setup->hostname), text);
 		if (n > 0 && (size_t)n < sizeof(line))
 			(void)!send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
@@ -81,14 +82,15 @@ static void turn_away(const struct door *d, int fd, const char *esc, const char 
 
 static void refuse_by_limit(struct door *d, int fd, const struct sockaddr *sa, enum limit limit)
 {
-	static const struct { const char *text, *word; } words[] = {
-		[LIMIT_CONNECTIONS] = { "Too many connections, try again later", "connections" },
-		[LIMIT_ADDRESS]     = { "Too many connections from your address", "connections-address" },
-		[LIMIT_NETWORK]     = { "Too many connections from your network", "connections-network" },
+	static const struct { const char *text, *word;
+	} words[] = {
+		[LIMIT_CONNECTIONS] = {"Too many connections, try again later", "connections"},
+		[LIMIT_ADDRESS] = {"Too many connections from your address", "connections-address"},
+		[LIMIT_NETWORK] = {"Too many connections from your network", "connections-network"},
 	};
 
-	log_event(NULL, LOG_NOTICE, "connection.refused", KV_C("ip", addr_text(sa).s), KV("listener", d->listener->head.title),
-	          KV_C("limit", words[limit].word));
+	log_event(NULL, LOG_NOTICE, "connection.refused", KV_C("ip", addr_text(sa).s),
+		  KV("listener", d->listener->head.title), KV_C("limit", words[limit].word));
 	turn_away(d, fd, "4.7.0", words[limit].text);
 	if (limit == LIMIT_CONNECTIONS)
 		front_shed(d->front);
@@ -102,8 +104,9 @@ static void refuse_with_spare(struct door *d, int errnum)
 	int fd;
 
 	if (now - f->exhausted_ms >= 1000 || f->exhausted_ms == 0)
-		log_event(NULL, LOG_ERROR, "descriptors.exhausted", KV_C("error", strerrordesc_np(errnum)),
-		          KV_N("sessions", front_sessions(f)));
+		log_event(NULL, LOG_ERROR, "descriptors.exhausted",
+			  KV_C("error", strerrordesc_np(errnum)),
+			  KV_N("sessions", front_sessions(f)));
 	f->exhausted_ms = now;
 	if (f->spare >= 0)
 		close(f->spare);
@@ -181,7 +184,8 @@ static bool is_same_socket(int a, int b)
 {
 	struct stat sa, sb;
 
-	return a == b || (fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+	return a == b || (fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev &&
+			  sa.st_ino == sb.st_ino);
 }
 
 /* Whoever waits at it, or comes, is refused by the system at once.  A socket that

@@ -27,11 +27,16 @@ static const struct conf_option listener_options[] = {
 	{ .name = "address", .type = CONF_LIST, .offset = AT(address), .check = address_good,
 	  .help = "where it listens: ADDR:PORT, [V6]:PORT or unix:/path, any number of them",
 	  .example = "0.0.0.0:25,[::]:25" },
-	{ .name = "role", .type = CONF_WORD, .offset = AT(role), .fallback = "inbound", .words = roles,
-	  .help = "inbound takes mail for local domains from anybody; submission takes mail for anywhere from those who log in" },
-	{ .name = "tls", .type = CONF_WORD, .offset = AT(tls), .fallback = "starttls", .words = tls_words,
-	  .help = "none, starttls (offered), required (nothing works before STARTTLS), implicit (TLS from the first byte)" },
-	{ .name = "loopback-unlimited", .type = CONF_BOOL, .offset = AT(loopback_unlimited), .fallback = "no",
+	{ .name = "role", .type = CONF_WORD, .offset = AT(role), .fallback = "inbound",
+	  .words = roles,
+	  .help = "inbound takes mail for local domains from anybody; submission takes mail for "
+	          "anywhere from those who log in" },
+	{ .name = "tls", .type = CONF_WORD, .offset = AT(tls), .fallback = "starttls",
+	  .words = tls_words,
+	  .help = "none, starttls (offered), required (nothing works before STARTTLS), implicit "
+	          "(TLS from the first byte)" },
+	{ .name = "loopback-unlimited", .type = CONF_BOOL, .offset = AT(loopback_unlimited),
+	  .fallback = "no",
 	  .help = "whether connections from this machine are spared the limit of one address" },
 	{ 0 },
 };
@@ -43,11 +48,13 @@ static void listener_check(void *section, struct conf_reader *r)
 	const struct listener_conf *l = section;
 
 	if (l->address.n == 0)
-		conf_fault(r, &l->head, NULL, "listener \"%.*s\" has no address: add address = {\"0.0.0.0:25\"}",
+		conf_fault(r, &l->head, NULL,
+		           "listener \"%.*s\" has no address: add address = {\"0.0.0.0:25\"}",
 		           STR_ARG(l->head.title));
 	if (l->role == ROLE_SUBMISSION && l->tls == TLS_NONE)
 		conf_fault(r, &l->head, "tls",
-		           "a submission listener without TLS could log nobody in: set tls = required or implicit");
+		           "a submission listener without TLS could log nobody in: "
+		           "set tls = required or implicit");
 }
 
 const struct conf_section listener_section = {
@@ -55,7 +62,8 @@ const struct conf_section listener_section = {
 	.options = listener_options,
 	.size = sizeof(struct listener_conf),
 	.titled = true,
-	.help = "A door for mail; without any, there are mx (25), submission (587) and submissions (465).",
+	.help = "A door for mail; without any, there are mx (25), submission (587) and "
+	        "submissions (465).",
 	.check = listener_check,
 };
 
@@ -65,47 +73,73 @@ const struct conf_section listener_section = {
 #define MIB ((uint64_t)1 << 20)
 
 static const struct conf_option limits_options[] = {
-	{ .name = "message-size", .type = CONF_SIZE, .offset = AT(message_size), .fallback = "50 MiB", .least = 65536,
+	{ .name = "message-size", .type = CONF_SIZE, .offset = AT(message_size),
+	  .fallback = "50 MiB", .least = 65536,
 	  .most = (uint64_t)1 << 40, .help = "largest message; 552 5.3.4" },
-	{ .name = "header-size", .type = CONF_SIZE, .offset = AT(header_size), .fallback = "1 MiB", .least = 4096,
+	{ .name = "header-size", .type = CONF_SIZE, .offset = AT(header_size), .fallback = "1 MiB",
+	  .least = 4096,
 	  .most = 64 * MIB, .help = "largest header; 554 5.6.0" },
-	{ .name = "field-size", .type = CONF_SIZE, .offset = AT(field_size), .fallback = "256 KiB", .least = 1000,
+	{ .name = "field-size", .type = CONF_SIZE, .offset = AT(field_size), .fallback = "256 KiB",
+	  .least = 1000,
 	  .most = 64 * MIB, .help = "largest header field; 554 5.6.0" },
-	{ .name = "fields", .type = CONF_NUMBER, .offset = AT(fields), .fallback = "2000", .least = 10, .most = 1000000,
+	{ .name = "fields", .type = CONF_NUMBER, .offset = AT(fields), .fallback = "2000",
+	  .least = 10, .most = 1000000,
 	  .help = "header fields of a message; 554 5.6.0" },
-	{ .name = "recipients", .type = CONF_NUMBER, .offset = AT(recipients), .fallback = "1000", .least = 100,
+	{ .name = "recipients", .type = CONF_NUMBER, .offset = AT(recipients), .fallback = "1000",
+	  .least = 100,
 	  .most = 100000, .help = "recipients of a message; 452 4.5.3 for those beyond" },
-	{ .name = "recipients-before-good", .type = CONF_NUMBER, .offset = AT(recipients_before_good), .fallback = "100",
+	{ .name = "recipients-before-good", .type = CONF_NUMBER,
+	  .offset = AT(recipients_before_good), .fallback = "100",
 	  .least = 1, .most = 100000,
 	  .help = "recipients a stranger may guess at before the first that exists; 452 4.5.3" },
-	{ .name = "messages-inbound", .type = CONF_NUMBER, .offset = AT(messages_inbound), .fallback = "100", .least = 1,
-	  .most = 1000000000, .help = "messages of a connection on an inbound listener; 421 4.7.0" },
-	{ .name = "messages-submission", .type = CONF_NUMBER, .offset = AT(messages_submission), .fallback = "1000",
-	  .least = 1, .most = 1000000000, .help = "messages of a connection on a submission listener; 421 4.7.0" },
-	{ .name = "errors", .type = CONF_NUMBER, .offset = AT(errors), .fallback = "10", .least = 1, .most = 1000000000,
+	{ .name = "messages-inbound", .type = CONF_NUMBER, .offset = AT(messages_inbound),
+	  .fallback = "100", .least = 1,
+	  .most = 1000000000,
+	  .help = "messages of a connection on an inbound listener; 421 4.7.0" },
+	{ .name = "messages-submission", .type = CONF_NUMBER, .offset = AT(messages_submission),
+	  .fallback = "1000",
+	  .least = 1, .most = 1000000000,
+	  .help = "messages of a connection on a submission listener; 421 4.7.0" },
+	{ .name = "errors", .type = CONF_NUMBER, .offset = AT(errors), .fallback = "10", .least = 1,
+	  .most = 1000000000,
 	  .help = "errors of a connection; 421 4.7.0" },
-	{ .name = "idle-commands", .type = CONF_NUMBER, .offset = AT(idle_commands), .fallback = "50", .least = 5,
+	{ .name = "idle-commands", .type = CONF_NUMBER, .offset = AT(idle_commands),
+	  .fallback = "50", .least = 5,
 	  .most = 1000000000, .help = "commands in a row that lead to no message; 421 4.7.0" },
-	{ .name = "connections", .type = CONF_NUMBER, .offset = AT(connections), .fallback = "1000", .least = 2,
-	  .most = 1000000, .help = "connections at a time, of which inbound ones may take half; 421 4.7.0" },
-	{ .name = "connections-address", .type = CONF_NUMBER, .offset = AT(connections_address), .fallback = "20",
+	{ .name = "connections", .type = CONF_NUMBER, .offset = AT(connections), .fallback = "1000",
+	  .least = 2,
+	  .most = 1000000,
+	  .help = "connections at a time, of which inbound ones may take half; 421 4.7.0" },
+	{ .name = "connections-address", .type = CONF_NUMBER, .offset = AT(connections_address),
+	  .fallback = "20",
 	  .least = 1, .most = 1000000, .help = "connections of one address; 421 4.7.0" },
-	{ .name = "connections-network", .type = CONF_NUMBER, .offset = AT(connections_network), .fallback = "50",
+	{ .name = "connections-network", .type = CONF_NUMBER, .offset = AT(connections_network),
+	  .fallback = "50",
 	  .least = 1, .most = 1000000, .help = "connections of one IPv6 /64; 421 4.7.0" },
-	{ .name = "received-fields", .type = CONF_NUMBER, .offset = AT(received_fields), .fallback = "100", .least = 10,
-	  .most = 10000, .help = "Received fields, beyond which a message goes in circles; 554 5.4.6" },
-	{ .name = "command-timeout", .type = CONF_TIME, .offset = AT(command_timeout_ms), .fallback = "5m",
-	  .least = 1000, .most = 86400000, .help = "wait for the next command (RFC 5321 4.5.3.2.7); 421 4.4.2" },
-	{ .name = "data-timeout", .type = CONF_TIME, .offset = AT(data_timeout_ms), .fallback = "3m", .least = 1000,
-	  .most = 86400000, .help = "wait for the next piece of a message (RFC 5321 4.5.3.2.5); 421 4.4.2" },
-	{ .name = "tls-timeout", .type = CONF_TIME, .offset = AT(tls_timeout_ms), .fallback = "30s", .least = 1000,
+	{ .name = "received-fields", .type = CONF_NUMBER, .offset = AT(received_fields),
+	  .fallback = "100", .least = 10,
+	  .most = 10000,
+	  .help = "Received fields, beyond which a message goes in circles; 554 5.4.6" },
+	{ .name = "command-timeout", .type = CONF_TIME, .offset = AT(command_timeout_ms),
+	  .fallback = "5m",
+	  .least = 1000, .most = 86400000,
+	  .help = "wait for the next command (RFC 5321 4.5.3.2.7); 421 4.4.2" },
+	{ .name = "data-timeout", .type = CONF_TIME, .offset = AT(data_timeout_ms),
+	  .fallback = "3m", .least = 1000,
+	  .most = 86400000,
+	  .help = "wait for the next piece of a message (RFC 5321 4.5.3.2.5); 421 4.4.2" },
+	{ .name = "tls-timeout", .type = CONF_TIME, .offset = AT(tls_timeout_ms), .fallback = "30s",
+	  .least = 1000,
 	  .most = 86400000, .help = "wait for a TLS handshake" },
 	{ .name = "crawl-bytes", .type = CONF_SIZE, .offset = AT(crawl_bytes), .fallback = "100",
 	  .help = "a message that brings fewer bytes a second than this …; 0: may crawl" },
-	{ .name = "crawl-time", .type = CONF_TIME, .offset = AT(crawl_ms), .fallback = "10m", .least = 1000,
+	{ .name = "crawl-time", .type = CONF_TIME, .offset = AT(crawl_ms), .fallback = "10m",
+	  .least = 1000,
 	  .most = 86400000, .help = "… for this long is cut off; 421 4.4.2" },
-	{ .name = "memory", .type = CONF_SIZE, .offset = AT(memory), .fallback = "256 MiB", .least = MIB,
-	  .most = (uint64_t)1 << 40, .help = "memory of all messages being received; 452 4.3.1 at MAIL" },
+	{ .name = "memory", .type = CONF_SIZE, .offset = AT(memory), .fallback = "256 MiB",
+	  .least = MIB,
+	  .most = (uint64_t)1 << 40,
+	  .help = "memory of all messages being received; 452 4.3.1 at MAIL" },
 	{ 0 },
 };
 
@@ -114,9 +148,11 @@ static void limits_check(void *section, struct conf_reader *r)
 	const struct limits_conf *l = section;
 
 	if (l->field_size > l->header_size)
-		conf_fault(r, &l->head, "field-size", "one field cannot be larger than the header: lower it or raise header-size");
+		conf_fault(r, &l->head, "field-size",
+		           "no field is larger than the header: lower it, or raise header-size");
 	if (l->header_size > l->message_size)
-		conf_fault(r, &l->head, "header-size", "a header cannot be larger than the message: lower it or raise message-size");
+		conf_fault(r, &l->head, "header-size",
+		           "no header is larger than the message: lower it, or raise message-size");
 }
 
 const struct conf_section limits_section = {

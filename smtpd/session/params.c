@@ -62,7 +62,8 @@ bool xtext_decode(struct arena *a, str in, bool utf8, str *out)
 		unsigned char c = (unsigned char)in.p[i];
 
 		if (c == '+') {
-			int high = i + 2 < in.n ? hex_of(in.p[i + 1]) : -1, low = high < 0 ? -1 : hex_of(in.p[i + 2]);
+			int high = i + 2 < in.n ? hex_of(in.p[i + 1]) : -1,
+			    low = high < 0 ? -1 : hex_of(in.p[i + 2]);
 
 			if (low < 0)
 				return false;
@@ -97,7 +98,6 @@ static bool wrong(struct reading *r, const char *text)
 
 static bool size_came(struct reading *r, str value)            /* RFC 1870 */
 {
-	r->mail->has_size = true;
 	/* Twenty digits and more are more than any limit. */
 	if (value.n > 20)
 		return wrong(r, "SIZE takes at most 20 digits");
@@ -109,14 +109,15 @@ static bool size_came(struct reading *r, str value)            /* RFC 1870 */
 	return true;
 }
 
-static bool body_came(struct reading *r, str value)            /* RFC 6152; BINARYMIME is not offered */
+static bool body_came(struct reading *r, str value) /* RFC 6152; BINARYMIME is not offered */
 {
 	r->mail->body8bit = str_is_nocase(value, "8BITMIME");
 	if (r->mail->body8bit || str_is_nocase(value, "7BIT"))
 		return true;
 	if (!str_is_nocase(value, "BINARYMIME"))
 		return wrong(r, "BODY takes 7BIT or 8BITMIME");
-	*r->fault = (struct param_fault){ 555, "BINARYMIME is not offered here: send the message encoded" };
+	*r->fault = (struct param_fault){
+		555, "BINARYMIME is not offered here: send the message encoded"};
 	return false;
 }
 
@@ -171,7 +172,8 @@ static bool notify_came(struct reading *r, str value)          /* RFC 3461 4.1 *
 		while (i < COUNT(words) && !str_is_nocase(word, words[i].word))
 			i++;
 		if (i == COUNT(words))
-			return wrong(r, "NOTIFY takes NEVER, or a list of SUCCESS, FAILURE and DELAY");
+			return wrong(r,
+				     "NOTIFY takes NEVER, or a list of SUCCESS, FAILURE and DELAY");
 		r->rcpt->flags |= words[i].flag;
 	}
 	if ((r->rcpt->flags & RCPT_NOTIFY_NEVER) && r->rcpt->flags != RCPT_NOTIFY_NEVER)
@@ -185,7 +187,8 @@ static bool orcpt_came(struct reading *r, str value)           /* RFC 3461 4.2, 
 	str    type = str_head(value, semicolon), address;
 
 	if (value.n > 500 || !is_keyword(type) ||
-	    !xtext_decode(r->arena, str_skip(value, semicolon + 1), r->utf8, &address) || address.n == 0)
+	    !xtext_decode(r->arena, str_skip(value, semicolon + 1), r->utf8, &address) ||
+	    address.n == 0)
 		return wrong(r, "ORCPT takes rfc822;ADDRESS in xtext, at most 500 characters");
 	r->rcpt->orcpt = arena_printf(r->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(address));
 	return true;
@@ -200,14 +203,20 @@ struct known {
 };
 
 static const struct known of_mail[] = {
-	{ "SIZE", size_came, true }, { "BODY", body_came, true }, { "SMTPUTF8", smtputf8_came, false },
-	{ "RET", ret_came, true }, { "ENVID", envid_came, true }, { "AUTH", auth_came, true }, { 0 },
+	{"SIZE", size_came, true},
+	{"BODY", body_came, true},
+	{"SMTPUTF8", smtputf8_came, false},
+	{"RET", ret_came, true},
+	{"ENVID", envid_came, true},
+	{"AUTH", auth_came, true},
+	{0},
 };
 static const struct known of_rcpt[] = {
 	{ "NOTIFY", notify_came, true }, { "ORCPT", orcpt_came, true }, { 0 },
 };
 
-static bool read_one(struct reading *r, const struct known *table, const struct param *p, unsigned *seen)
+static bool read_one(struct reading *r, const struct known *table, const struct param *p,
+		     unsigned *seen)
 {
 	const struct known *k = table;
 
@@ -221,7 +230,8 @@ static bool read_one(struct reading *r, const struct known *table, const struct 
 		return wrong(r, "the same parameter came twice");
 	*seen |= 1u << (k - table);
 	if (p->has_value != k->valued)
-		return wrong(r, k->valued ? "this parameter needs a value" : "this parameter takes no value");
+		return wrong(r, k->valued ? "this parameter needs a value"
+					  : "this parameter takes no value");
 	return k->came(r, p->value);
 }
 
@@ -234,7 +244,8 @@ static bool read_all(struct reading *r, const struct known *table, str rest)
 	while ((came = param_next(&rest, &p)) > 0)
 		if (!read_one(r, table, &p, &seen))
 			return false;
-	return came == 0 || wrong(r, "parameters are KEYWORD or KEYWORD=VALUE with a space before each");
+	return came == 0 ||
+	       wrong(r, "parameters are KEYWORD or KEYWORD=VALUE with a space before each");
 }
 
 bool mail_params(struct arena *a, str rest, struct mail_params *out, struct param_fault *fault)
@@ -245,7 +256,8 @@ bool mail_params(struct arena *a, str rest, struct mail_params *out, struct para
 	return read_all(&r, of_mail, rest);
 }
 
-bool rcpt_params(struct arena *a, str rest, bool utf8, struct rcpt_params *out, struct param_fault *fault)
+bool rcpt_params(struct arena *a, str rest, bool utf8, struct rcpt_params *out,
+		 struct param_fault *fault)
 {
 	struct reading r = { .arena = a, .rcpt = out, .utf8 = utf8, .fault = fault };
 

@@ -61,7 +61,8 @@ static void add(struct gathering *g, const struct path *to, unsigned notify, str
 	}
 	f->path = to;
 	f->orcpt = orcpt;
-	f->flags = notify | txn_place_flags(g->txn, to) | (g->txn->quarantine ? RCPT_QUARANTINE : 0u);
+	f->flags =
+		notify | txn_place_flags(g->txn, to) | (g->txn->quarantine ? RCPT_QUARANTINE : 0u);
 	g->v[g->n++] = f;
 }
 
@@ -77,7 +78,8 @@ static void add_copy(struct gathering *g, str domain)
 		return;
 	directory_find(g->txn->setup->directory, a, &to, &found);
 	if (found.says == DIRECTORY_UNKNOWN || !txn_resolve(g->txn, &to, &found, &r)) {
-		log_event(&g->txn->log, LOG_WARN, "copy.lost", KV("domain", d->name), KV("to", d->copy));
+		log_event(&g->txn->log, LOG_WARN, "copy.lost", KV("domain", d->name),
+			  KV("to", d->copy));
 		return;
 	}
 	for (size_t i = 0; i < r.nfinals; i++)

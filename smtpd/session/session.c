@@ -35,8 +35,9 @@ static void say(struct session *s, int code, const char *esc, str text)
 
 static void log_refused(struct session *s, int code, const char *esc, const char *text)
 {
-	log_event(&s->log, LOG_INFO, "command.refused", KV_C("verb", s->doing != NULL ? s->doing : "-"),
-	          KV_N("code", code), KV_C("esc", esc), KV_C("text", text), KV("ip", s->peer.ip));
+	log_event(&s->log, LOG_INFO, "command.refused",
+		  KV_C("verb", s->doing != NULL ? s->doing : "-"), KV_N("code", code),
+		  KV_C("esc", esc), KV_C("text", text), KV("ip", s->peer.ip));
 	count(COMMANDS_REFUSED);
 }
 
@@ -87,11 +88,14 @@ enum step refuse_by_verdict(struct session *s, const struct verdict *v)
 	bool for_good = v->say == SAY_REJECT;
 	int  code = v->code != 0 ? v->code : for_good ? 550 : 451;
 	const char *esc = v->code != 0 ? v->esc : for_good ? "5.7.1" : "4.7.1";
-	str  text = v->text.n > 0 ? v->text : for_good ? STR("Refused") : STR("Not now, try again later");
+	str text = v->text.n > 0 ? v->text
+		   : for_good	 ? STR("Refused")
+				 : STR("Not now, try again later");
 
-	log_event(&s->log, LOG_INFO, "command.refused", KV_C("verb", s->doing != NULL ? s->doing : "connect"),
-	          KV_N("code", code), KV_C("esc", esc), KV("text", text), KV("ip", s->peer.ip),
-	          KV_C("module", v->module != NULL ? v->module : "-"));
+	log_event(&s->log, LOG_INFO, "command.refused",
+		  KV_C("verb", s->doing != NULL ? s->doing : "connect"), KV_N("code", code),
+		  KV_C("esc", esc), KV("text", text), KV("ip", s->peer.ip),
+		  KV_C("module", v->module != NULL ? v->module : "-"));
 	count(COMMANDS_REFUSED);
 	say(s, code, esc, text);
 	return STEP_DONE;
@@ -103,7 +107,8 @@ static uint64_t patience(const struct session *s)
 {
 	const struct limits_conf *l = s->setup->limits;
 
-	return session_in_flight(s) || s->chunk_left > 0 ? l->data_timeout_ms : l->command_timeout_ms;
+	return session_in_flight(s) || s->chunk_left > 0 ? l->data_timeout_ms
+							 : l->command_timeout_ms;
 }
 
 void session_await(struct session *s, uint64_t in_ms)
@@ -163,7 +168,8 @@ void session_lay_down(struct session *s)
 		return;
 	s->why = "stopping";
 	if (s->greeted) {
-		farewell(s, 421, "4.3.2", "%.*s is stopping, try again in a minute", STR_ARG(s->setup->hostname));
+		farewell(s, 421, "4.3.2", "%.*s is stopping, try again in a minute",
+			 STR_ARG(s->setup->hostname));
 		conn_flush(s->conn);
 	}
 	session_close(s, "stopping", s->greeted);
@@ -197,7 +203,8 @@ void session_take_lines(struct session *s, str *in)
 		step_taken(s, refuse(s, 500, "5.5.2", "The line is too long"));
 		break;
 	case LINE_FAULTY:
-		step_taken(s, refuse(s, 500, "5.5.2", "Lines end in CR LF, and hold neither of them nor NUL"));
+		step_taken(s, refuse(s, 500, "5.5.2",
+				     "Lines end in CR LF, and hold neither of them nor NUL"));
 		break;
 	}
 }
@@ -233,14 +240,18 @@ static void secured(struct conn *c)
 static void ended(struct conn *c, enum conn_end how)
 {
 	static const char *const words[] = {
-		[CONN_EOF] = "client closed", [CONN_RESET] = "connection lost", [CONN_TIMEOUT] = "timeout",
-		[CONN_TLS_FAILED] = "tls failed", [CONN_DIAL_FAILED] = "connection lost",
+		[CONN_EOF] = "client closed",
+		[CONN_RESET] = "connection lost",
+		[CONN_TIMEOUT] = "timeout",
+		[CONN_TLS_FAILED] = "tls failed",
+		[CONN_DIAL_FAILED] = "connection lost",
 	};
 	struct session *s = conn_user(c);
 
 	if (how == CONN_TLS_FAILED) {
 		count(TLS_FAILED);
-		log_event(&s->log, LOG_INFO, "tls.failed", KV("ip", s->peer.ip), KV("why", conn_why(c)));
+		log_event(&s->log, LOG_INFO, "tls.failed", KV("ip", s->peer.ip),
+			  KV("why", conn_why(c)));
 	}
 	session_close(s, words[how], false);
 }
@@ -265,12 +276,15 @@ static void session_free(struct session *s)
 static void log_closed(const struct session *s)
 {
 	if (s->txn != NULL && s->txn->begun && !s->txn->lent)
-		log_event(&s->txn->log, LOG_NOTICE, "message.cut", KV_C("why", s->why != NULL ? s->why : "-"),
-		          KV("from", s->txn->in.sender.text), KV_N("size", s->txn->bytes), KV("ip", s->peer.ip));
-	log_event(&s->log, LOG_INFO, "session.closed", KV("ip", s->peer.ip), KV("helo", s->peer.helo),
-	          KV_C("why", s->why != NULL ? s->why : "quit"), KV_N("messages", s->messages),
-	          KV_N("errors", s->errors), KV_N("ms", clock_ms() - s->opened_ms), KV("login", s->peer.login),
-	          KV_C("ahead", s->ahead ? "yes" : "no"));
+		log_event(&s->txn->log, LOG_NOTICE, "message.cut",
+			  KV_C("why", s->why != NULL ? s->why : "-"),
+			  KV("from", s->txn->in.sender.text), KV_N("size", s->txn->bytes),
+			  KV("ip", s->peer.ip));
+	log_event(&s->log, LOG_INFO, "session.closed", KV("ip", s->peer.ip),
+		  KV("helo", s->peer.helo), KV_C("why", s->why != NULL ? s->why : "quit"),
+		  KV_N("messages", s->messages), KV_N("errors", s->errors),
+		  KV_N("ms", clock_ms() - s->opened_ms), KV("login", s->peer.login),
+		  KV_C("ahead", s->ahead ? "yes" : "no"));
 }
 
 static void close_now(struct loop_call *call)
@@ -337,7 +351,8 @@ static const struct conn_events events = { .bytes = bytes, .secured = secured, .
 static str session_name(char *out, size_t room)
 {
 	static _Atomic uint64_t last;
-	int n = snprintf(out, room, "s%" PRIu64, atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1);
+	int n = snprintf(out, room, "s%" PRIu64,
+			 atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) + 1);
 
 	return (str){ out, (size_t)n };
 }
@@ -385,8 +400,8 @@ static void session_join(struct session *s)
 	front_joined(f);
 }
 
-void session_open(struct front *f, const struct listener_conf *listener, int fd, const struct sockaddr *sa,
-                  struct limits_place *place)
+void session_open(struct front *f, const struct listener_conf *listener, int fd,
+		  const struct sockaddr *sa, struct limits_place *place)
 {
 	struct session *s = session_new(f, listener);
 
@@ -403,7 +418,8 @@ void session_open(struct front *f, const struct listener_conf *listener, int fd,
 	fill_peer(s, sa);
 	session_join(s);
 	count(CONNECTIONS);
-	log_event(&s->log, LOG_INFO, "session.opened", KV("ip", s->peer.ip), KV("listener", listener->head.title));
+	log_event(&s->log, LOG_INFO, "session.opened", KV("ip", s->peer.ip),
+		  KV("listener", listener->head.title));
 	s->chain = chain_open(s->setup->chain, f->loop, &s->peer, &s->arena, &s->log);
 	if (s->chain == NULL) {
 		farewell(s, 421, "4.3.1", "No memory for another connection now, try again later");

@@ -23,7 +23,7 @@ struct listener_conf {
 	struct conf_head head;            /* title: its name, in logs */
 	struct strs address;
 	int  role, tls;                   /* enum role, enum tls_mode */
-	bool loopback_unlimited;          /* connections from 127.0.0.0/8 and ::1 do not count against the limits of one address */
+	bool loopback_unlimited;          /* 127.0.0.0/8 and ::1 have no limit of one address */
 };
 
 struct limits_conf {                      /* CONTRACT.md "Limits", same order */
@@ -65,9 +65,9 @@ struct front_swap {
 	struct front               *front;
 	const struct session_setup *setup;
 	const struct listener_conf *const *listeners; /* nlisteners, parallel to fds */
-	const int                  *fds;          /* bound, listening, non-blocking; shared by all loops, owned by main */
+	const int                  *fds;          /* listening, non-blocking; shared, main's */
 	size_t                      nlisteners;
-	const struct session_setup *old;          /* set when it comes home: nobody uses it any more */
+	const struct session_setup *old;          /* set when home: nobody uses it any more */
 	/* front.c's own from here */
 	void                      (*back)(struct baton *);
 };
@@ -85,7 +85,7 @@ struct front_stop {
 	void        (*back)(struct baton *);      /* front.c's own */
 };
 void front_stop(struct front_stop *);
-void front_free(struct front *);                  /* after its stop came home, its loop no longer running */
+void front_free(struct front *);                  /* its stop came home, its loop has ended */
 uint64_t front_sessions(const struct front *);    /* any thread */
 
 /* Takes a letter (queue/letter.h) in; called on a loop's thread.  It goes home

@@ -17,10 +17,12 @@ static void look_at_owner(struct txn *t, const char *field, const struct mailbox
 	str login = t->peer->login;
 
 	if (!m->usable)
-		txn_refuse(t, 550, "5.7.1", "rights", "%s holds an address that cannot be read: correct it", field);
+		txn_refuse(t, 550, "5.7.1", "rights",
+			   "%s holds an address that cannot be read: correct it", field);
 	else if (!auth_owns(t->setup->directory, &t->arena, login, &m->path))
-		txn_refuse(t, 550, "5.7.1", "rights", "%.*s may not send as %.*s, which stands in %s", STR_ARG(login),
-		           STR_ARG(m->path.text), field);
+		txn_refuse(t, 550, "5.7.1", "rights",
+			   "%.*s may not send as %.*s, which stands in %s", STR_ARG(login),
+			   STR_ARG(m->path.text), field);
 }
 
 static void look_at_owners(struct txn *t, const char *field, const struct mailboxes *list)
@@ -34,7 +36,8 @@ static void look_at_from(struct txn *t)
 	const struct from *from = &t->in.from;
 
 	if (from->state != FROM_GOOD)
-		txn_refuse(t, 550, "5.7.1", "from", "%s", from->why != NULL ? from->why : "From cannot be read");
+		txn_refuse(t, 550, "5.7.1", "from", "%s",
+			   from->why != NULL ? from->why : "From cannot be read");
 	else
 		look_at_owners(t, "From", from->mailboxes);
 }
@@ -77,8 +80,9 @@ static void field_given(struct txn *t, str raw)
 
 	if (raw.n == 0 || !room_for_field(t))
 		return;                        /* the arena is spent, which the intake looks at */
-	f->v[f->n] = (struct field){ .name = str_head(raw, colon), .raw = raw,
-		                     .value = str_head(str_skip(raw, colon + 1), raw.n - colon - 3) };
+	f->v[f->n] = (struct field){.name = str_head(raw, colon),
+				    .raw = raw,
+				    .value = str_head(str_skip(raw, colon + 1), raw.n - colon - 3)};
 	chain_header(t->chain, &f->v[f->n++]);
 	t->walked = f->n;
 	t->given[t->ngiven++] = raw;

@@ -132,13 +132,14 @@ bool txn_add_rcpt(struct txn *t, const struct path *to, const struct rcpt *r)
 	return true;
 }
 
-bool txn_resolve(struct txn *t, const struct path *to, const struct directory_answer *found, struct rcpt *r)
+bool txn_resolve(struct txn *t, const struct path *to, const struct directory_answer *found,
+		 struct rcpt *r)
 {
 	struct path *out;
 
 	if (found->says == DIRECTORY_TARGETS) {
-		if (directory_expand(t->setup->directory, &t->arena, to, t->setup->limits->recipients, &out,
-		                     &r->nfinals) != OK)
+		if (directory_expand(t->setup->directory, &t->arena, to,
+				     t->setup->limits->recipients, &out, &r->nfinals) != OK)
 			return false;
 		r->finals = out;
 		return r->nfinals > 0;
