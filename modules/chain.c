@@ -12,26 +12,18 @@
  * SAY_QUARANTINE sticks: said before MAIL it holds for the connection, said
  * later for the message.  A reject in an early stage spares the modules not
  * yet asked (no question to DNS for a client that is turned away) unless the
- * connection is thorough.  Loop thread.
+ * connection is thorough.
+ *
+ * While a module holds the others, they are not asked at connect, HELO and
+ * MAIL; each is owed those stages and is asked them at the RCPT that lets go,
+ * before its own.  An objection that a trust entry excuses, or that a trial
+ * only writes down, does not count.  Loop thread.
  */
-#include "modules/chain.h"
-
 #include <string.h>
 
+#include "modules/chain_inside.h"
 #include "smtpd/base/err.h"
 #include "smtpd/base/loop.h"
-
-#define MODULES_MOST 64       /* bits of a set */
-
-typedef uint64_t set;         /* of modules, by index */
-
-struct chain {
-	size_t                n;
-	const struct module **modules;   /* sorted */
-	const void          **confs;
-	set                  *needs;     /* all that must have finished before, near and far */
-	unsigned             *stats;
-};
 
 enum stage { NO_STAGE, CONNECT, HELO, MAIL, RCPT, MESSAGE, QUEUE };
 
@@ -48,6 +40,10 @@ struct seat {                            /* one module at one connection */
 	enum say    say;
 	struct said said;
 	bool        inside;              /* its hook is running */
+	enum stage  asking;              /* what it was asked last */
+	unsigned    owed;                /* stages, as bits, that it was held back from */
+	const struct trust_entry *conn_excuse, *msg_excuse;
+	struct verdict            conn_mark, msg_mark;
 };
 
 struct chain_conn {
@@ -56,7 +52,7 @@ struct chain_conn {
 	struct loop        *loop;
 	struct arena       *arena;
 	struct seat        *seats;
-	bool                thorough;
+	bool                thorough, held;
 
 	struct message     *in;          /* NULL: no message */
 	struct arena       *msg_arena;
@@ -70,139 +66,8 @@ struct chain_conn {
 	void               *user;
 	struct loop_call    call;
 
-	struct verdict      verdict, conn_mark, msg_mark;
+	struct verdict      verdict, conn_would, msg_would;
 };
-
-static set bit(size_t i) { return (set)1 << i; }
-
-/* ---- one generation ------------------------------------------------------- */
-
-static struct { const struct module *module; unsigned first; } counted[MODULES_MOST];
-static size_t ncounted;
-
-static unsigned counters_of(const struct module *m)
-{
-	for (size_t i = 0; i < ncounted; i++)
-		if (counted[i].module == m)
-			return counted[i].first;
-	if (m->nstats == 0)
-		return 0;
-	must(ncounted < MODULES_MOST);
-	counted[ncounted].module = m;
-	counted[ncounted].first = stat_register(m->name, m->stats, m->nstats);
-	return counted[ncounted++].first;
-}
-
-void chain_counters(const struct module *const *modules)
-{
-	for (; *modules != NULL; modules++)
-		counters_of(*modules);
-}
-
-/* Whether `m` wants to stand behind `other`. */
-static bool stands_after(const struct module *m, const struct module *other)
-{
-	for (const char *const *name = m->after; name != NULL && *name != NULL; name++)
-		if (strcmp(*name, other->name) == 0)
-			return true;
-	return false;
-}
-
-/* Which of the n modules may come next: nothing that is left stands before it. */
-static size_t next_free(const struct module *const *modules, size_t n, set left)
-{
-	for (size_t i = 0; i < n; i++) {
-		bool held = !(left & bit(i));
-
-		for (size_t j = 0; j < n && !held; j++)
-			held = (left & bit(j)) && stands_after(modules[i], modules[j]);
-		if (!held)
-			return i;
-	}
-	return n;
-}
-
-static str circle_text(const struct module *const *modules, size_t n, set left, struct arena *a)
-{
-	str names = STR_NONE;
-
-	for (size_t i = 0; i < n; i++)
-		if (left & bit(i))
-			names = arena_printf(a, "%.*s%s%s", STR_ARG(names), names.n ? ", " : "",
-			                     modules[i]->name);
-	return arena_printf(a, "modules wait for each other in a circle: %.*s: "
-	                    "correct their `after`", STR_ARG(names));
-}
-
-static void take_place(struct chain *c, size_t place, const struct module *m, const void *conf)
-{
-	c->modules[place] = m;
-	c->confs[place] = conf;
-	c->stats[place] = counters_of(m);
-	for (size_t j = 0; j < place; j++)
-		if (stands_after(m, c->modules[j]))
-			c->needs[place] |= bit(j) | c->needs[j];
-}
-
-static bool sort_by_after(struct chain *c, const struct module *const *modules,
-                          const void *const *confs, struct arena *a, str *why)
-{
-	set left = c->n == MODULES_MOST ? ~(set)0 : bit(c->n) - 1;
-
-	for (size_t place = 0; place < c->n; place++) {
-		size_t i = next_free(modules, c->n, left);
-
-		if (i == c->n) {
-			*why = circle_text(modules, c->n, left, a);
-			return false;
-		}
-		take_place(c, place, modules[i], confs != NULL ? confs[i] : NULL);
-		left &= ~bit(i);
-	}
-	return true;
-}
-
-static bool set_up(const struct chain *c, struct arena *a, str *why)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		const struct module *m = c->modules[i];
-		str                  reason = STR_NONE;
-		enum err             e = m->setup != NULL ? m->setup(c->confs[i], a, &reason) : OK;
-
-		if (e == OK)
-			continue;
-		if (reason.n == 0)
-			reason = str_of(err_text(e));
-		*why = arena_printf(a, "module %s could not be set up: %.*s", m->name, STR_ARG(reason));
-		return false;
-	}
-	return true;
-}
-
-struct chain *chain_new(const struct module *const *modules, const void *const *confs,
-                        struct arena *a, str *why)
-{
-	struct chain *c = ARENA_NEW(a, struct chain);
-	size_t        n = 0;
-
-	while (modules[n] != NULL)
-		n++;
-	must(n <= MODULES_MOST);
-	if (c != NULL) {
-		c->n = n;
-		c->modules = ARENA_ARRAY(a, const struct module *, n);
-		c->confs = ARENA_ARRAY(a, const void *, n);
-		c->needs = ARENA_ARRAY(a, set, n);
-		c->stats = ARENA_ARRAY(a, unsigned, n);
-	}
-	if (a->spent) {
-		*why = STR("no memory for the modules");
-		return NULL;
-	}
-	if (!sort_by_after(c, modules, confs, a, why) || !set_up(c, a, why))
-		return NULL;
-	return c;
-}
 
 /* ---- one connection ------------------------------------------------------- */
 
@@ -227,11 +92,24 @@ static void seat_take(struct chain_conn *c, size_t i, const struct log *log)
 		.dns = c->loop != NULL ? c->loop->dns : NULL,
 		.loop = c->loop,
 		.stats = c->chain->stats[i],
+		.trust = c->chain->trust,
 		.module = m,
 		.chain = c,
 		.index = (unsigned)i,
 	};
 	seat_log(s, log);
+}
+
+static void excuse_by_address(struct chain_conn *c)
+{
+	const struct sockaddr    *sa = (const struct sockaddr *)&c->peer->addr;
+	const struct trust       *t = c->chain->trust;
+	const struct trust_entry *e = trust_client(t, sa);
+
+	for (; e != NULL; e = trust_client_next(t, e, sa))
+		for (size_t i = 0; i < c->chain->n; i++)
+			if (c->seats[i].conn_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
+				c->seats[i].conn_excuse = e;
 }
 
 struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, struct peer *peer,
@@ -248,7 +126,11 @@ struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, stru
 	c->seats = ARENA_ARRAY(conn_arena, struct seat, chain->n);
 	for (size_t i = 0; c->seats != NULL && i < chain->n; i++)
 		seat_take(c, i, log);
-	return conn_arena->spent ? NULL : c;
+	c->thorough = chain->trial;
+	if (conn_arena->spent)
+		return NULL;
+	excuse_by_address(c);
+	return c;
 }
 
 void chain_use_dns(struct chain_conn *c, struct dns *dns)
@@ -280,15 +162,15 @@ void chain_close(struct chain_conn *c)
 
 /* ---- a stage -------------------------------------------------------------- */
 
-static enum say ask(struct chain_conn *c, const struct module *m, struct mod *mod)
+static enum say ask(struct chain_conn *c, enum stage stage, const struct module *m, struct mod *mod)
 {
-	switch (c->stage) {
+	switch (stage) {
 	case CONNECT:
 		return m->connect != NULL ? m->connect(mod) : SAY_NEXT;
 	case HELO:
-		return m->helo != NULL ? m->helo(mod, c->name) : SAY_NEXT;
+		return m->helo != NULL ? m->helo(mod, stage == c->stage ? c->name : c->peer->helo) : SAY_NEXT;
 	case MAIL:
-		return m->mail != NULL ? m->mail(mod, c->path) : SAY_NEXT;
+		return m->mail != NULL ? m->mail(mod, &c->in->sender) : SAY_NEXT;
 	case RCPT:
 		return m->rcpt != NULL ? m->rcpt(mod, c->path) : SAY_NEXT;
 	case MESSAGE:
@@ -319,32 +201,65 @@ static bool turned_away(const struct chain_conn *c)
 	return false;
 }
 
+static bool held_back(const struct chain_conn *c)
+{
+	return c->held && !c->thorough && c->stage <= MAIL;
+}
+
+/* What it was held back from comes first. */
+static enum stage next_to_ask(const struct chain_conn *c, const struct seat *s)
+{
+	for (enum stage stage = CONNECT; stage <= MAIL && c->stage > MAIL; stage++)
+		if (s->owed & 1u << stage)
+			return stage;
+	return c->stage;
+}
+
+static void heard(struct chain_conn *c, struct seat *s, enum say say)
+{
+	say = allowed_here(c, say);
+	if (say > s->say)
+		s->say = say;
+	if (s->asking != c->stage)
+		c->todo |= chain_bit(s->mod.index);
+}
+
 static void ask_one(struct chain_conn *c, size_t i)
 {
 	struct seat *s = &c->seats[i];
 	enum say     say;
 
-	c->todo &= ~bit(i);
+	c->todo &= ~chain_bit(i);
+	s->asking = next_to_ask(c, s);
+	s->owed &= ~(1u << s->asking);
 	s->inside = true;
-	say = ask(c, c->chain->modules[i], &s->mod);
+	say = ask(c, s->asking, c->chain->modules[i], &s->mod);
 	s->inside = false;
 	if (say == SAY_WAIT)
-		c->waiting |= bit(i);
+		c->waiting |= chain_bit(i);
 	else
-		s->say = allowed_here(c, say);
+		heard(c, s, say);
 }
 
 static void ask_all_that_can_be(struct chain_conn *c)
 {
 	for (size_t i = 0; i < c->chain->n && c->todo != 0; i++) {
-		if (!(c->todo & bit(i)) || (c->chain->needs[i] & (c->todo | c->waiting)))
+		if (c->chain->needs[i] & (c->todo | c->waiting))
 			continue;
-		if (turned_away(c))
-			c->todo = 0;
-		else
-			ask_one(c, i);
+		while (c->todo & chain_bit(i)) {
+			if (turned_away(c)) {
+				c->todo = 0;
+			} else if (held_back(c)) {
+				c->seats[i].owed |= 1u << c->stage;
+				c->todo &= ~chain_bit(i);
+			} else {
+				ask_one(c, i);
+			}
+		}
 	}
 }
+
+/* ---- what it comes to ------------------------------------------------------ */
 
 /* The reply that a module gave fits its objection, or there is none. */
 static struct verdict verdict_of(const struct seat *s)
@@ -360,26 +275,98 @@ static struct verdict verdict_of(const struct seat *s)
 	return v;
 }
 
-/* The strongest; of equals the first in order. */
-static struct verdict strongest(const struct chain_conn *c)
+static const struct trust_entry *excuse_of(const struct seat *s)
+{
+	return s->msg_excuse != NULL ? s->msg_excuse : s->conn_excuse;
+}
+
+/* Our own lack of something (RFC 3463 X.3.X) is no judgement. */
+static bool is_judgement(const struct verdict *v)
+{
+	return v->esc == NULL || !str_starts(str_of(v->esc), "4.3.");
+}
+
+static bool tried_only(const struct chain_conn *c, const struct verdict *v)
+{
+	return c->chain->trial && !c->peer->submission && v->say >= SAY_DEFER &&
+	       (c->in == NULL || c->in->origin == FROM_STRANGER) && c->stage != QUEUE && is_judgement(v);
+}
+
+/* The strongest that counts; of equals the first in order.  In a trial what
+ * does not count is noted in *would. */
+static struct verdict strongest(const struct chain_conn *c, struct verdict *would)
 {
 	struct verdict v = { .say = SAY_NEXT };
 
-	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->seats[i].say > v.say)
-			v = verdict_of(&c->seats[i]);
+	for (size_t i = 0; i < c->chain->n; i++) {
+		struct verdict one = verdict_of(&c->seats[i]);
+
+		if (one.say == SAY_NEXT || excuse_of(&c->seats[i]) != NULL)
+			continue;
+		if (tried_only(c, &one)) {
+			if (one.say > would->say)
+				*would = one;
+		} else if (one.say > v.say) {
+			v = one;
+		}
+	}
 	return v;
+}
+
+/* Once a seat and message: each stage would say it again. */
+static void log_excused(const struct chain_conn *c)
+{
+	static const char *const words[] = {
+		[SAY_QUARANTINE] = "quarantine", [SAY_DEFER] = "defer", [SAY_REJECT] = "reject",
+	};
+
+	for (size_t i = 0; i < c->chain->n; i++) {
+		const struct seat *s = &c->seats[i];
+
+		if (s->say != SAY_NEXT && excuse_of(s) != NULL)
+			log_event(&s->log, LOG_INFO, "verdict.excused", KV_C("said", words[s->say]),
+			          KV("trust", trust_name(excuse_of(s))), KV("text", verdict_of(s).text));
+	}
+}
+
+static void keep_marks(struct chain_conn *c)
+{
+	for (size_t i = 0; i < c->chain->n; i++) {
+		struct seat    *s = &c->seats[i];
+		struct verdict *mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
+
+		if (s->say == SAY_QUARANTINE && mark->say == SAY_NEXT)
+			*mark = verdict_of(s);
+	}
+}
+
+/* The first that sticks and is not excused, the message's own before the connection's. */
+static struct verdict mark_of(const struct chain_conn *c)
+{
+	for (int of_message = 1; of_message >= 0; of_message--)
+		for (size_t i = 0; i < c->chain->n; i++) {
+			const struct seat    *s = &c->seats[i];
+			const struct verdict *v = of_message ? &s->msg_mark : &s->conn_mark;
+
+			if (v->say != SAY_NEXT && excuse_of(s) == NULL)
+				return *v;
+		}
+	return (struct verdict){ .say = SAY_NEXT };
 }
 
 static void end_stage(struct chain_conn *c)
 {
-	struct verdict *mark = c->in != NULL ? &c->msg_mark : &c->conn_mark;
+	struct verdict *would = c->in != NULL ? &c->msg_would : &c->conn_would, now = { 0 };
 
-	c->verdict = strongest(c);
-	if (c->verdict.say == SAY_QUARANTINE && mark->say == SAY_NEXT)
-		*mark = c->verdict;
+	c->verdict = strongest(c, &now);
+	if (would->say == SAY_NEXT)
+		*would = now;
+	if (c->chain->trust != NULL)
+		log_excused(c);
+	if (c->verdict.say == SAY_QUARANTINE)
+		keep_marks(c);
 	if (c->verdict.say == SAY_NEXT)
-		c->verdict = c->msg_mark.say != SAY_NEXT ? c->msg_mark : c->conn_mark;
+		c->verdict = mark_of(c);
 	c->stage = NO_STAGE;
 }
 
@@ -404,7 +391,7 @@ static enum say open_stage(struct chain_conn *c, enum stage stage, chain_done *d
 {
 	must(c->stage == NO_STAGE);
 	c->stage = stage;
-	c->todo = c->chain->n == MODULES_MOST ? ~(set)0 : bit(c->chain->n) - 1;
+	c->todo = c->chain->n == MODULES_MOST ? ~(set)0 : chain_bit(c->chain->n) - 1;
 	c->waiting = 0;
 	c->done = done;
 	c->user = user;
@@ -419,10 +406,10 @@ void mod_go(struct mod *m, enum say say)
 	struct seat       *s = &c->seats[m->index];
 
 	must(!s->inside);
-	must(c->waiting & bit(m->index));
+	must(c->waiting & chain_bit(m->index));
 	must(say != SAY_WAIT);
-	c->waiting &= ~bit(m->index);
-	s->say = allowed_here(c, say);
+	c->waiting &= ~chain_bit(m->index);
+	heard(c, s, say);
 	if (c->call.at == NULL)
 		loop_defer(c->loop, &c->call, step_later);
 }
@@ -456,6 +443,10 @@ static void unseat_message(struct chain_conn *c, size_t i)
 {
 	struct seat *s = &c->seats[i];
 
+	s->msg_excuse = NULL;
+	s->msg_mark = (struct verdict){ 0 };
+	s->owed &= ~(1u << MAIL);
+
 	s->mod.in = NULL;
 	s->mod.msg = NULL;
 	s->mod.arena = c->arena;
@@ -469,7 +460,7 @@ static void forget_message(struct chain_conn *c)
 		unseat_message(c, i);
 	c->in = NULL;
 	c->msg_arena = NULL;
-	c->msg_mark = c->verdict = (struct verdict){ 0 };
+	c->msg_would = c->verdict = (struct verdict){ 0 };
 }
 
 enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *arena,
@@ -488,7 +479,6 @@ enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *aren
 		                               STR("No memory for another message now"), "chain" };
 		return SAY_DEFER;
 	}
-	c->path = &in->sender;
 	return open_stage(c, MAIL, done, user);
 }
 
@@ -556,6 +546,38 @@ void chain_end(struct chain_conn *c)
 const struct verdict *chain_verdict(const struct chain_conn *c)
 {
 	return &c->verdict;
+}
+
+const struct verdict *chain_would_refuse(const struct chain_conn *c)
+{
+	const struct verdict *v = c->conn_would.say != SAY_NEXT ? &c->conn_would : &c->msg_would;
+
+	return v->say != SAY_NEXT ? v : NULL;
+}
+
+void mod_hold(struct mod *m)
+{
+	m->chain->held = true;
+}
+
+void mod_release(struct mod *m)
+{
+	m->chain->held = false;
+}
+
+void mod_vouch(struct mod *m, const struct trust_entry *e)
+{
+	struct chain_conn *c = m->chain;
+
+	must(c->in != NULL);
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->seats[i].msg_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
+			c->seats[i].msg_excuse = e;
+}
+
+const struct trust_entry *mod_excused(const struct mod *m)
+{
+	return excuse_of(&m->chain->seats[m->index]);
 }
 
 static const struct mod *seat_of(const struct chain_conn *c, const struct module *m)

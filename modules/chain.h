@@ -32,6 +32,11 @@ struct verdict {
  * registered once a process, by chain_counters. */
 struct chain *chain_new(const struct module *const *modules, const void *const *confs, struct arena *, str *why);
 void          chain_counters(const struct module *const *modules);
+/* Before the first chain_open.  Whom trust excuses is not refused. */
+void          chain_trust(struct chain *, const struct trust *);
+/* A trial: all is done, and nothing of a stranger's refused; chain_would_refuse
+ * says what would have been.  What the server itself lacks (4.3.x) still counts. */
+void          chain_trial(struct chain *, bool on);
 
 typedef void chain_done(struct chain_conn *, void *user);
 
@@ -66,6 +71,9 @@ void     chain_end(struct chain_conn *);              /* the message is over, ho
  * SAY_QUARANTINE sticks: what was said before MAIL holds for the connection,
  * what was said since for the message. */
 const struct verdict *chain_verdict(const struct chain_conn *);
+/* In a trial: the first objection of this connection and message that would have
+ * counted; NULL: there was none. */
+const struct verdict *chain_would_refuse(const struct chain_conn *);
 const void *chain_msg(const struct chain_conn *, const struct module *);    /* for verify, explain and tests */
 const void *chain_connstate(const struct chain_conn *, const struct module *);
 

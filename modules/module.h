@@ -31,6 +31,7 @@
 
 #include <sys/socket.h>
 
+#include "modules/trust.h"
 #include "smtpd/base/arena.h"
 #include "smtpd/base/conf.h"
 #include "smtpd/base/dns.h"
@@ -94,6 +95,7 @@ struct mod {                               /* a module at work on one message */
 	struct dns           *dns;
 	struct loop          *loop;
 	const struct log     *log;         /* carries id= and module= */
+	const struct trust   *trust;       /* may be NULL: holds nothing */
 	unsigned              stats;       /* index of its first counter */
 	const struct module  *module;
 	struct chain_conn    *chain;
@@ -134,6 +136,16 @@ void mod_go(struct mod *, enum say);                   /* ends a SAY_WAIT */
 /* The reply that goes with a following or returned objection; text is kept. */
 void mod_reply(struct mod *, int code, const char *esc, str text);
 void mod_set_ptr(struct mod *, str confirmed_name);    /* iprev */
+/* Holds back the modules that stand behind this one: until mod_release at a RCPT
+ * they are not asked, so that nobody asks DNS about a client who is as good as
+ * turned away.  What they missed they are asked then.  A thorough connection
+ * holds nobody. */
+void mod_hold(struct mod *);
+void mod_release(struct mod *);
+/* A trust entry fits this message: the modules that it names are excused. */
+void mod_vouch(struct mod *, const struct trust_entry *);
+/* Who excuses this module's objections at this message (or client), or NULL. */
+const struct trust_entry *mod_excused(const struct mod *);
 /* Another module's state for this message (its X.h knows the type); NULL when
  * that module is not in the chain. */
 const void *mod_other_msg(const struct mod *, const struct module *other);

@@ -43,6 +43,7 @@ struct conf_option {
 	uint64_t           least, most; /* numbers, sizes, times; both 0: any */
 	bool             (*check)(str value, struct arena *, str *why); /* one value; false with "must be …" */
 	const char        *example;     /* what the sample shows, commented out, when there is no fallback; lists: a,b */
+	bool               hidden;      /* known only to be refused: its check says why; not in the sample */
 	bool               required;    /* the sample sets it to its example; that it is there is its owner's check */
 };
 

@@ -79,7 +79,8 @@ static size_t names_here(const struct conf_section *section, const char **names)
 
 	for (const struct conf_option *o = section->options;
 	     o != NULL && o->name != NULL && n < NAMES_MAX; o++)
-		names[n++] = o->name;
+		if (!o->hidden)
+			names[n++] = o->name;
 	for (size_t i = 0;
 	     section->sections != NULL && section->sections[i] != NULL && n < NAMES_MAX; i++)
 		names[n++] = section->sections[i]->name;

@@ -152,6 +152,8 @@ static void put_inside(struct sample s, const struct conf_section *section)
 	bool first = true;
 
 	for (const struct conf_option *o = section->options; o != NULL && o->name != NULL; o++) {
+		if (o->hidden)
+			continue;
 		if (!first)
 			buf_add_char(s.out, '\n');
 		put_option(s, o);
