@@ -11,9 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "modules/adsp/adsp.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/domainkeys/domainkeys.h"
 #include "modules/iprev/iprev.h"
+#include "modules/senderid/senderid.h"
 #include "modules/spf/spf.h"
 #include "smtpd/setup/verbs.h"
 
@@ -23,6 +26,9 @@ const struct module *const builtin_modules[] = {
 	&spf_module,
 	&dkim_module,
 	&dmarc_module,
+	&domainkeys_module,
+	&senderid_module,
+	&adsp_module,
 	NULL,
 };
 

@@ -8,8 +8,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modules/adsp/adsp.h"
 #include "modules/authn.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/domainkeys/domainkeys.h"
+#include "modules/senderid/senderid.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/conn.h"
 #include "smtpd/base/crypt.h"
@@ -160,6 +163,23 @@ static int read_configuration(struct judge *j, const char *file)
 	return EXIT_DONE;
 }
 
+/* The historic methods are off in the server unless its configuration says
+ * otherwise; here they are always evaluated, and written only where the server
+ * would.  The settings are this verb's own. */
+static void historic_on(struct judge *j)
+{
+	for (size_t i = 0; j->modules[i] != NULL; i++) {
+		void *conf = (void *)(uintptr_t)j->confs[i];
+
+		if (j->modules[i] == &domainkeys_module)
+			((struct domainkeys_conf *)conf)->evaluate = true;
+		else if (j->modules[i] == &senderid_module)
+			((struct senderid_conf *)conf)->evaluate = true;
+		else if (j->modules[i] == &adsp_module)
+			((struct adsp_conf *)conf)->evaluate = true;
+	}
+}
+
 static void name_ourselves(struct judge *j)
 {
 	char name[256] = "";
@@ -186,6 +206,7 @@ static int read_settings(struct judge *j)
 		return status;
 	if (j->confs == NULL && !default_confs(j))
 		return verb_fail(EXIT_LATER, j->verb, "no memory for the settings: try again later");
+	historic_on(j);
 	name_ourselves(j);
 	if (j->resolver == NULL)
 		return EXIT_DONE;

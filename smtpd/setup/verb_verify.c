@@ -5,9 +5,12 @@
  */
 #include <stdio.h>
 
+#include "modules/adsp/adsp.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/domainkeys/domainkeys.h"
 #include "modules/iprev/iprev.h"
+#include "modules/senderid/senderid.h"
 #include "modules/spf/spf.h"
 #include "smtpd/setup/judge.h"
 #include "smtpd/setup/verbs.h"
@@ -110,20 +113,69 @@ static void iprev_show(struct json *root, const struct iprev_outcome *o)
 	json_set(j, "name", or_null(o->name));
 }
 
+static void domainkeys_show(struct json *root, const struct domainkeys_outcome *o)
+{
+	struct json *j;
+
+	if (o == NULL) {
+		json_set_null(root, "domainkeys");
+		return;
+	}
+	j = json_set_object(root, "domainkeys");
+	json_set_c(j, "result", domainkeys_result_word(o->result));
+	json_set(j, "domain", or_null(o->domain));
+	json_set(j, "selector", or_null(o->selector));
+	json_set(j, "reason", or_null(o->reason));
+}
+
+/* The PRA's result; "mfrom" has the same test of the envelope sender. */
+static void sender_id_show(struct json *root, const struct senderid_outcome *o)
+{
+	struct json *j, *mfrom;
+
+	if (o == NULL) {
+		json_set_null(root, "sender_id");
+		return;
+	}
+	j = json_set_object(root, "sender_id");
+	json_set_c(j, "result", spf_result_word(o->result));
+	json_set(j, "domain", or_null(o->domain));
+	json_set_c(j, "header", o->pra->field != NULL ? o->pra->header : NULL);
+	json_set(j, "reason", or_null(o->reason));
+	if (o->mfrom == NULL)
+		return;
+	mfrom = json_set_object(j, "mfrom");
+	json_set_c(mfrom, "result", spf_result_word(o->mfrom->result));
+	json_set(mfrom, "domain", or_null(o->mfrom->domain));
+}
+
+static void adsp_show(struct json *root, const struct adsp_outcome *o)
+{
+	struct json *j;
+
+	if (o == NULL) {
+		json_set_null(root, "adsp");
+		return;
+	}
+	j = json_set_object(root, "adsp");
+	json_set_c(j, "result", adsp_result_word(o->result));
+	json_set(j, "reason", or_null(o->reason));
+}
+
 void judge_print_json(struct judge *j)
 {
-	static const char *const not_evaluated[] = { "domainkeys", "sender_id", "arc" };
 	struct json *root = json_new_object();
 	const void *spf = chain_msg(j->conn, &spf_module), *iprev = chain_connstate(j->conn, &iprev_module);
 
 	spf_show(root, "spf", spf == NULL ? NULL : spf_state_mfrom(spf));
 	spf_show(root, "spf_helo", spf == NULL ? NULL : spf_state_helo(spf));
 	dkim_show(root, chain_msg(j->conn, &dkim_module));
-	for (size_t i = 0; i < COUNT(not_evaluated); i++)
-		json_set_null(root, not_evaluated[i]);
+	domainkeys_show(root, domainkeys_state_outcome(chain_msg(j->conn, &domainkeys_module)));
+	sender_id_show(root, senderid_state_outcome(chain_msg(j->conn, &senderid_module)));
+	json_set_null(root, "arc");
 	dmarc_show(root, dmarc_state_outcome(chain_msg(j->conn, &dmarc_module)));
 	iprev_show(root, iprev == NULL ? NULL : iprev_state_outcome(iprev));
-	json_set_null(root, "adsp");
+	adsp_show(root, adsp_state_outcome(chain_msg(j->conn, &adsp_module)));
 	json_set_null(root, "dnsbl");
 	json_set_c(root, "action", judge_action(j));
 	json_set(root, "action_reason", j->reason.n > 0 ? j->reason : STR(""));

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * senderid: Sender ID (RFC 4406) for the Purported Responsible Address
+ * (RFC 4407) and for MAIL FROM, over the evaluator of spf.
+ *
+ * Its result is written down for who wants to know and decides nothing.
+ */
+#ifndef MODULES_SENDERID_H
+#define MODULES_SENDERID_H
+
+#include "modules/spf/spf.h"
+#include "smtpd/base/conf.h"
+#include "smtpd/mail/field.h"
+
+struct senderid_pra {
+	const struct field *field;   /* that was selected; NULL: none, the message has no PRA */
+	const char *header;          /* "Resent-Sender", "Resent-From", "Sender", "From" */
+	struct path path;
+	const char *fault;           /* NULL: path is the PRA */
+};
+/* RFC 4407 2.  Linear in the header. */
+void senderid_pra_find(struct arena *, const struct fields *, struct senderid_pra *out);
+
+struct senderid_outcome {
+	enum spf_result            result;   /* of the PRA; permerror when there is none */
+	str                        domain;
+	const struct senderid_pra *pra;
+	str                        reason;
+	const struct spf_outcome  *spf;      /* how it came about; NULL when there is no PRA */
+	const struct spf_outcome  *mfrom;    /* the same test of MAIL FROM (HELO's when it is null) */
+};
+
+struct senderid_conf {
+	struct conf_head head;
+	bool enable;                   /* evaluated and written */
+	bool evaluate;                 /* no option: verify and explain want the result in any case */
+};
+
+extern const struct module senderid_module;
+const struct senderid_outcome *senderid_state_outcome(const void *msg);   /* NULL: open, or not evaluated */
+
+#endif
