@@ -68,11 +68,12 @@ static void unlock(struct mbox *m)
 void mbox_send(struct mbox *m, struct baton *b)
 {
 	struct line *l;
-	bool         was_empty;
+	void       (*wake)(void *), *arg;
 
 	b->next = NULL;
 	lock(m);
-	was_empty = m->count == 0;
+	wake = m->count == 0 ? m->wake : NULL;
+	arg = m->arg;
 	l = b->first ? &m->first : &m->rest;
 	*l->tail = b;
 	l->tail = &b->next;
@@ -80,9 +81,10 @@ void mbox_send(struct mbox *m, struct baton *b)
 	if (m->sleepers != 0)
 		pthread_cond_signal(&m->come);
 	unlock(m);
-	/* b may be gone by now: it was given away. */
-	if (was_empty && m->wake != NULL)
-		m->wake(m->arg);
+	/* b may be gone by now: it was given away; and so may m, when nobody is
+	 * woken and its reader has what it waited for. */
+	if (wake != NULL)
+		wake(arg);
 }
 
 /* Moves the oldest baton of `from` to the end of `to`. */
