@@ -3,7 +3,7 @@
 everything it has promised.
 
 Senders keep messages of three sizes in flight to Maildirs, for one and for two
-recipients, with some that must be refused among them.  SIGKILL comes 20 times
+recipients, with some that must be refused among them.  SIGKILL comes 50 times
 (1,000 times with POSTERN_LONG=1, POSTERN_KILLS for another number).  Then each
 acknowledged message is in each of its mailboxes exactly once and whole, a
 message whose answer was never heard at most once, a refused one nowhere, and
@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from server import PATIENCE, Client, Server  # noqa: E402
 
 LONG = os.environ.get("POSTERN_LONG") == "1"
-KILLS = int(os.environ.get("POSTERN_KILLS", 1000 if LONG else 20))
+KILLS = int(os.environ.get("POSTERN_KILLS", 1000 if LONG else 50))
 SEED = int(os.environ.get("POSTERN_SEED", random.SystemRandom().randrange(1 << 32)))
 SENDERS = 8
 SIZES = (400, 400, 400, 20_000, 70_000, 300_000)    # a row, some rows, a file
