@@ -58,7 +58,7 @@ BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-
 	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
-	dovecot-imapd dovecot-lmtpd mandoc git
+	dovecot-imapd dovecot-lmtpd mandoc git procps openssl
 
 # ---- flags ----------------------------------------------------------------
 
@@ -117,7 +117,7 @@ Q := $(if $(V),,@)
 
 UNITS_plain := $(UNIT_SRC:%.c=$(B)/%)
 UNITS_asan  := $(UNIT_SRC:%.c=$(B)/asan/%)
-UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk% tests/unit/base/loop% tests/unit/base/log% tests/unit/base/stat% tests/unit/base/conn%,$(UNIT_SRC)))
+UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter-out %/kill_test.c %/fault_test.c,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk% tests/unit/base/loop% tests/unit/base/log% tests/unit/base/stat% tests/unit/base/conn% tests/unit/auth/try%,$(UNIT_SRC))))
 FUZZERS     := $(FUZZ_SRC:%.c=$(B)/fuzz/%)
 SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
 TOOLS       := $(TOOL_SRC:%.c=$(B)/%)

@@ -102,7 +102,8 @@ static str address_key(struct arena *a, str local, str domain)
 	for (size_t i = 0; i < local.n; i++)
 		p[i] = to_lower(local.p[i]);
 	p[local.n] = '@';
-	memcpy(p + local.n + 1, domain.p, domain.n);
+	if (domain.n > 0)
+		memcpy(p + local.n + 1, domain.p, domain.n);
 	return (str){ p, local.n + 1 + domain.n };
 }
 

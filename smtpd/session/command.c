@@ -33,7 +33,7 @@ static const struct command {
 } commands[] = {
 	{ "EHLO",     cmd_ehlo,     ANY & ~CHUNKS, PLAIN_OK | ENDS_GROUP, 0 },
 	{ "HELO",     cmd_helo,     ANY & ~CHUNKS, ENDS_GROUP, 0 },
-	{ "STARTTLS", cmd_starttls, READY,         PLAIN_OK | ENDS_GROUP | NO_ARGS, 0 },
+	{ "STARTTLS", cmd_starttls, GREETED | READY, PLAIN_OK | ENDS_GROUP | NO_ARGS, 0 },
 	{ "AUTH",     cmd_auth,     READY,         ENDS_GROUP, MORE_FOR_AUTH },
 	{ "MAIL",     cmd_mail,     READY,         NEEDS_LOGIN, MORE_FOR_MAIL },
 	{ "RCPT",     cmd_rcpt,     MAIL | RCPT,   MAILS, MORE_FOR_RCPT },

@@ -524,6 +524,7 @@ static enum err finish(struct config *c, const struct tables *t, struct arena *a
 		c->verify->authserv_id = c->hostname;
 	if (c->auth.accounts.n == 0)
 		c->auth.accounts = arena_printf(a, "%.*s/accounts", STR_ARG(c->state));
+	c->auth.secret = arena_printf(a, "%.*s/accounts.secret", STR_ARG(c->state));
 	if (c->domains.n == 0)
 		conf_fault_add(faults, a, &c->head, NULL, "no domain receives here: add domain \"example.org\" {}");
 	find_user(c, a, faults);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "smtpd/base/keeper.h"
+#include "smtpd/setup/notify.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
@@ -125,8 +126,8 @@ static void say_opened(const struct listener_conf *l, str endpoint, int fd)
 	else if (at.ss_family == AF_INET6)
 		port = ntohs(((struct sockaddr_in6 *)&at)->sin6_port);
 	log_event(NULL, LOG_NOTICE, "listener.opened", KV("name", l->head.title), KV("endpoint", endpoint),
-	          KV("address", port == 0 ? endpoint
-	                                  : arena_printf(&a, "%s:%u", addr_text((struct sockaddr *)&at).s, port)));
+	          KV("address", port == 0 ? endpoint : arena_printf(&a, at.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u",
+	                                                           addr_text((struct sockaddr *)&at).s, port)));
 	arena_fini(&a);
 }
 
@@ -350,7 +351,20 @@ static enum err next_generation(struct server *s, struct generation *g, str *why
 	return e;
 }
 
-enum err server_reload(struct server *s, str *why)
+/* Puts back what the attempt has touched. */
+static void stay_as_it_was(struct server *s, struct generation *g, str *why)
+{
+	const struct config *before = s->now->config;
+	str said = STR_NONE;
+
+	keep_sentence(why);
+	server_open_listeners(s, before, NULL, 0, &said);
+	server_close_unwanted(s);
+	auth_reconfigure(s->auth, &before->auth, &g->arena, &said);
+	generation_free(g);
+}
+
+static enum err reload(struct server *s, str *why)
 {
 	struct generation *g = calloc(1, sizeof(*g));
 	struct config *before = s->now->config;
@@ -361,10 +375,7 @@ enum err server_reload(struct server *s, str *why)
 	arena_init(&g->arena, ARENA_UNBOUNDED);
 	e = next_generation(s, g, why);
 	if (e != OK) {
-		keep_sentence(why);
-		server_open_listeners(s, before, NULL, 0, &(str){ 0 });
-		server_close_unwanted(s);
-		generation_free(g);
+		stay_as_it_was(s, g, why);
 		return e;
 	}
 	name_what_waits(before, g->config);
@@ -375,6 +386,16 @@ enum err server_reload(struct server *s, str *why)
 	close_when_swapped(s);
 	log_event(NULL, LOG_NOTICE, "configuration.loaded", KV_C("file", s->file));
 	return OK;
+}
+
+enum err server_reload(struct server *s, str *why)
+{
+	enum err e;
+
+	notify_reloading();
+	e = reload(s, why);
+	notify_say("READY=1");
+	return e;
 }
 
 void server_look_again(struct server *s)

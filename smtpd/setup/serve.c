@@ -242,10 +242,8 @@ static void reload_wanted(struct server *s)
 {
 	str why = STR_NONE;
 
-	notify_reloading();
 	if (server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
-	notify_say("READY=1");
 }
 
 static void signal_came(struct loop_io *io, int events)
@@ -347,14 +345,14 @@ static void server_end(struct server *s)
 	loop_timer_stop(&s->minute);
 	loop_timer_stop(&s->watchdog);
 	timetable_free(s->timetable);
+	desk_close(s->slow);            /* before the loops: what is still on a desk comes home */
+	desk_close(s->login);
+	desk_close(s->disk);
 	for (size_t i = 0; i < s->nloops; i++) {
 		front_free(s->fronts[i]);
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
 	}
-	desk_close(s->slow);
-	desk_close(s->login);
-	desk_close(s->disk);
 	generation_free(s->now);
 	auth_close(s->auth);
 	queue_close(s->queue);
@@ -399,6 +397,29 @@ int serve_run(const char *file, struct config *c, struct arena *arena, const str
 
 struct keeping { const char *file; struct arena arena; };
 
+/* The folder of a domain's Maildirs, when it is not there yet: on Debian only
+ * root may make one in /var/mail.  What exists is its owner's business. */
+static void name_mail_root(const struct domain_section *d, struct arena *a, struct strs *out)
+{
+	str path = d->place.path, root, rest;
+	size_t user = path.n, at;
+	struct stat st;
+
+	for (size_t i = 0; i + 1 < path.n && user == path.n; i++)
+		if (path.p[i] == '%' && path.p[i + 1] == 'u')
+			user = i;
+	root = str_head(path, str_rfind(str_head(path, user), '/'));
+	at = str_find(root, '%');
+	if (d->place.kind != PLACE_MAILDIR || at == root.n)
+		return;                 /* no folder of the domain's own */
+	rest = str_skip(root, at + 2);
+	if (root.p[at + 1] != 'd' || str_holds(rest, '%'))
+		return;
+	root = arena_printf(a, "%.*s%.*s%.*s", STR_ARG(str_head(root, at)), STR_ARG(d->name), STR_ARG(rest));
+	if (root.n > 0 && lstat(str_cstr(a, root), &st) != 0 && errno == ENOENT)
+		out->v[out->n++] = root;
+}
+
 /* In the keeper: what the configuration names now. */
 static enum err names_read(void *arg, struct keeper_names *out)
 {
@@ -419,13 +440,15 @@ static enum err names_read(void *arg, struct keeper_names *out)
 	arena_fini(&k->arena);
 	k->arena = fresh;
 	out->files = c->secret_files;
-	out->state = (struct strs){ ARENA_ARRAY(&k->arena, str, 1), 1 };
+	out->state = (struct strs){ ARENA_ARRAY(&k->arena, str, 1 + c->domains.n), 0 };
 	for (size_t i = 0; i < c->listeners.n; i++)
 		n += ((const struct listener_conf *)c->listeners.v[i])->address.n;
 	out->listeners = (struct strs){ ARENA_ARRAY(&k->arena, str, n), 0 };
 	if (out->state.v == NULL || out->listeners.v == NULL)
 		return ERR_MEMORY;
-	out->state.v[0] = c->state;
+	out->state.v[out->state.n++] = c->state;
+	for (size_t i = 0; i < c->domains.n; i++)
+		name_mail_root(c->domains.v[i], &k->arena, &out->state);
 	for (size_t i = 0; i < c->listeners.n; i++) {
 		const struct listener_conf *l = c->listeners.v[i];
 

@@ -280,7 +280,7 @@ static void long_names_keep_their_end(void **state)
 	size_t            n = 0;
 
 	(void)state;
-	while (n + 8 < 64 << 10)
+	while (n + 16 < 64 << 10)
 		n += (size_t)snprintf(text + n, 8, "%%{o}.");
 	n += (size_t)snprintf(text + n, 8, "end.z");
 	buf_init(&out, 4096);

@@ -9,7 +9,7 @@ static const struct { const char *line; int want[5]; } phases[] = {
 	{ "EHLO x",                       { 250, 250, 250, 250, 503 } },
 	{ "HELO x",                       { 250, 250, 250, 250, 503 } },
 	{ "ehlo x",                       { 250, 250, 250, 250, 503 } },
-	{ "STARTTLS",                     { 503, 502, 503, 503, 503 } },
+	{ "STARTTLS",                     { 502, 502, 503, 503, 503 } },
 	{ "AUTH PLAIN AHgAeQ==",          { 503, 502, 503, 503, 503 } },
 	{ "MAIL FROM:<a@far.test>",       { 503, 250, 503, 503, 503 } },
 	{ "MAIL FROM:<>",                 { 503, 250, 503, 503, 503 } },
