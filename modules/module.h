@@ -16,6 +16,7 @@
  *   message                   every byte was seen                yes       yes
  *   queue                     accepted: add fields               yes       defer only
  *   results                   Authentication-Results is written  no        no
+ *   judged                    the verdicts are logged            no        no
  *   done                      always, exactly once               no        no
  *
  * A module frees nothing: per-connection and per-message memory is handed to
@@ -75,6 +76,7 @@ struct message {                           /* envelope and header as far as know
 	const struct path *rcpts;          /* accepted so far */
 	size_t             nrcpts;
 	bool               smtputf8, body8bit;
+	bool               forwarded;      /* a stranger's, and some recipient leads outside; known from body_next on */
 	struct fields     *fields;         /* complete from body_next on; omitted ones are flagged */
 	struct from        from;           /* from body_next on */
 	struct bodyhash   *hashes;         /* wish in body_next, results in message and queue */
@@ -106,6 +108,11 @@ struct mod {                               /* a module at work on one message */
 struct added { str *v; size_t n, room; struct arena *arena; };
 void added_field(struct added *, str field);    /* the last added stands first */
 
+/* The log's line about a message (message.judged): a method's verdict and why.
+ * What results writes stands there by itself. */
+struct judged;
+void judged_add(struct judged *, const char *method, const char *verdict, str reason);
+
 struct module {
 	const char                *name;      /* section in verify {}, log tag, counter prefix */
 	const char *const         *after;     /* modules whose results this one reads; NULL-terminated, may be NULL */
@@ -128,6 +135,7 @@ struct module {
 	enum say (*message)(struct mod *);
 	enum say (*queue)(struct mod *, struct added *add);
 	void     (*results)(const struct mod *, struct authres *);
+	void     (*judged)(const struct mod *, struct judged *);   /* what results does not tell the log; may be NULL */
 	void     (*done)(struct mod *);                    /* the message is over: cancel what is out */
 	void     (*gone)(struct mod *);                    /* the connection is over: the same */
 };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "modules/adsp/adsp.h"
+#include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
 #include "modules/domainkeys/domainkeys.h"
@@ -25,6 +26,7 @@ const struct module *const builtin_modules[] = {
 	&iprev_module,
 	&spf_module,
 	&dkim_module,
+	&arc_module,
 	&dmarc_module,
 	&domainkeys_module,
 	&senderid_module,

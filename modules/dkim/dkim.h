@@ -20,8 +20,14 @@ const char *dkim_result_word(enum dkim_result);    /* RFC 8601 2.7.1 */
 
 enum dkim_algorithm { DKIM_RSA_SHA256, DKIM_ED25519_SHA256, DKIM_RSA_SHA1, DKIM_UNKNOWN_ALGORITHM };
 
-struct dkim_signature {            /* a DKIM-Signature (or ARC-Message-Signature) field, read */
+/* ARC: no v=, i= is a number that the caller reads, h= may be empty and need not
+ * hold From but must not hold ARC-Seal (RFC 8617 4.1.2); a seal has neither h=
+ * nor bh= nor c= (4.1.3). */
+enum dkim_kind { DKIM_SIGNATURE, DKIM_ARC_MESSAGE, DKIM_ARC_SEAL };
+
+struct dkim_signature {            /* a DKIM-Signature, ARC-Message-Signature or ARC-Seal field, read */
 	const struct field *field;
+	enum dkim_kind kind;
 	str  domain, selector, identity;      /* d= lower case A-labels; s=; i= or "@d" */
 	str  algorithm_text;                  /* a= as written */
 	enum dkim_algorithm algorithm;
@@ -41,7 +47,6 @@ struct dkim_signature {            /* a DKIM-Signature (or ARC-Message-Signature
 #define DKIM_KEY_MAX      ((size_t)16 << 10) /* octets of a key record: an 8,192-bit key takes 1,500 */
 #define DKIM_BITS_MAX     8192
 
-enum dkim_kind { DKIM_SIGNATURE, DKIM_ARC_MESSAGE };  /* ARC: no v=, i= is a number (RFC 8617 4.1.2) */
 /* Never fails: what is wrong is out->fault, and domain and selector are empty
  * unless they are names that DNS can be asked for. */
 void dkim_signature_parse(struct arena *, const struct field *, enum dkim_kind, struct dkim_signature *out);
@@ -88,6 +93,8 @@ struct dkim_evidence {             /* all that a judgement needs */
 	uint64_t body_length;                 /* of the whole canonical body */
 	unsigned minimum_bits;
 };
+/* The rules about the key itself (RFC 8301 3.2): false and a sentence. */
+bool dkim_key_acceptable(const struct dkim_key *, unsigned minimum_bits, struct arena *, str *why);
 /* Judges v->sig, which has no fault and has not expired. */
 void dkim_judge(const struct dkim_evidence *, struct dkim_verdict *v);
 /* x= (RFC 6376 3.5) against the clock of this evaluation. */
@@ -120,6 +127,10 @@ struct dkim_signer {
 int dkim_sign_wish(const struct dkim_signer *, struct bodyhash *);
 /* The DKIM-Signature field, folded, with CRLF, over the fields not omitted. */
 enum err dkim_sign(const struct dkim_signer *, const struct fields *, str body_hash, int64_t now, struct arena *, str *field);
+/* The same as an ARC-Message-Signature (RFC 8617 4.1.2): i= is the instance, the
+ * default list holds the DKIM-Signatures, too. */
+enum err dkim_sign_arc(const struct dkim_signer *, unsigned instance, const struct fields *, str body_hash, int64_t now,
+                       struct arena *, str *field);
 
 /* Keys that sign for a domain, one generation's: given to the module by conf. */
 struct dkim_keyring;

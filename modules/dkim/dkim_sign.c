@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * dkim_sign: writes a DKIM-Signature field (RFC 6376 3.5, 5).
+ * dkim_sign: writes a DKIM-Signature (RFC 6376 3.5, 5) or an
+ * ARC-Message-Signature (RFC 8617 4.1.2).
  *
  * The default list of names is oversigned: each name stands in h= once more
  * often than the message has it, so that a second From or Subject put in later
@@ -88,7 +89,9 @@ static str identity_text(struct arena *a, str identity)
 
 static enum err headers_default(struct arena *a, const struct dkim_index *x, struct dkim_signature *sig)
 {
-	size_t n = 0;
+	/* Each of them once: the next on the way may sign, too (RFC 8617 4.1.2). */
+	size_t signatures = sig->kind == DKIM_ARC_MESSAGE ? dkim_index_count(x, STR("DKIM-Signature")) : 0;
+	size_t n = signatures;
 
 	for (size_t i = 0; i < COUNT(default_headers); i++)
 		n += dkim_index_count(x, str_of(default_headers[i])) + 1;
@@ -101,6 +104,8 @@ static enum err headers_default(struct arena *a, const struct dkim_index *x, str
 		while (times-- > 0)
 			sig->h[sig->nh++] = str_of(default_headers[i]);
 	}
+	while (signatures-- > 0)
+		sig->h[sig->nh++] = STR("DKIM-Signature");
 	/* A verifier may stop reading a list that long; nothing honest has it. */
 	return sig->nh > DKIM_H_MAX ? ERR_BAD : OK;
 }
@@ -122,14 +127,16 @@ static const char *canon_text(enum canon c)
 
 /* All up to and including "b=". */
 static void field_begin(struct arena *a, struct folder *f, const struct dkim_signer *s,
-                        const struct dkim_signature *sig, str body_hash, int64_t now)
+                        const struct dkim_signature *sig, unsigned instance, str body_hash, int64_t now)
 {
-	put(f, STR("DKIM-Signature: v=1;"));
+	bool arc = sig->kind == DKIM_ARC_MESSAGE;
+
+	put(f, arc ? arena_printf(a, "ARC-Message-Signature: i=%u;", instance) : STR("DKIM-Signature: v=1;"));
 	piece(f, str_of(key_kind(s->key) == KEY_ED25519 ? "a=ed25519-sha256;" : "a=rsa-sha256;"), false);
 	piece(f, arena_printf(a, "c=%s/%s;", canon_text(s->header_canon), canon_text(s->body_canon)), false);
 	piece(f, arena_printf(a, "d=%.*s;", STR_ARG(s->domain)), false);
 	piece(f, arena_printf(a, "s=%.*s;", STR_ARG(s->selector)), false);
-	if (s->identity.n > 0)
+	if (s->identity.n > 0 && !arc)
 		piece(f, arena_printf(a, "i=%.*s;", STR_ARG(identity_text(a, s->identity))), false);
 	piece(f, arena_printf(a, "t=%lld;", (long long)now), false);
 	if (s->expire_s > 0)
@@ -186,11 +193,11 @@ static enum err field_finish(const struct dkim_signer *s, struct dkim_index *x, 
 	return f->text.failed || a->spent ? ERR_MEMORY : OK;
 }
 
-enum err dkim_sign(const struct dkim_signer *s, const struct fields *fields, str body_hash, int64_t now,
-                   struct arena *a, str *field)
+static enum err field_make(const struct dkim_signer *s, enum dkim_kind kind, unsigned instance,
+                           const struct fields *fields, str body_hash, int64_t now, struct arena *a, str *field)
 {
 	struct dkim_index *x = dkim_index_new(a, fields, false);
-	struct dkim_signature sig = { .header_canon = s->header_canon, .body_canon = s->body_canon };
+	struct dkim_signature sig = { .kind = kind, .header_canon = s->header_canon, .body_canon = s->body_canon };
 	struct folder f = { .column = 0 };
 
 	if (x == NULL)
@@ -200,8 +207,20 @@ enum err dkim_sign(const struct dkim_signer *s, const struct fields *fields, str
 	if (e != OK)
 		return e;
 	buf_init(&f.text, BUF_UNBOUNDED);
-	field_begin(a, &f, s, &sig, body_hash, now);
+	field_begin(a, &f, s, &sig, instance, body_hash, now);
 	e = f.text.failed || a->spent ? ERR_MEMORY : field_finish(s, x, &sig, a, &f, field);
 	buf_fini(&f.text);
 	return e;
+}
+
+enum err dkim_sign(const struct dkim_signer *s, const struct fields *fields, str body_hash, int64_t now,
+                   struct arena *a, str *field)
+{
+	return field_make(s, DKIM_SIGNATURE, 0, fields, body_hash, now, a, field);
+}
+
+enum err dkim_sign_arc(const struct dkim_signer *s, unsigned instance, const struct fields *fields, str body_hash,
+                       int64_t now, struct arena *a, str *field)
+{
+	return field_make(s, DKIM_ARC_MESSAGE, instance, fields, body_hash, now, a, field);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * dkim_signature: reads a DKIM-Signature or ARC-Message-Signature field
- * (RFC 6376 3.5, RFC 8616 4, RFC 8617 4.1.2).
+ * dkim_signature: reads a DKIM-Signature, ARC-Message-Signature or ARC-Seal
+ * field (RFC 6376 3.5, RFC 8616 4, RFC 8617 4.1.2, 4.1.3).
  *
  * Invariant: d= and s= come out only as names that are, byte for byte, what
  * DNS will be asked for; anything else is a fault and stays empty, so that a
@@ -145,9 +145,11 @@ static const char *canon_read(struct arena *a, const struct tags *t, struct dkim
 	str text, header;
 
 	(void)a;
-	sig->header_canon = sig->body_canon = CANON_SIMPLE;
+	/* Without c= ARC's sealers mean relaxed, as for their seals; the community's suite holds them to it. */
+	sig->header_canon = sig->body_canon = sig->kind == DKIM_ARC_MESSAGE ? CANON_RELAXED : CANON_SIMPLE;
 	if (!tags_get(t, "c", &text))
 		return NULL;
+	sig->header_canon = sig->body_canon = CANON_SIMPLE;
 	str_cut(&text, '/', &header);
 	if (!canon_word(header, &sig->header_canon) || (text.p != NULL && !canon_word(text, &sig->body_canon)))
 		return "c= names a canonical form that is not known";
@@ -175,12 +177,25 @@ static bool field_name_valid(str name)
 	return name.n > 0;
 }
 
-/* h=: without From it is no signature at all (RFC 6376 5.4). */
+/* What h= must hold and must not: without From a DKIM-Signature is none at all
+ * (RFC 6376 5.4); a message signature of ARC does not cover seals (RFC 8617 4.1.2). */
+static const char *headers_weigh(const struct dkim_signature *sig)
+{
+	bool from = false, seal = false;
+
+	for (size_t i = 0; i < sig->nh; i++) {
+		from = from || str_is_nocase(sig->h[i], "From");
+		seal = seal || str_is_nocase(sig->h[i], "ARC-Seal");
+	}
+	if (sig->kind == DKIM_ARC_MESSAGE)
+		return seal ? "h= covers ARC-Seal" : NULL;
+	return from ? NULL : "h= does not cover From";
+}
+
 static const char *headers_read(struct arena *a, const struct tags *t, struct dkim_signature *sig)
 {
 	str text, rest, name;
 	size_t n = 1;
-	bool from = false;
 
 	if (!tags_get(t, "h", &text))
 		return "h= is missing";
@@ -193,15 +208,24 @@ static const char *headers_read(struct arena *a, const struct tags *t, struct dk
 		return "there is no memory left to read h=";
 	for (rest = text; str_cut(&rest, ':', &name);) {
 		name = str_trim(name);
+		if (name.n == 0 && sig->kind == DKIM_ARC_MESSAGE)
+			continue;
 		if (!field_name_valid(name))
 			return "h= holds something that is no field name";
-		from = from || str_is_nocase(name, "From");
 		sig->h[sig->nh++] = name;
 	}
-	return from ? NULL : "h= does not cover From";
+	return headers_weigh(sig);
 }
 
-static const char *hashes_read(struct arena *a, const struct tags *t, struct dkim_signature *sig)
+static const char *no_headers_read(struct arena *a, const struct tags *t, struct dkim_signature *sig)
+{
+	str text;
+
+	(void)a, (void)sig;
+	return tags_get(t, "h", &text) ? "h= stands in it: a seal has none (RFC 8617 4.1.3)" : NULL;
+}
+
+static const char *value_read(struct arena *a, const struct tags *t, struct dkim_signature *sig)
 {
 	str text;
 
@@ -210,8 +234,13 @@ static const char *hashes_read(struct arena *a, const struct tags *t, struct dki
 	if (text.n > B_TEXT_MAX)
 		return "b= is longer than any signature";
 	sig->b_text = tags_squeeze(a, text);
-	if (!base64_decode(a, text, true, &sig->b) || sig->b.n == 0)
-		return "b= is not base64";
+	return base64_decode(a, text, true, &sig->b) && sig->b.n > 0 ? NULL : "b= is not base64";
+}
+
+static const char *body_hash_read(struct arena *a, const struct tags *t, struct dkim_signature *sig)
+{
+	str text;
+
 	if (!tags_get(t, "bh", &text))
 		return "bh= is missing";
 	if (text.n > BH_TEXT_MAX)
@@ -295,18 +324,24 @@ void dkim_signature_parse(struct arena *a, const struct field *f, enum dkim_kind
 {
 	typedef const char *reader(struct arena *, const struct tags *, struct dkim_signature *);
 	/* Names first, so that a fault further on still says whose signature it is. */
-	static reader *const readers[] = { names_read,   algorithm_read, hashes_read,  headers_read,
-	                                   canon_read,   numbers_read,   query_read };
+	static reader *const readers[][9] = {
+		[DKIM_SIGNATURE] = { names_read, algorithm_read, value_read, body_hash_read, headers_read, canon_read,
+		                     numbers_read, query_read, NULL },
+		[DKIM_ARC_MESSAGE] = { names_read, algorithm_read, value_read, body_hash_read, headers_read, canon_read,
+		                       numbers_read, query_read, NULL },
+		[DKIM_ARC_SEAL] = { names_read, algorithm_read, value_read, no_headers_read, numbers_read, NULL },
+	};
 	struct arena scratch;       /* values are views into the field; the list itself need not stay */
 	struct tags t;
 	const char *fault = NULL;
 
 	memset(out, 0, sizeof(*out));
 	out->field = f;
+	out->kind = kind;
 	arena_init(&scratch, ARENA_UNBOUNDED);
 	tags_parse(&scratch, f->value, &t);
-	for (size_t i = 0; i < COUNT(readers); i++) {
-		const char *why = readers[i](a, &t, out);
+	for (reader *const *read = readers[kind]; *read != NULL; read++) {
+		const char *why = (*read)(a, &t, out);
 
 		if (fault == NULL)
 			fault = why;

@@ -196,22 +196,19 @@ static void judged(struct dkim_verdict *v, enum dkim_result r, str reason)
 	v->reason = reason;
 }
 
-/* The rules about the key itself (RFC 8301 3.2; an exponent that is even is no
- * RSA, one over 32 bits only costs time). */
-static bool key_acceptable(const struct dkim_evidence *e, struct dkim_verdict *v)
+/* An exponent that is even is no RSA, one over 32 bits only costs time. */
+bool dkim_key_acceptable(const struct dkim_key *key, unsigned minimum_bits, struct arena *a, str *why)
 {
-	const struct key *k = e->key->key;
+	const struct key *k = key->key;
 
 	if (key_kind(k) != KEY_RSA)
 		return true;
-	if (v->key_bits < e->minimum_bits)
-		judged(v, DKIM_POLICY, arena_printf(e->arena, "the key is too short: %u bits, at least %u are asked for",
-		                                    v->key_bits, e->minimum_bits));
-	else if (v->key_bits > DKIM_BITS_MAX)
-		judged(v, DKIM_POLICY, arena_printf(e->arena, "the key is too long: %u bits, at most %u are taken",
-		                                    v->key_bits, DKIM_BITS_MAX));
+	if (key_bits(k) < minimum_bits)
+		*why = arena_printf(a, "the key is too short: %u bits, at least %u are asked for", key_bits(k), minimum_bits);
+	else if (key_bits(k) > DKIM_BITS_MAX)
+		*why = arena_printf(a, "the key is too long: %u bits, at most %u are taken", key_bits(k), DKIM_BITS_MAX);
 	else if (!key_exponent_odd_32(k))
-		judged(v, DKIM_POLICY, STR("the key's public exponent is even or longer than 32 bits"));
+		*why = STR("the key's public exponent is even or longer than 32 bits");
 	else
 		return true;
 	return false;
@@ -241,6 +238,7 @@ void dkim_judge(const struct dkim_evidence *e, struct dkim_verdict *v)
 {
 	const struct dkim_signature *sig = &v->sig;
 	const struct dkim_key *k = e->key;
+	str why = STR_NONE;
 
 	v->testing = k->testing;
 	if (k->result != DKIM_PASS) {
@@ -249,9 +247,9 @@ void dkim_judge(const struct dkim_evidence *e, struct dkim_verdict *v)
 	}
 	v->key_bits = key_bits(k->key);
 	v->partial = sig->has_length && sig->length < e->body_length;
-	if (!key_acceptable(e, v))
-		return;
-	if (!identity_allowed(k, sig))
+	if (!dkim_key_acceptable(k, e->minimum_bits, e->arena, &why))
+		judged(v, DKIM_POLICY, why);
+	else if (!identity_allowed(k, sig))
 		judged(v, DKIM_PERMERROR, STR("the key's t=s forbids a subdomain in i="));
 	else if (!str_eq(e->body_hash, sig->bh))
 		body_mismatched(e, v);

@@ -123,10 +123,24 @@ static bool room_for_rcpt(struct txn *t)
 	return true;
 }
 
+/* An alias, a catch-all or a copy of ours that ends elsewhere. */
+static bool leads_outside(const struct txn *t, const struct path *to, const struct rcpt *r)
+{
+	const struct directory_domain *own = directory_domain(t->setup->directory, to->domain);
+	str copy = own == NULL ? STR_NONE : own->copy;
+
+	for (size_t i = 0; i < r->nfinals; i++)
+		if (directory_domain(t->setup->directory, r->finals[i].domain) == NULL)
+			return true;
+	copy = str_skip(copy, str_rfind(copy, '@') + 1);
+	return copy.n > 0 && directory_domain(t->setup->directory, copy) == NULL;
+}
+
 bool txn_add_rcpt(struct txn *t, const struct path *to, const struct rcpt *r)
 {
 	if (!room_for_rcpt(t))
 		return false;
+	t->in.forwarded = t->in.forwarded || (t->in.origin == FROM_STRANGER && leads_outside(t, to, r));
 	t->paths[t->in.nrcpts] = *to;
 	t->rcpts[t->in.nrcpts++] = *r;
 	return true;

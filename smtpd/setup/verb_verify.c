@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "modules/adsp/adsp.h"
+#include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
 #include "modules/domainkeys/domainkeys.h"
@@ -100,6 +101,21 @@ static void dmarc_show(struct json *root, const struct dmarc_outcome *o)
 	json_set(j, "reason", or_null(o->reason));
 }
 
+static void arc_show(struct json *root, const struct arc_chain *c)
+{
+	struct json *j;
+
+	if (c == NULL) {
+		json_set_null(root, "arc");
+		return;
+	}
+	j = json_set_object(root, "arc");
+	json_set_c(j, "result", arc_result_word(c->result));
+	json_set_num(j, "chain", c->length);
+	json_set(j, "sealer", c->length > 0 ? or_null(c->sets[c->length - 1].seal_sig.domain) : STR_NONE);
+	json_set(j, "reason", or_null(c->reason));
+}
+
 static void iprev_show(struct json *root, const struct iprev_outcome *o)
 {
 	struct json *j;
@@ -172,7 +188,7 @@ void judge_print_json(struct judge *j)
 	dkim_show(root, chain_msg(j->conn, &dkim_module));
 	domainkeys_show(root, domainkeys_state_outcome(chain_msg(j->conn, &domainkeys_module)));
 	sender_id_show(root, senderid_state_outcome(chain_msg(j->conn, &senderid_module)));
-	json_set_null(root, "arc");
+	arc_show(root, arc_state_chain(chain_msg(j->conn, &arc_module)));
 	dmarc_show(root, dmarc_state_outcome(chain_msg(j->conn, &dmarc_module)));
 	iprev_show(root, iprev == NULL ? NULL : iprev_state_outcome(iprev));
 	adsp_show(root, adsp_state_outcome(chain_msg(j->conn, &adsp_module)));
