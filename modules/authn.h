@@ -17,4 +17,11 @@ bool authn_forged(struct arena *, const struct field *, str authserv_id, str hos
  * auth=pass smtp.auth=LOGIN (RFC 8601 2.7.4). */
 str authn_field(struct chain_conn *, struct arena *, str authserv_id, str login);
 
+/* The verdicts of all modules with their reasons, for one line of the log:
+ * spf=pass dkim=fail dkim_reason="…".  What a method says several times is
+ * joined by commas, in order.  In the arena. */
+struct log_kv;
+struct judged { struct arena *arena; struct log_kv *v; size_t n, room; };
+void authn_judged(struct chain_conn *, struct arena *, struct judged *);
+
 #endif

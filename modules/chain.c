@@ -530,6 +530,13 @@ void chain_results(struct chain_conn *c, struct authres *out)
 			c->chain->modules[i]->results(&c->seats[i].mod, out);
 }
 
+void chain_judged(struct chain_conn *c, struct judged *out)
+{
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->chain->modules[i]->judged != NULL)
+			c->chain->modules[i]->judged(&c->seats[i].mod, out);
+}
+
 void chain_end(struct chain_conn *c)
 {
 	if (c->in == NULL)

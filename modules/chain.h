@@ -65,6 +65,7 @@ void     chain_body(struct chain_conn *, str chunk);
 enum say chain_message(struct chain_conn *, chain_done *, void *user);
 enum say chain_queue(struct chain_conn *, struct added *, chain_done *, void *user);
 void     chain_results(struct chain_conn *, struct authres *);
+void     chain_judged(struct chain_conn *, struct judged *);
 void     chain_end(struct chain_conn *);              /* the message is over, however; done() of each module */
 
 /* Of the stage that ended last: the strongest; of equals the first in order.

@@ -20,4 +20,14 @@ struct iprev_outcome {
 extern const struct module iprev_module;
 const struct iprev_outcome *iprev_state_outcome(const void *conn);
 
+/* For modules that cannot go on before the name is known.  False: it is known,
+ * or never will be.  Else `known` is called once, outside all hooks, unless
+ * iprev_wait_end (harmless when nothing is out) came first. */
+struct iprev_wait {
+	void (*known)(struct iprev_wait *);
+	struct iprev_wait *next, **at;
+};
+bool iprev_wait(const void *conn, struct iprev_wait *, void (*known)(struct iprev_wait *));
+void iprev_wait_end(struct iprev_wait *);
+
 #endif

@@ -43,6 +43,7 @@ struct iprev_conn {
 	size_t               n, out;
 	bool                 failed;             /* some question back */
 	bool                 waiting;
+	struct iprev_wait   *others;             /* that wait, too */
 	struct iprev_outcome outcome;
 };
 
@@ -128,6 +129,12 @@ static void settle(struct iprev_conn *c, enum iprev_result result, str reason)
 	stat_add(c->mod->stats + result, 1);
 	if (result == IPREV_PASS)
 		choose_name(c);
+	while (c->others != NULL) {
+		struct iprev_wait *w = c->others;
+
+		iprev_wait_end(w);
+		w->known(w);
+	}
 	if (!c->waiting)
 		return;
 	c->waiting = false;
@@ -292,6 +299,29 @@ const struct iprev_outcome *iprev_state_outcome(const void *conn)
 	const struct iprev_conn *c = conn;
 
 	return c != NULL && c->outcome.result != IPREV_NOT_DONE ? &c->outcome : NULL;
+}
+
+bool iprev_wait(const void *conn, struct iprev_wait *w, void (*known)(struct iprev_wait *))
+{
+	struct iprev_conn *c = (struct iprev_conn *)(uintptr_t)conn;
+
+	if (c == NULL || c->out == 0)
+		return false;
+	*w = (struct iprev_wait){ known, c->others, &c->others };
+	if (w->next != NULL)
+		w->next->at = &w->next;
+	c->others = w;
+	return true;
+}
+
+void iprev_wait_end(struct iprev_wait *w)
+{
+	if (w->at == NULL)
+		return;
+	*w->at = w->next;
+	if (w->next != NULL)
+		w->next->at = w->at;
+	w->at = NULL;
 }
 
 /* ---- the module ----------------------------------------------------------- */

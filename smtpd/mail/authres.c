@@ -68,6 +68,8 @@ void authres_method(struct authres *r, const char *method, const char *result, s
 	if (reason.n)
 		add_value(r, "reason=", reason, is_token);
 	r->count++;
+	if (r->seen != NULL)
+		r->seen(r->seen_arg, method, result, reason);
 }
 
 void authres_comment(struct authres *r, str text)
