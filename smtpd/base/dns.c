@@ -29,6 +29,8 @@ struct dns {
 	struct loop_call   early_call;
 	size_t             out;
 	bool               closing;
+	dns_watcher       *watcher;
+	void              *watcher_user;
 };
 
 struct dns_question {
@@ -155,12 +157,16 @@ static void ask_tell(struct dns_ask *ask, enum dns_status s, const struct dns_qu
 	static const struct dns_answer no_room = { .status = DNS_SERVFAIL,
 		                                   .why = { "no memory for the answer", 24 } };
 	struct dns_answer *out = ARENA_NEW(ask->arena, struct dns_answer);
+	const struct dns_question *asked = ask->question;
 
-	ask_end(ask);
 	if (out != NULL && q != NULL)
 		read_answer(q, ask->arena, out);
 	else if (out != NULL)
 		out->status = s;
+	if (ask->dns->watcher != NULL && asked != NULL)
+		ask->dns->watcher(ask->dns->watcher_user, dns_question_text(asked), asked->type,
+		                  out ? out : &no_room);
+	ask_end(ask);
 	count_answer(out ? out->status : DNS_SERVFAIL);
 	ask->answered(ask, out ? out : &no_room);
 }
@@ -441,4 +447,10 @@ void dns_free(struct dns *dns)
 size_t dns_out(const struct dns *dns)
 {
 	return dns->out;
+}
+
+void dns_watch(struct dns *dns, dns_watcher *watcher, void *user)
+{
+	dns->watcher = watcher;
+	dns->watcher_user = user;
 }

@@ -102,6 +102,10 @@ struct dns *dns_new(const struct dns_conf *, struct loop *, struct arena *, str 
 /* Every question out is answered DNS_TIMEOUT first.  Never inside `answered`. */
 void        dns_free(struct dns *);
 size_t      dns_out(const struct dns *);
+/* Sees each answer that an asker is told, before him (explain).  It may not ask
+ * or cancel; name and answer live until it returns.  NULL: nobody looks. */
+typedef void dns_watcher(void *user, str name, enum dns_type, const struct dns_answer *);
+void        dns_watch(struct dns *, dns_watcher *, void *user);
 
 /* What stands behind a struct dns: libunbound, or a table in the units. */
 struct dns_question;

@@ -344,6 +344,8 @@ static int judge_on_a_loop(struct judge *j, void (*show)(struct judge *))
 	if (j->loop->dns == NULL)
 		status = verb_fail(EXIT_LATER, j->verb, "%.*s", STR_ARG(why));
 	else {
+		if (strcmp(j->verb, "explain") == 0)
+			dns_seen_watch(&j->seen, &j->arena, j->loop->dns);
 		status = judge_with(j, show);
 		dns_free(j->loop->dns);
 	}

@@ -9,6 +9,7 @@
 #include "modules/chain.h"
 #include "smtpd/base/json.h"
 #include "smtpd/setup/config.h"
+#include "smtpd/setup/dns_seen.h"
 #include "smtpd/setup/message_in.h"
 
 struct judge {
@@ -29,6 +30,7 @@ struct judge {
 	struct log         log;
 	struct chain      *chain;
 	struct chain_conn *conn;
+	struct dns_seen    seen;       /* explain: each question and its answer */
 
 	/* what came of it; strings live in the arena */
 	struct verdict verdict;        /* the strongest of all stages */
