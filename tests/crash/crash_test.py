@@ -99,11 +99,8 @@ class Crashing:
     def __init__(self, server):
         self.server, self.book = server, Book()
         self.random = random.Random(SEED)
-        self.at = self.newest_port()
+        self.at = self.server.address("mx")[1]
         self.senders = [Sender(i, self.book, lambda: self.at) for i in range(SENDERS)]
-
-    def newest_port(self):
-        return int(self.server.find("listener.opened", name="mx")[-1]["address"].rpartition(":")[2])
 
     def kill_once(self):
         """After some acknowledgements of this life, and then at any moment."""
@@ -118,7 +115,7 @@ class Crashing:
         self.server.reader.join(PATIENCE)
         self.server.process.stderr.close()
         self.server.start()
-        self.at = self.newest_port()
+        self.at = self.server.address("mx")[1]
 
     def stop_sending(self):
         for s in self.senders:

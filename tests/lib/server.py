@@ -137,13 +137,13 @@ class Server:
 
     def start(self):
         few = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors,) * 2)) if self.descriptors else None
+        seen = len(self.events)
         self.process = subprocess.Popen([self.program, "serve", "-c", str(self.file)], stderr=subprocess.PIPE,
                                         cwd="/", preexec_fn=few, **self.as_user)
         self.reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
         self.reader.start()
-        seen = len(self.events)
         for name in re.findall(r'^listener "(\w+)"', self.file.read_text(), re.M):
-            self.wait("listener.opened", name=name, since=min(seen, len(self.events)))
+            self.wait("listener.opened", name=name, since=seen)
         return self
 
     def _read_log(self, stream):
@@ -221,7 +221,8 @@ class Server:
             return len(self.events)
 
     def address(self, listener):
-        host, _, port = self.wait("listener.opened", name=listener)["address"].rpartition(":")
+        self.wait("listener.opened", name=listener)
+        host, _, port = self.find("listener.opened", name=listener)[-1]["address"].rpartition(":")     # of this life
         return host.strip("[]"), int(port)
 
     # ---- mail ------------------------------------------------------------------------
