@@ -45,6 +45,10 @@ static int run_explain(int argc, char **argv)
 }
 
 #define CONFIG_OPTION "  -c FILE   the configuration, default /etc/postern/postern.conf"
+#define SIGN_OPTIONS \
+	"  --algorithm A   rsa-sha256 or ed25519-sha256; default: by the key\n" \
+	"  --canon H/B     simple or relaxed for header and body; default relaxed/relaxed\n" \
+	"  --headers LIST  names between colons\n"
 #define JUDGE_OPTIONS \
 	"  --ip IP              the client's address\n" \
 	"  --helo NAME          what it called itself\n" \
@@ -87,12 +91,18 @@ const struct verb verbs[] = {
 	  "  --ip, --helo, --mail-from, --resolver, --json as for verify\n" CONFIG_OPTION },
 	{ "sign", verb_sign, "--domain D --selector S --key FILE.pem [OPTION...] < message > signed",
 	  "Signs a message with DKIM.",
-	  "  --algorithm A   rsa-sha256 or ed25519-sha256; default: by the key\n"
-	  "  --canon H/B     simple or relaxed for header and body; default relaxed/relaxed\n"
-	  "  --headers LIST  names between colons\n"
+	  SIGN_OPTIONS
 	  "  --identity I    i=\n"
 	  "  --expire S      x=, seconds from now\n"
 	  "  --now EPOCH     t=" },
+	{ "seal", verb_seal, "--domain D --selector S --key FILE.pem --authserv-id ID [OPTION...] < message > sealed",
+	  "Seals a message with ARC: judges its chain and adds a set.",
+	  "  --authserv-id ID  whose Authentication-Results in the message are sealed\n"
+	  "  --resolver ADDR:PORT  send every DNS query to this server\n"
+	  SIGN_OPTIONS
+	  "  --expire S      x= of the message signature, seconds from now\n"
+	  "  --now EPOCH     t=, and the time at which the chain is judged\n"
+	  CONFIG_OPTION },
 	{ "help", verb_help_verb, "[VERB]", "Shows this list, or all about one verb.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
