@@ -43,7 +43,7 @@ static const struct { const char *status, *advice; } advices[] = {
 	{ "5.3.4", "The message is too large for that server. Send a smaller one, or a link instead of the attachment." },
 	{ "5.2.3", "The message is too large for that mailbox. Send a smaller one, or a link instead of the attachment." },
 	{ "5.4.6", "The mail goes in circles. Please tell the administrator of this server." },
-	{ "4.4.7", "The other server could not be reached for a long time. Try later, or reach the recipient in another way." },
+	{ "5.4.7", "The other server could not be reached for a long time. Try later, or reach the recipient in another way." },
 	{ "5.4.4", "The domain has no mail server that can be reached. Check the part behind the @." },
 	{ "5.6.7", "The other server cannot take addresses with letters beyond a-z. Use another address." },
 	{ "5.6.9", "The other server cannot take such letters in the header. Send it with a plain subject and plain names." },

@@ -108,7 +108,7 @@ static void thrown_away(struct timetable *t, struct errand *e)
 
 static void try_again(struct timetable *t, struct errand *e)
 {
-	int64_t wait = LETTER_AGAIN_S << (e->tries < 5 ? e->tries : 5);
+	int64_t wait = (int64_t)(relay(t)->retry_first_ms / 10000 + 1) << (e->tries < 5 ? e->tries : 5);
 
 	e->tries++;
 	if (t->kept_letters >= LETTERS_KEPT || (e->part == NULL && e->tries > NOTICE_TRIES) ||

@@ -157,6 +157,10 @@ static void work_on(struct maildir_item *i, char *window)
 			return;
 		i->rcpt->staged = false;
 	}
+	if (i->rcpt->place == NULL) {          /* the mailbox has gone meanwhile; the next try finds where it belongs */
+		lease_settle(i->lease, i->rcpt, FATE_DEFERRED, STR("4.2.1"), STR("The mailbox of this address has gone"));
+		return;
+	}
 	if (!maildir_write(i, window, WINDOW))
 		close_both(i);
 }

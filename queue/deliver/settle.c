@@ -203,7 +203,7 @@ static void give_up(struct lease *l, struct lease_rcpt *r)
 {
 	r->fate = FATE_BOUNCED;
 	if (r->status.n == 0 || r->status.p[0] != '5')
-		r->status = STR("4.4.7");
+		r->status = STR("5.4.7");
 	if (r->said.n == 0)
 		r->said = arena_printf(&l->arena, "The message could not be delivered in time");
 }

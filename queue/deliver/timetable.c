@@ -191,9 +191,9 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "timetable");
 	stat_thread();
 	while (!t->stopping || !is_quiet(t)) {
+		serve(t);
 		read_mail(t);
 		look_at_clock(t);
-		serve(t);
 		if (t->stopping)
 			stop_more(t);
 	}

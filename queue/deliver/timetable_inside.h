@@ -150,7 +150,6 @@ struct timetable {
 #define WINDOW_FIRST       4
 #define REST_MOST_MS       ((uint64_t)30 * 60 * 1000)
 #define CLEAR_S            3600        /* how long a failed handshake is remembered */
-#define LETTER_AGAIN_S     30
 #define LETTERS_KEPT       1000        /* that could not be stored yet */
 #define NEVER              INT64_MAX
 

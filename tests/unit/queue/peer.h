@@ -184,7 +184,7 @@ static void peer_message_ended(struct peer_side *s)
 
 	s->in_data = false;
 	peer_note(p, &p->mail, STR("\f"), "");
-	p->messages++;
+	p->messages += s->rcpts > 0;
 	for (unsigned i = 0; i < n && !s->deaf; i++) {
 		const char *second = strchr(peer_answer(s, STEP_FINAL), '/');
 

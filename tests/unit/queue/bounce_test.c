@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: ISC */
+/* Notices: who hears, what is written, what the letter settles. */
+#include "house.h"
+
+#include "queue/deliver/bounce.h"
+#include "smtpd/base/crypt.h"
+
+static void who_hears(void **state)
+{
+	enum { NEVER = RCPT_NOTIFY_NEVER, SUCCESS = RCPT_NOTIFY_SUCCESS, FAILURE = RCPT_NOTIFY_FAILURE, DELAY = RCPT_NOTIFY_DELAY };
+	static const struct { const char *sender; unsigned notify; bool failed, delayed, delivered; } cases[] = {
+		{ "a@us.test", 0, true, true, false },
+		{ "a@us.test", NEVER, false, false, false },
+		{ "a@us.test", SUCCESS, false, false, true },
+		{ "a@us.test", FAILURE, true, false, false },
+		{ "a@us.test", DELAY, false, true, false },
+		{ "a@us.test", SUCCESS | FAILURE | DELAY, true, true, true },
+		{ "", 0, false, false, false },
+		{ "", SUCCESS | FAILURE | DELAY, false, false, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		const struct queue_entry e = { .sender = str_of(cases[i].sender) };
+		const struct queue_rcpt r = { .flags = cases[i].notify | RCPT_LOCAL };
+
+		assert_int_equal(bounce_wanted(&e, &r, DSN_FAILED), cases[i].failed);
+		assert_int_equal(bounce_wanted(&e, &r, DSN_DELAYED), cases[i].delayed);
+		assert_int_equal(bounce_wanted(&e, &r, DSN_DELIVERED), cases[i].delivered);
+		assert_int_equal(bounce_wanted(&e, &r, DSN_RELAYED), cases[i].delivered);
+	}
+}
+
+static const struct relay_conf relay;
+static const struct deliver_setup setup = { .relay = &relay, .hostname = STR("mail.us.test") };
+
+static struct letter *letter_of(struct queue *q, const struct queue_entry *e, bool settles)
+{
+	static const struct queue_rcpt rcpts[] = {
+		{ .address = STR("bob@far.test"), .orcpt = STR("rfc822;b.ob@far.test") }, { .address = STR("carl@far.test") },
+	};
+	struct bounce *b = bounce_new(2);
+	struct letter *l;
+
+	b->queue = q;
+	b->setup = &setup;
+	b->entry = e;
+	b->settles = settles;
+	bounce_add(b, 4, &rcpts[0], DSN_FAILED, STR("5.1.1"), STR("550 5.1.1 no such user"), STR("mx.far.test[192.0.2.1]"), 0);
+	bounce_add(b, 9, &rcpts[1], DSN_FAILED, STR("5.7.26"), STR("550 5.7.26 unauthenticated"), STR("mx.far.test[192.0.2.1]"), 0);
+	bounce_work(&b->job);
+	assert_int_equal(b->result, OK);
+	l = b->letter;
+	bounce_free(b);
+	return l;
+}
+
+static void assert_says(const struct letter *l, const char *what)
+{
+	if (memmem(l->text.p, l->text.n, what, strlen(what)) == NULL)
+		fail_msg("lacks \"%s\":\n%.*s", what, STR_ARG(l->text));
+}
+
+static void assert_silent(const struct letter *l, const char *what)
+{
+	assert_null(memmem(l->text.p, l->text.n, what, strlen(what)));
+}
+
+static const struct queue_entry original = {
+	.id = 4242, .arrived = 1700000000, .sender = STR("anna@us.test"), .envid = STR("QQ314"),
+	.head = STR("Received: by us\r\n"), .header_bytes = 29, .bytes = 39,
+	.content = STR("Subject: Dinner =?x?=\r\nX: y\r\n\r\nsecret\r\n"),
+};
+
+static void letter_tells_all(void **state)
+{
+	struct letter *l = letter_of(NULL, &original, true);
+
+	(void)state;
+	assert_int_equal(l->sender.n, 0);
+	assert_true(str_is(l->rcpt, "anna@us.test"));
+	assert_int_equal(l->settles_id, 4242);
+	assert_int_equal(l->nsettles, 2);
+	assert_int_equal(l->settles[0], 4);
+	assert_int_equal(l->settles[1], 9);
+	assert_false(l->utf8);
+	assert_says(l, "To: <anna@us.test>\r\n");
+	assert_says(l, "multipart/report");
+	assert_says(l, "Reporting-MTA: dns; mail.us.test\r\n");
+	assert_says(l, "Original-Envelope-Id: QQ314\r\n");
+	assert_says(l, "Final-Recipient: rfc822; bob@far.test\r\n");
+	assert_says(l, "Original-Recipient: rfc822;b.ob@far.test\r\n");
+	assert_says(l, "Status: 5.1.1\r\n");
+	assert_says(l, "Status: 5.7.26\r\n");
+	assert_says(l, "550 5.1.1 no such user");
+	assert_says(l, "Check the address for typing errors");
+	assert_says(l, "Received: by us\r\nSubject: Dinner");
+	assert_silent(l, "secret");
+	letter_free(l);
+}
+
+static void whole_message_when_asked_for(void **state)
+{
+	struct queue_entry e = original;
+	struct letter *l;
+
+	(void)state;
+	e.flags = MESSAGE_RET_FULL;
+	l = letter_of(NULL, &e, true);
+	assert_says(l, "Received: by us\r\nSubject: Dinner");
+	assert_says(l, "\r\n\r\nsecret\r\n\r\n--");
+	letter_free(l);
+	e.flags = MESSAGE_RET_HDRS;
+	l = letter_of(NULL, &e, true);
+	assert_silent(l, "secret");
+	letter_free(l);
+}
+
+static void notice_settles_nothing(void **state)
+{
+	struct letter *l = letter_of(NULL, &original, false);
+
+	(void)state;
+	assert_int_equal(l->settles_id, 0);
+	assert_int_equal(l->nsettles, 0);
+	letter_free(l);
+}
+
+/* Content on the disk; and one that is not there: the sender hears all the same. */
+static void content_from_the_store(void **state)
+{
+	struct house h = { 0 };
+	struct queue_entry e = original;
+	struct letter *l;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	e.id = put_one(&h, 3, 2000, 1, NULL);
+	e.bytes = 2000;
+	e.content = STR_NONE;
+	l = letter_of(h.q, &e, true);
+	assert_says(l, "Received: by us\r\n");
+	letter_free(l);
+	e.id = 99;
+	l = letter_of(h.q, &e, true);
+	assert_says(l, "550 5.1.1 no such user");
+	assert_int_equal(l->settles_id, 99);
+	letter_free(l);
+	house_close(&h);
+	house_burn(&h);
+}
+
+static void utf8_sender(void **state)
+{
+	struct queue_entry e = original;
+	struct letter *l;
+
+	(void)state;
+	e.sender = STR("\xc3\xa5sa@us.test");
+	l = letter_of(NULL, &e, true);
+	assert_true(l->utf8);
+	assert_says(l, "\xc3\xa5sa@us.test");
+	letter_free(l);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(who_hears),
+		cmocka_unit_test(letter_tells_all),
+		cmocka_unit_test(whole_message_when_asked_for),
+		cmocka_unit_test(notice_settles_nothing),
+		cmocka_unit_test(content_from_the_store),
+		cmocka_unit_test(utf8_sender),
+	};
+
+	crypt_setup();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: ISC */
+/* Maildirs: what is in the file, and exactly once whatever a crash left. */
+#include "house.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "queue/deliver/maildir.h"
+#include "smtpd/base/crypt.h"
+#include "smtpd/base/log.h"
+
+static struct house h;
+static char *root;
+static struct place place;
+
+/* ---- one delivery ------------------------------------------------------------------- */
+
+struct delivery {
+	struct queue_entry   entry;
+	struct lease         lease;
+	struct lease_rcpt    rcpts[200];
+	struct maildir_batch batch;
+};
+
+static const char text[] = "Subject: x\r\n\r\nHello\r\n.dot\r\nbare\rcr\r\n\r\r\nend";
+
+static void begin(struct delivery *d, size_t n)
+{
+	memset(d, 0, sizeof(*d));
+	d->entry = (struct queue_entry){ .id = queue_new_id(h.q), .sender = STR("anna@us.test"), .head = STR("Received: here\r\n"),
+	                                 .content = str_of(text), .bytes = sizeof(text) - 1, .header_bytes = 14 };
+	arena_init(&d->lease.arena, ARENA_UNBOUNDED);
+	d->lease.entry = &d->entry;
+	d->lease.v = d->rcpts;
+	d->lease.n = n;
+	for (size_t i = 0; i < n; i++)
+		d->rcpts[i] = (struct lease_rcpt){
+			.index = (uint32_t)i, .place = &place, .address = STR("bob@us.test"),
+			.dir = arena_printf(&d->lease.arena, "%s/us.test/box%zu", root, i),
+		};
+	d->batch = (struct maildir_batch){ .queue = h.q, .hostname = STR("host.us.test"), .leases = &d->lease };
+}
+
+static void work(struct delivery *d)
+{
+	maildir_work(&d->batch.job);
+	for (size_t i = 0; i < d->lease.n; i++)
+		assert_true(d->rcpts[i].settled);
+}
+
+/* The commit is home: step 2 is to come. */
+static void staged(struct delivery *d, int64_t at)
+{
+	for (size_t i = 0; i < d->lease.n; i++) {
+		assert_int_equal(d->rcpts[i].fate, FATE_STAGED);
+		d->rcpts[i].staged = true;
+		d->rcpts[i].staged_at = at;
+		d->rcpts[i].settled = false;
+	}
+}
+
+static void end(struct delivery *d)
+{
+	arena_fini(&d->lease.arena);
+}
+
+static char *path_in(const char *box, const char *sub)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/us.test/%s/%s", root, box, sub);
+	return path;
+}
+
+/* How many files, and the last one's name. */
+static size_t files_in(const char *box, const char *sub, char *name)
+{
+	DIR *d = opendir(path_in(box, sub));
+	size_t n = 0;
+
+	if (d == NULL)
+		return 0;
+	for (struct dirent *e; (e = readdir(d)) != NULL;)
+		if (e->d_name[0] != '.') {
+			n++;
+			if (name != NULL)
+				snprintf(name, 300, "%s", e->d_name);
+		}
+	closedir(d);
+	return n;
+}
+
+static size_t read_file(const char *box, const char *sub, const char *name, char *out, size_t room)
+{
+	char path[4096];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/%s", path_in(box, sub), name);
+	fd = open(path, O_RDONLY);
+	assert_true(fd >= 0);
+	n = read(fd, out, room);
+	close(fd);
+	return (size_t)n;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&h, 0, sizeof(h));
+	house_open(&h);
+	house_start(&h);
+	root = folder_new();
+	place = (struct place){ .kind = PLACE_MAILDIR, .uid = (uid_t)-1, .gid = (gid_t)-1, .mode = 0750 };
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	(void)state;
+	house_close(&h);
+	house_burn(&h);
+	remove_all(root);
+	free(root);
+	return 0;
+}
+
+/* ---- what is in it ---------------------------------------------------------------------- */
+
+static void both_steps(void **state)
+{
+	static const char want[] = "Return-Path: <anna@us.test>\nDelivered-To: bob@us.test\nReceived: here\n"
+	                           "Subject: x\n\nHello\n.dot\nbare\rcr\n\r\nend";
+	struct delivery d;
+	char name[300], got[1000], tail[20];
+	struct stat st;
+	mode_t old = umask(077);
+
+	(void)state;
+	begin(&d, 1);
+	work(&d);
+	assert_int_equal(files_in("box0", "tmp", name), 1);
+	assert_int_equal(files_in("box0", "new", NULL), 0);
+	assert_true(str_is(str_skip(d.rcpts[0].staged_as, str_find(d.rcpts[0].staged_as, '\n') + 1), name));
+	snprintf(tail, sizeof(tail), ",S=%zu", sizeof(want) - 1);
+	assert_non_null(strstr(name, tail));
+	assert_non_null(strstr(name, ".host.us.test,S="));
+	assert_null(strpbrk(name, ":/ "));
+	staged(&d, clock_wall());
+	work(&d);
+	assert_int_equal(d.rcpts[0].fate, FATE_DELIVERED);
+	assert_int_equal(files_in("box0", "tmp", NULL), 0);
+	assert_int_equal(files_in("box0", "new", name), 1);
+	assert_int_equal(read_file("box0", "new", name, got, sizeof(got)), sizeof(want) - 1);
+	assert_memory_equal(got, want, sizeof(want) - 1);
+	assert_int_equal(stat(path_in("box0", "new"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0750);
+	assert_int_equal(stat(path_in("box0", ""), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0750);
+	assert_int_equal(stat(path_in("", ""), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0750);
+	snprintf(got, sizeof(got), "%s/%s", path_in("box0", "new"), name);
+	assert_int_equal(stat(got, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0640);
+	umask(old);
+	end(&d);
+}
+
+static void junk_is_a_folder_of_the_mailbox(void **state)
+{
+	struct delivery d;
+
+	(void)state;
+	begin(&d, 1);
+	d.rcpts[0].dir = arena_printf(&d.lease.arena, "%s/us.test/box0/.Junk", root);
+	work(&d);
+	staged(&d, clock_wall());
+	work(&d);
+	assert_int_equal(files_in("box0", ".Junk/new", NULL), 1);
+	assert_int_equal(access(path_in("box0", ".Junk/maildirfolder"), F_OK), 0);
+	end(&d);
+}
+
+static void content_from_the_store(void **state)
+{
+	static const size_t sizes[] = { 5, 70000, 2000000 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		struct delivery d;
+		char name[300], *got = malloc(sizes[i] + 1000), *want = malloc(sizes[i]);
+		size_t n, kept = 0;
+
+		begin(&d, 1);
+		d.entry.id = put_one(&h, 9, sizes[i], 1, NULL);
+		d.entry.content = STR_NONE;
+		d.entry.head = STR_NONE;
+		d.entry.bytes = sizes[i];
+		d.entry.in_file = sizes[i] > QUEUE_ROWS_MAX;
+		work(&d);
+		assert_int_equal(d.rcpts[0].fate, FATE_STAGED);
+		assert_int_equal(files_in("box0", "tmp", name), 1);
+		n = read_file("box0", "tmp", name, got, sizes[i] + 1000);
+		fill_content(want, 9, 0, sizes[i]);
+		for (size_t k = 0; k < sizes[i]; k++)
+			if (want[k] != '\r' || k + 1 == sizes[i] || want[k + 1] != '\n')
+				want[kept++] = want[k];
+		assert_true(n > kept);
+		assert_memory_equal(got + n - kept, want, kept);
+		free(got);
+		free(want);
+		unlink(path_in("box0/tmp", name));
+		end(&d);
+	}
+}
+
+/* ---- exactly once ------------------------------------------------------------------------- */
+
+enum left { IN_TMP, IN_NEW, IN_CUR, MOVED_AWAY, IN_BOTH, OTHER_SIZE, BOX_GONE, NEW_GONE };
+
+static void leave(const char *name, enum left what)
+{
+	char tmp[4096], new[4096], cur[4096];
+	int fd;
+
+	snprintf(tmp, sizeof(tmp), "%s/%s", path_in("box0", "tmp"), name);
+	snprintf(new, sizeof(new), "%s/%s", path_in("box0", "new"), name);
+	snprintf(cur, sizeof(cur), "%s/%s:2,S", path_in("box0", "cur"), name);
+	switch (what) {
+	case IN_TMP:
+		return;
+	case IN_NEW:
+		assert_int_equal(rename(tmp, new), 0);
+		return;
+	case IN_CUR:
+		assert_int_equal(rename(tmp, cur), 0);
+		return;
+	case MOVED_AWAY:
+		assert_int_equal(unlink(tmp), 0);
+		return;
+	case IN_BOTH:
+		assert_int_equal(link(tmp, new), 0);
+		return;
+	case OTHER_SIZE:
+		fd = open(new, O_CREAT | O_WRONLY, 0600);
+		assert_int_equal(write(fd, "x", 1), 1);
+		close(fd);
+		return;
+	case BOX_GONE:
+		remove_all(path_in("box0", ""));
+		return;
+	case NEW_GONE:
+		assert_int_equal(rmdir(path_in("box0", "new")), 0);
+		return;
+	}
+}
+
+static void what_a_crash_left(void **state)
+{
+	const int64_t hour = 3600, day = 24 * hour;
+	const struct { const char *name; enum left left; int64_t ago; enum fate fate; bool staged; size_t in_all; } cases[] = {
+		{ "staged, not moved", IN_TMP, 5, FATE_DELIVERED, true, 1 },
+		{ "staged, not moved, long ago", IN_TMP, 3 * day, FATE_DELIVERED, true, 1 },
+		{ "moved, not settled", IN_NEW, 5, FATE_DELIVERED, true, 1 },
+		{ "moved and read", IN_CUR, 5, FATE_DELIVERED, true, 1 },
+		{ "moved and deleted", MOVED_AWAY, 5, FATE_DELIVERED, true, 0 },
+		{ "moved and deleted, 23 hours", MOVED_AWAY, 23 * hour, FATE_DELIVERED, true, 0 },
+		{ "gone for over a day", MOVED_AWAY, 25 * hour, FATE_STAGED, false, 1 },
+		{ "in new for over a day", IN_NEW, 25 * hour, FATE_DELIVERED, true, 1 },
+		{ "in cur for over a day", IN_CUR, 25 * hour, FATE_DELIVERED, true, 1 },
+		{ "in both places", IN_BOTH, 5, FATE_DELIVERED, true, 1 },
+		{ "a stranger of that name", OTHER_SIZE, 5, FATE_DEFERRED, true, 2 },
+		{ "no mailbox any more", BOX_GONE, 5, FATE_DEFERRED, true, 0 },
+		{ "no new/ any more", NEW_GONE, 5, FATE_DELIVERED, true, 1 },
+	};
+
+	(void)state;
+	log_level_set(LOG_ERROR + 1);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct delivery d;
+		char name[300];
+		size_t n;
+
+		remove_all(path_in("box0", ""));
+		begin(&d, 1);
+		work(&d);
+		assert_int_equal(files_in("box0", "tmp", name), 1);
+		leave(name, cases[i].left);
+		staged(&d, clock_wall() - cases[i].ago);
+		work(&d);
+		n = files_in("box0", "tmp", NULL) + files_in("box0", "new", NULL) + files_in("box0", "cur", NULL);
+		if (d.rcpts[0].fate != cases[i].fate || d.rcpts[0].staged != cases[i].staged || n != cases[i].in_all)
+			fail_msg("%s: fate %d, staged %d, %zu files, %.*s", cases[i].name, (int)d.rcpts[0].fate,
+			         (int)d.rcpts[0].staged, n, STR_ARG(d.rcpts[0].said));
+		end(&d);
+	}
+	log_level_set(LOG_ERROR);
+}
+
+/* Not staged when the server died: what lies in tmp/ is not ours any more. */
+static void written_again_under_a_new_name(void **state)
+{
+	struct delivery d;
+
+	(void)state;
+	begin(&d, 1);
+	work(&d);
+	d.rcpts[0].settled = false;
+	d.rcpts[0].staged_as = STR_NONE;
+	work(&d);
+	assert_int_equal(files_in("box0", "tmp", NULL), 2);
+	staged(&d, clock_wall());
+	work(&d);
+	assert_int_equal(files_in("box0", "new", NULL), 1);
+	end(&d);
+}
+
+/* ---- batches and faults ------------------------------------------------------------------------ */
+
+static void batches_of_many(void **state)
+{
+	static const size_t sizes[] = { 4, 5, 64, 65, 200 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		struct delivery *d = malloc(sizeof(*d));
+		char box[40];
+
+		begin(d, sizes[i]);
+		work(d);
+		staged(d, clock_wall());
+		work(d);
+		for (size_t k = 0; k < sizes[i]; k++) {
+			snprintf(box, sizeof(box), "box%zu", k);
+			assert_int_equal(d->rcpts[k].fate, FATE_DELIVERED);
+			assert_int_equal(files_in(box, "new", NULL), 1);
+			remove_all(path_in(box, ""));
+		}
+		end(d);
+		free(d);
+	}
+}
+
+static void one_bad_mailbox_does_not_hurt_the_others(void **state)
+{
+	struct delivery d;
+	int fd;
+
+	(void)state;
+	begin(&d, 7);
+	assert_int_equal(mkdir(path_in("", ""), 0700), 0);
+	fd = open(path_in("box3", ""), O_CREAT | O_WRONLY, 0600);
+	if (fd < 0) {                  /* the path ends in a slash */
+		char path[4096];
+
+		snprintf(path, sizeof(path), "%s/us.test/box3", root);
+		fd = open(path, O_CREAT | O_WRONLY, 0600);
+	}
+	assert_true(fd >= 0);
+	close(fd);
+	work(&d);
+	for (size_t i = 0; i < 7; i++)
+		assert_int_equal(d.rcpts[i].fate, i == 3 ? FATE_DEFERRED : FATE_STAGED);
+	assert_non_null(memmem(d.rcpts[3].said.p, d.rcpts[3].said.n, "no directory", 12));
+	assert_true(str_starts(d.rcpts[3].status, "4."));
+	end(&d);
+}
+
+/* A disk that is full: put off, and nothing is left behind. */
+static void no_room(void **state)
+{
+	struct rlimit old, small = { 60, 60 };
+	struct delivery d;
+
+	(void)state;
+	signal(SIGXFSZ, SIG_IGN);
+	begin(&d, 1);
+	work(&d);                      /* the directories are made */
+	unlink(path_in("box0", "tmp"));
+	getrlimit(RLIMIT_FSIZE, &old);
+	small.rlim_max = old.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	d.rcpts[0].settled = false;
+	work(&d);
+	setrlimit(RLIMIT_FSIZE, &old);
+	assert_int_equal(d.rcpts[0].fate, FATE_DEFERRED);
+	assert_int_equal(files_in("box0", "tmp", NULL), 1);
+	end(&d);
+}
+
+static void unreadable_content(void **state)
+{
+	struct delivery d;
+
+	(void)state;
+	begin(&d, 1);
+	d.entry.id = 4711;
+	d.entry.content = STR_NONE;
+	work(&d);
+	assert_int_equal(d.rcpts[0].fate, FATE_DEFERRED);
+	assert_int_equal(files_in("box0", "tmp", NULL), 0);
+	end(&d);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(both_steps, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(junk_is_a_folder_of_the_mailbox, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(content_from_the_store, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_a_crash_left, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(written_again_under_a_new_name, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(batches_of_many, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(one_bad_mailbox_does_not_hurt_the_others, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(no_room, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(unreadable_content, set_up, tear_down),
+	};
+
+	crypt_setup();
+	log_level_set(LOG_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
