@@ -56,6 +56,8 @@ LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson 
 
 BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-modules liblmdb-dev \
 	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev
+# The lines that the playground prints are there to be pasted.
+RUN_PACKAGES   := curl swaks libnet-ssleay-perl
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
 	dovecot-imapd dovecot-lmtpd mandoc git procps openssl
@@ -149,7 +151,8 @@ run: $(B)/postern
 
 # Goals that may install packages; the others only say what is missing.
 SETS_UP := $(filter run check check-long fuzz bench packages,$(MAKECMDGOALS))
-NEEDS   := $(BUILD_PACKAGES) $(if $(filter-out run,$(SETS_UP)),$(TEST_PACKAGES))
+NEEDS   := $(BUILD_PACKAGES) $(if $(filter run,$(SETS_UP)),$(RUN_PACKAGES)) \
+	$(if $(filter-out run,$(SETS_UP)),$(TEST_PACKAGES))
 
 packages: $(B)/packages.stamp
 
