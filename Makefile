@@ -179,7 +179,7 @@ fuzz: $(FUZZERS)
 	@$(PYTHON) tests/run --build $(B) --only fuzz --fuzz-seconds $(SECONDS)
 
 bench: all $(TOOLS)
-	@$(PYTHON) tests/bench/bench.py --build $(B) $(if $(PEERS),--peers $(PEERS))
+	@$(PYTHON) tests/bench/bench.py --build $(B)
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5 \
