@@ -69,9 +69,11 @@ static void checked(void *section, struct conf_reader *r)
 {
 	const struct trust_section *t = section;
 
-	if (t->client.n + t->dkim_domain.n + t->arc_sealer.n == 0)
+	bool client = conf_given(&t->head, "client");
+
+	if (!client && !conf_given(&t->head, "dkim-domain") && !conf_given(&t->head, "arc-sealer"))
 		conf_fault(r, &t->head, NULL, "nobody is trusted: add client, dkim-domain or arc-sealer");
-	else if (t->client.n > 0 && t->skip.n == 0)
+	else if (client && !conf_given(&t->head, "skip"))
 		conf_fault(r, &t->head, "client", "nothing is skipped for these clients: add skip = {\"spf\", …}");
 }
 

@@ -13,6 +13,7 @@
 
 #include "modules/adsp/adsp.h"
 #include "modules/arc/arc.h"
+#include "modules/deny/deny.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
 #include "modules/domainkeys/domainkeys.h"
@@ -24,6 +25,7 @@
 /* In any order: each says which others it reads, the chain sorts them. */
 const struct module *const builtin_modules[] = {
 	&iprev_module,
+	&deny_module,
 	&spf_module,
 	&dkim_module,
 	&arc_module,
@@ -79,6 +81,13 @@ const struct verb verbs[] = {
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n" CONFIG_OPTION },
 	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]",
 	  "Shows the queue and acts on it.", CONFIG_OPTION },
+	{ "deny", verb_deny, "add KIND VALUE [--until DATE|--for TIME] [--reply TEXT] [-c FILE]\nlist [--json] [-c FILE]\nremove KIND VALUE [-c FILE]",
+	  "Says who is refused, while the server runs.",
+	  "  KIND is client (an address or network), ptr, helo, sender or recipient.\n"
+	  "  --until DATE   the last day, such as 2026-12-31, or \"2026-12-31 18:00\"; default: for good\n"
+	  "  --for TIME     for so long, such as 4h or 7d\n"
+	  "  --reply TEXT   what they hear: a text, or CODE X.Y.Z TEXT\n"
+	  "  --json         print one JSON document\n" CONFIG_OPTION },
 	{ "log", verb_log, "ID|ADDRESS [--file LOG] [-c FILE]", "Shows a message's life, from the log.",
 	  "  --file LOG   the log to look in; default the configuration's, or standard input (-)\n" CONFIG_OPTION },
 	{ "verify", run_verify, "--ip IP --helo NAME --mail-from ADDR [OPTION...] < message",

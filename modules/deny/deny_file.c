@@ -46,11 +46,21 @@ static const struct conf_option options[] = {
 	{ 0 },
 };
 
+static const struct { enum deny_kind kind; size_t offset; } lists[] = {
+	{ DENY_CLIENT, offsetof(struct deny_section, client) }, { DENY_PTR, offsetof(struct deny_section, ptr) },
+	{ DENY_HELO, offsetof(struct deny_section, helo) }, { DENY_SENDER, offsetof(struct deny_section, sender) },
+	{ DENY_RECIPIENT, offsetof(struct deny_section, recipient) },
+};
+
 static void checked(void *section, struct conf_reader *r)
 {
 	const struct deny_section *d = section;
 
-	if (d->client.n + d->ptr.n + d->helo.n + d->sender.n + d->recipient.n == 0)
+	bool somebody = false;
+
+	for (size_t i = 0; i < COUNT(lists); i++)
+		somebody = somebody || conf_given(&d->head, deny_kind_word(lists[i].kind));
+	if (!somebody)
 		conf_fault(r, &d->head, NULL, "nobody is denied: add client, ptr, helo, sender or recipient");
 }
 
@@ -58,12 +68,6 @@ const struct conf_section deny_section = {
 	.name = "deny", .options = options, .size = sizeof(struct deny_section), .titled = true, .check = checked,
 	.help = "Strangers who are refused, before any question to DNS but the one for ptr; any one of the values is "
 	        "enough. `postern deny` adds more while the server runs.",
-};
-
-static const struct { enum deny_kind kind; size_t offset; } lists[] = {
-	{ DENY_CLIENT, offsetof(struct deny_section, client) }, { DENY_PTR, offsetof(struct deny_section, ptr) },
-	{ DENY_HELO, offsetof(struct deny_section, helo) }, { DENY_SENDER, offsetof(struct deny_section, sender) },
-	{ DENY_RECIPIENT, offsetof(struct deny_section, recipient) },
 };
 
 static const struct strs *list_of(const struct deny_section *d, size_t i)
@@ -129,9 +133,10 @@ static bool line_read(str line, struct arena *a, struct deny_entry *e)
 	       (e->reply.n == 0 || deny_reply_check(e->reply, a, &why));
 }
 
+/* And one more, which who changes the file may fill. */
 static size_t count_lines(str text)
 {
-	size_t n = 1;
+	size_t n = 2;
 
 	for (size_t i = 0; i < text.n; i++)
 		n += text.p[i] == '\n';

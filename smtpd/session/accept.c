@@ -219,11 +219,38 @@ static void accepted(struct txn *t)
 		signed_and_sealed(t->chain, t);
 }
 
+/* One line with every verdict, and one for what a trial let pass. */
+static void log_judged(struct txn *t, const struct verdict *v)
+{
+	static const char *const actions[] = {
+		[SAY_NEXT] = "accept", [SAY_QUARANTINE] = "quarantine", [SAY_DEFER] = "defer", [SAY_REJECT] = "reject",
+	};
+	const struct verdict *would = chain_would_refuse(t->chain);
+	struct judged j;
+
+	if (t->in.origin != FROM_STRANGER)
+		return;
+	authn_judged(t->chain, &t->arena, &j);
+	judged_add(&j, "action", actions[v->say], v->text);
+	judged_add(&j, "by", v->module != NULL ? v->module : "-", STR_NONE);
+	judged_add(&j, "from", t->in.from.domain.n > 0 ? str_cstr(&t->arena, t->in.from.domain) : "-", STR_NONE);
+	judged_add(&j, "ip", t->peer->ip.n > 0 ? str_cstr(&t->arena, t->peer->ip) : "-", STR_NONE);
+	if (!t->arena.spent)
+		log_write(&t->log, LOG_INFO, "message.judged", j.v, j.n);
+	if (would != NULL) {
+		log_event(&t->log, LOG_NOTICE, "message.would-refuse", KV_C("module", would->module),
+		          KV_C("action", actions[would->say]), KV_N("code", would->code), KV_C("esc", would->esc),
+		          KV("text", would->text), KV("from", t->in.sender.text), KV("ip", t->peer->ip));
+		count(MESSAGES_WOULD_REFUSE);
+	}
+}
+
 static void judged(struct chain_conn *c, void *user)
 {
 	struct txn *t = user;
 	const struct verdict *v = chain_verdict(c);
 
+	log_judged(t, v);
 	switch (v->say) {
 	case SAY_REJECT:
 		refuse_by(t, v, 550, "5.7.1");

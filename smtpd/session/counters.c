@@ -19,6 +19,7 @@ static const struct stat_def defs[COUNTERS] = {
 	[MESSAGES_REFUSED]     = { "messages.refused", "refused for good after their last byte" },
 	[MESSAGES_DEFERRED]    = { "messages.deferred", "refused for now after their last byte" },
 	[MESSAGES_QUARANTINED] = { "messages.quarantined", "messages stored for the Junk folder" },
+	[MESSAGES_WOULD_REFUSE] = { "messages.would-refuse", "messages that a trial let pass" },
 	[BYTES_STORED]         = { "bytes.stored", "octets of stored messages" },
 	[LETTERS_STORED]       = { "letters.stored", "our own mail that was stored" },
 	[LETTERS_FAILED]       = { "letters.failed", "our own mail that could not be" },

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modules/deny/deny.h"
 #include "smtpd/base/buf.h"
 #include "smtpd/base/conn.h"
 #include "smtpd/mail/addr.h"
@@ -256,13 +257,14 @@ static const struct conf_option root_options[] = {
 static const struct conf_option verify_options[] = {
 	{ OPT(verify_section, authserv_id, CONF_STRING, "authserv-id", NULL, "our name in Authentication-Results; default: hostname"),
 	  .example = "mail.example.org" },
+	{ OPT(verify_section, trial, CONF_BOOL, "trial", "no", "do everything and refuse nothing: what would have been refused is logged as message.would-refuse") },
 	{ 0 },
 };
 
 /* ---- the root, with the modules' sections hung in -------------------------- */
 
 struct tables {
-	struct conf_section modules[MAX_MODULES], auth, limits, listener, relay, verify, root;
+	struct conf_section modules[MAX_MODULES], auth, limits, listener, relay, verify, trust, deny, root;
 	const struct conf_section *verify_sections[MAX_MODULES + 1], *root_sections[16];
 	size_t module_offset[MAX_MODULES];
 };
@@ -311,9 +313,11 @@ static void tables_make(struct tables *t)
 	t->limits = at(&limits_section, offsetof(struct config, limits));
 	t->listener = at(&listener_section, offsetof(struct config, listeners));
 	t->relay = at(&relay_section, offsetof(struct config, relay));
+	t->trust = at(&trust_section, offsetof(struct config, trusts));
+	t->deny = at(&deny_section, offsetof(struct config, denies));
 	t->verify.offset = aligned(sizeof(struct config));
 	const struct conf_section *all[] = { &t->listener, &tls_section, &domain_section, &t->auth, &t->limits,
-		                             &t->verify, &t->relay, &queue_section, &resolver_section, &log_section };
+		                             &t->verify, &t->trust, &t->deny, &t->relay, &queue_section, &resolver_section, &log_section };
 	memcpy(t->root_sections, all, sizeof(all));
 	t->root = (struct conf_section){
 		.help = "Every option of postern with its default, as `postern check --sample` prints it. "
@@ -501,6 +505,27 @@ static void list_files(struct config *c, struct arena *a)
 	}
 }
 
+/* `skip` names checks as verify {} has them. */
+static void judge_trust(const struct trust_section *t, struct arena *a, struct conf_faults *faults)
+{
+	const char *names[MAX_MODULES];
+	size_t n = 0;
+
+	while (builtin_modules[n] != NULL) {
+		names[n] = builtin_modules[n]->name;
+		n++;
+	}
+	for (size_t i = 0; i < t->skip.n; i++) {
+		const char *near = conf_nearest(t->skip.v[i], names, n);
+		bool known = near != NULL && str_is_nocase(t->skip.v[i], near);
+
+		if (!known)
+			conf_fault_add(faults, a, &t->head, "skip", "there is no check \"%.*s\": %s%s", STR_ARG(t->skip.v[i]),
+			               near != NULL ? "did you mean " : "name one of verify {}, such as spf, dmarc or dnsbl",
+			               near != NULL ? near : "");
+	}
+}
+
 static enum err finish(struct config *c, const struct tables *t, struct arena *a, struct conf_faults *faults)
 {
 	size_t n = 0;
@@ -530,6 +555,8 @@ static enum err finish(struct config *c, const struct tables *t, struct arena *a
 	find_user(c, a, faults);
 	for (size_t i = 0; i < c->domains.n; i++)
 		finish_domain(c, c->domains.v[i], a, faults);
+	for (size_t i = 0; i < c->trusts.n; i++)
+		judge_trust(c->trusts.v[i], a, faults);
 	if (give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	list_files(c, a);

@@ -71,6 +71,7 @@ struct domain_section {
 struct verify_section {                 /* the modules' own sections lie behind it */
 	struct conf_head head;
 	str      authserv_id;
+	bool     trial;
 };
 
 struct config {
@@ -78,7 +79,7 @@ struct config {
 	str      hostname, state, user, plus;
 	uint64_t loops;
 	bool     environment;
-	struct conf_list        listeners, domains;
+	struct conf_list        listeners, domains, trusts, denies;
 	struct tls_section      tls;
 	struct auth_conf        auth;
 	struct limits_conf      limits;

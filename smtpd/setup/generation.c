@@ -225,12 +225,16 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 		e = load_keys(g, needs->open_file, ring, why);
 	if (e == OK)
 		e = build_tls(g, needs->open_file, why);
+	if (e == OK)
+		e = knowledge_make(&g->knowledge, c, needs->denied, &g->arena, why);
 	if (e != OK)
 		return e;
 	give_keyring(g, ring);
 	g->chain = chain_new(builtin_modules, c->module_confs, &g->arena, why);
 	if (g->chain == NULL)
 		return ERR_BAD;
+	chain_trust(g->chain, g->knowledge.trust);
+	chain_trial(g->chain, c->verify->trial);
 	g->session = (struct session_setup){
 		.hostname = c->hostname, .authserv_id = c->verify->authserv_id, .limits = &c->limits,
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
@@ -249,6 +253,7 @@ void generation_free(struct generation *g)
 	for (size_t i = 0; i < g->nkeys; i++)
 		key_free(g->keys[i]);
 	free(g->keys);
+	knowledge_free(&g->knowledge);
 	arena_fini(&g->arena);
 	free(g);
 }

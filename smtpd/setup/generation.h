@@ -8,13 +8,14 @@
 #ifndef SETUP_GENERATION_H
 #define SETUP_GENERATION_H
 
-#include "smtpd/setup/config.h"
+#include "smtpd/setup/knowledge.h"
 
 struct generation {
 	struct arena         arena;
 	struct config       *config;
 	struct directory    *directory;
 	struct chain        *chain;
+	struct knowledge     knowledge;
 	struct tls_server   *tls;
 	struct key         **keys;          /* DKIM; freed with the generation */
 	size_t               nkeys;
@@ -28,6 +29,7 @@ struct generation_needs {
 	conf_open    *open_file;
 	struct auth  *auth;
 	struct queue *queue;
+	struct deny_live *denied;
 };
 
 /* Reads nothing but what `config` names.  Takes the generation's arena with

@@ -239,8 +239,13 @@ void server_close_unwanted(struct server *s)
 	s->nopened = kept;
 }
 
-/* Closing waits until every loop has taken the swap that was sent before. */
-struct fence { struct baton baton; struct server *server; size_t left; };
+/* A post to every loop; when all have come home, all loops have taken a turn. */
+struct fence {
+	struct server *server;
+	size_t left;
+	void (*then)(struct server *, void *arg);
+	void *arg;
+};
 struct fence_post { struct baton baton; struct fence *fence; };
 
 static void post_came_home(struct baton *b)
@@ -251,7 +256,7 @@ static void post_came_home(struct baton *b)
 	free(p);
 	if (--f->left > 0)
 		return;
-	server_close_unwanted(f->server);
+	f->then(f->server, f->arg);
 	free(f);
 }
 
@@ -261,13 +266,12 @@ static void post_passed(struct baton *b)
 	mbox_send(b->home, b);
 }
 
-static void close_when_swapped(struct server *s)
+void server_when_all_turned(struct server *s, void (*then)(struct server *, void *arg), void *arg)
 {
 	struct fence *f = calloc(1, sizeof(*f));
 
 	must(f != NULL);
-	f->server = s;
-	f->left = s->nloops;
+	*f = (struct fence){ s, s->nloops, then, arg };
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct fence_post *p = calloc(1, sizeof(*p));
 
@@ -277,6 +281,12 @@ static void close_when_swapped(struct server *s)
 		p->baton.arrived = post_passed;
 		loop_send(s->loops[i], &p->baton);
 	}
+}
+
+static void close_unwanted(struct server *s, void *arg)
+{
+	(void)arg;
+	server_close_unwanted(s);
 }
 
 /* ---- reload -------------------------------------------------------------------------- */
@@ -333,7 +343,7 @@ static enum err faults_to_sentence(const struct conf_faults *faults, struct aren
 
 static enum err next_generation(struct server *s, struct generation *g, str *why)
 {
-	const struct generation_needs needs = { keeper_open, s->auth, s->queue };
+	const struct generation_needs needs = { keeper_open, s->auth, s->queue, &s->denied };
 	struct conf_faults faults;
 	enum err e;
 
@@ -383,7 +393,7 @@ static enum err reload(struct server *s, str *why)
 	         str_cstr(&g->arena, g->config->log.file), why);
 	log_level_set((enum log_level)g->config->log.level);
 	server_use(s, g);
-	close_when_swapped(s);
+	server_when_all_turned(s, close_unwanted, NULL);   /* they have taken the swap by then */
 	log_event(NULL, LOG_NOTICE, "configuration.loaded", KV_C("file", s->file));
 	return OK;
 }
@@ -409,6 +419,7 @@ void server_look_again(struct server *s)
 		log_event(NULL, LOG_ERROR, "accounts.refused", KV("why", why));
 	if (s->now->tls != NULL)
 		tls_server_look_again(s->now->tls);
+	server_look_at_denied(s);
 	if (changed && server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
 	arena_fini(&a);

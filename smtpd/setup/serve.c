@@ -298,7 +298,7 @@ static bool listens_for_signals(struct server *s)
 static struct generation *first_generation(struct server *s, struct config *c, str *why)
 {
 	struct generation *g = calloc(1, sizeof(*g));
-	const struct generation_needs needs = { keeper_open, s->auth, s->queue };
+	const struct generation_needs needs = { keeper_open, s->auth, s->queue, &s->denied };
 
 	if (g == NULL)
 		return NULL;
@@ -320,6 +320,8 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 	    !opened_store(s, c, why))
 		return false;
 	s->now = first_generation(s, c, why);
+	if (s->now != NULL)
+		server_look_at_denied(s);
 	if (s->now == NULL || server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why))
 		return false;
 	s->main = loop_new((unsigned)s->nloops, NULL);
@@ -354,6 +356,7 @@ static void server_end(struct server *s)
 		loop_free(s->loops[i]);
 	}
 	generation_free(s->now);
+	deny_table_free(atomic_load(&s->denied.table));
 	auth_close(s->auth);
 	queue_close(s->queue);
 	for (size_t i = 0; i < s->nopened; i++)

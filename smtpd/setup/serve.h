@@ -33,6 +33,8 @@ struct server {
 	struct queue      *queue;
 	struct auth       *auth;
 	struct timetable  *timetable;
+	struct deny_live   denied;          /* STATE/deny as it was read last */
+	struct file_stamp { int64_t seconds, nanos; uint64_t size, inode; } denied_stamp;
 	struct control    *control;
 	struct opened     *opened;
 	size_t             nopened;
@@ -58,6 +60,13 @@ void     server_look_again(struct server *);            /* accounts and certific
 void     server_use(struct server *, struct generation *next);
 enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
 void     server_close_unwanted(struct server *);
+
+/* denied.c: STATE/deny, read again when it has changed */
+void     server_look_at_denied(struct server *);
+str      server_deny_path(const struct config *, struct arena *);
+/* Runs `then` on main once every loop has taken a turn: nobody there holds what
+ * was replaced before. */
+void     server_when_all_turned(struct server *, void (*then)(struct server *, void *arg), void *arg);
 
 /* server_control.c */
 extern const struct control_verb server_control_verbs[];

@@ -44,6 +44,12 @@ static void accounts_asked(struct control_call *call)
 	control_end(call, EXIT_DONE);
 }
 
+static void deny_asked(struct control_call *call)
+{
+	server_look_at_denied(call->house);
+	control_end(call, EXIT_DONE);
+}
+
 /* ---- status ----------------------------------------------------------------------- */
 
 struct figures {
@@ -262,5 +268,6 @@ const struct control_verb server_control_verbs[] = {
 	{ "status", status_asked },
 	{ "accounts", accounts_asked },
 	{ "queue", queue_asked },
+	{ "deny", deny_asked },
 	{ NULL, NULL },
 };
