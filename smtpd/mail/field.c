@@ -224,6 +224,33 @@ void splitter_end(struct splitter *s, str *put_back)
 	s->bytes -= put_back->n;
 }
 
+/* ---- what another reader might make of it ---------------------------------- */
+
+enum { LINE_START = 0, LINE_NAME, LINE_COLON, LINE_EMPTY, LINE_TEXT };
+
+static unsigned char line_state(unsigned char state, char c)
+{
+	if (c == '\n')
+		return LINE_START;
+	if (state == LINE_START)
+		return c == '\r' ? LINE_EMPTY : is_name_char(c) ? LINE_NAME : LINE_TEXT;
+	if (state == LINE_NAME && is_name_char(c))
+		return LINE_NAME;
+	return (state == LINE_NAME || state == LINE_COLON) && is_wsp(c) ? LINE_COLON : LINE_TEXT;
+}
+
+bool read_on_feed(struct read_on *r, str piece)
+{
+	for (size_t i = 0; i < piece.n && !r->over && !r->found; i++) {
+		char c = piece.p[i];
+
+		r->over = c == '\n' && (r->state == LINE_START || r->state == LINE_EMPTY);
+		r->found = c == ':' && (r->state == LINE_NAME || r->state == LINE_COLON);
+		r->state = line_state(r->state, c);
+	}
+	return r->found;
+}
+
 bool field_is(const struct field *f, const char *name)
 {
 	return str_is_nocase(f->name, name);

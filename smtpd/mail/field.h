@@ -51,6 +51,15 @@ void splitter_fini(struct splitter *);
 size_t splitter_feed(struct splitter *, str in, str *put_back);
 void   splitter_end(struct splitter *, str *put_back);   /* the message ended */
 
+/* Behind a header that ended without an empty line: a mail program that skips
+ * what is no field may read on.  True from the first line that it would take for
+ * a field, up to the next empty line.  Zeroed before the first piece. */
+struct read_on {
+	unsigned char state;       /* private */
+	bool          over, found;
+};
+bool read_on_feed(struct read_on *, str piece);
+
 const struct field *fields_first(const struct fields *, const char *name);   /* case apart; omitted ones too */
 size_t              fields_count(const struct fields *, const char *name);
 bool                field_is(const struct field *, const char *name);

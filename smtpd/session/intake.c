@@ -173,9 +173,22 @@ static void header_complete(struct txn *t)
 		chain_body_next(t->chain);
 }
 
+/* We stopped at a line that is no field; who skips it would show other fields
+ * than those that were judged. */
+static void look_behind_header(struct txn *t, str piece)
+{
+	if (t->split.no_blank && t->in.origin != FROM_OURSELVES && read_on_feed(&t->read_on, piece))
+		txn_refuse(t, 554, "5.6.0", "header",
+		           "The header ends at a line that is no field, and more fields follow: put an empty line "
+		           "behind the header, or mend that line");
+}
+
 static void body_came(struct txn *t, str piece)
 {
 	if (piece.n == 0 || t->refusal.code != 0)
+		return;
+	look_behind_header(t, piece);
+	if (t->refusal.code != 0)
 		return;
 	bodyhash_feed(t->in.hashes, piece);
 	chain_body(t->chain, piece);

@@ -123,6 +123,7 @@ struct txn {
 	/* intake */
 	struct dot         dot;
 	struct splitter    split;
+	struct read_on     read_on;  /* behind a header without its empty line */
 	struct spool      *spool;
 	size_t             walked;   /* fields that the chain has seen */
 	uint64_t           bytes, header_bytes;

@@ -277,13 +277,23 @@ static void body_through(struct judge *j)
 	bodyhash_end(j->msg.hashes);
 }
 
+static bool reads_on(struct judge *j)
+{
+	struct read_on r = { 0 };
+
+	read_on_feed(&r, j->in.body_front);
+	return j->in.splitter.no_blank && read_on_feed(&r, j->in.body);
+}
+
 /* The server refuses before it judges (CONTRACT, Limits); here both are told. */
 static void limits_weigh(struct judge *j)
 {
-	if (j->in.splitter.over == SPLIT_OK || j->verdict.say >= SAY_REJECT)
+	if (j->verdict.say >= SAY_REJECT || (j->in.splitter.over == SPLIT_OK && !reads_on(j)))
 		return;
 	j->verdict = (struct verdict){ .say = SAY_REJECT, .code = 554, .esc = "5.6.0" };
-	j->reason = STR("The header is over its limits; what lies behind them was not judged");
+	j->reason = j->in.splitter.over != SPLIT_OK
+	          ? STR("The header is over its limits; what lies behind them was not judged")
+	          : STR("The header ends at a line that is no field, and more fields follow; a mail program may show those");
 }
 
 static void message_through(struct judge *j)

@@ -221,9 +221,37 @@ static void values_are_unfolded(void **state)
 	arena_fini(&arena);
 }
 
+/* Cut at every octet: the same answer. */
+static void what_a_lenient_reader_would_take(void **state)
+{
+	static const struct { str in; bool want; } bodies[] = {
+		{ STR("no field\r\nFrom: a\r\n\r\nx"), true },
+		{ STR(" From: a\r\nSubject : b"), true },
+		{ STR("x y\r\nSubject\t:"), true },
+		{ STR("x y\n\nFrom: a\n"), false },
+		{ STR("x y\r\n\r\nFrom: a\r\n"), false },
+		{ STR("x y: z\r\n folded: b\r\n: c\r\n"), false },
+		{ STR("x y\r\nFr\xc3\xb6m: a\r\n"), false },
+		{ STR("x y\r\nname without colon\r\nFrom"), false },
+		{ STR(""), false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(bodies); i++)
+		for (size_t cut = 0; cut <= bodies[i].in.n; cut++) {
+			struct read_on r = { 0 };
+			bool first = read_on_feed(&r, str_head(bodies[i].in, cut));
+			bool found = read_on_feed(&r, str_skip(bodies[i].in, cut));
+
+			if (found != bodies[i].want || (first && !found))
+				fail_msg("body %zu cut at %zu", i, cut);
+		}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_lenient_reader_would_take),
 		cmocka_unit_test(headers_split_anywhere),
 		cmocka_unit_test(raw_fields_give_the_header_back),
 		cmocka_unit_test(limits_stop_storing_not_reading),
