@@ -109,6 +109,10 @@ struct arc_conf {
 
 extern const struct module arc_module;
 const struct arc_chain *arc_state_chain(const void *msg);   /* NULL: not evaluated */
+/* Of the message that `m` (any module behind arc) is at: the instance whose
+ * results may stand in for a broken DMARC by the trust of this server, or 0. */
+struct mod;
+unsigned arc_trusted_results(const struct mod *);
 /* For explain: what DNS said about the key of a set's seal or message signature; NULL: not asked. */
 const struct dns_answer *arc_state_answer(const void *msg, unsigned instance, bool of_seal);
 

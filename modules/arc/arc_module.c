@@ -183,6 +183,33 @@ static void chain_judge(struct arc_msg *d)
 	arc_judge(&e, &d->chain);
 }
 
+static bool sealer_trusted(void *trust, str sealer)
+{
+	return trust_sealer(trust, sealer) != NULL;
+}
+
+unsigned arc_trusted_results(const struct mod *m)
+{
+	const struct arc_chain *c = arc_state_chain(mod_other_msg(m, &arc_module));
+
+	return c == NULL || m->trust == NULL || m->in->from.state != FROM_GOOD
+	     ? 0 : arc_vouches(c, m->arena, m->in->from.domain, sealer_trusted, (void *)(uintptr_t)m->trust);
+}
+
+/* What a trusted sealer's entry excuses.  DMARC only when the sealer says that
+ * it passed there: else whatever a forwarder lets through would pass here. */
+static void vouch(struct arc_msg *d)
+{
+	const struct arc_chain *c = &d->chain;
+	const struct trust_entry *e;
+
+	if (c->result != ARC_PASS || !c->whole)
+		return;
+	e = trust_sealer(d->mod->trust, c->sets[c->length - 1].seal_sig.domain);
+	if (e != NULL && (!trust_skips(e, "dmarc") || arc_trusted_results(d->mod) > 0))
+		mod_vouch(d->mod, e);
+}
+
 static enum say judge(struct arc_msg *d)
 {
 	static const unsigned counters[] = { [ARC_NONE] = NONE, [ARC_PASS] = PASS, [ARC_FAIL] = FAIL };
@@ -190,6 +217,7 @@ static enum say judge(struct arc_msg *d)
 	if (d->chain.result == ARC_NOT_DONE)
 		chain_judge(d);
 	d->judged = true;
+	vouch(d);
 	stat_add(d->mod->stats + counters[d->chain.result], 1);
 	return SAY_NEXT;
 }

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
 #include "modules/module.h"
@@ -145,12 +146,18 @@ static bool came_from_the_organization(struct mod *m)
 	return false;
 }
 
+static bool came_by_trusted_forwarder(struct mod *m)
+{
+	return arc_trusted_results(m) > 0;
+}
+
 /* Whatever speaks for an indirect way stands here, one row each. */
 static const struct {
 	bool              (*shows)(struct mod *);
 	enum dmarc_override reason;
 	const char         *text;
 } signs[] = {
+	{ came_by_trusted_forwarder, DMARC_TRUSTED_FORWARDER, "a trusted forwarder has sealed that it passed there" },
 	{ came_by_list, DMARC_MAILING_LIST, "the mailing list that its List-Id names has signed it" },
 	{ came_from_the_organization, DMARC_LOCAL_POLICY, "another domain of the author's organization vouches for it" },
 };
@@ -356,7 +363,7 @@ static const struct conf_section section = {
 	.help = "DMARC (RFC 9989): what is done with mail that the domain in From did not authenticate.",
 };
 
-static const char *const after[] = { "spf", "dkim", NULL };
+static const char *const after[] = { "spf", "dkim", "arc", NULL };
 
 const struct module dmarc_module = {
 	.name      = "dmarc",
