@@ -597,7 +597,7 @@ static void ended_in_the_middle(void **state)
 		side_start(&s, 25);
 		lease_begin(&s, ROUTE_HOST, target_of(&p), bob, 1);
 		client_take(s.client, s.lease);
-		while (__atomic_load_n(&p.connections, __ATOMIC_RELAXED) == 0)
+		while (p.connections == 0)
 			usleep(1000);
 		client_end(s.client);
 		wait_for(&s.gone);

@@ -69,7 +69,7 @@ static void end(struct delivery *d)
 
 static char *path_in(const char *box, const char *sub)
 {
-	static char path[4096];
+	static char path[1000];
 
 	snprintf(path, sizeof(path), "%s/us.test/%s/%s", root, box, sub);
 	return path;
@@ -135,7 +135,7 @@ static void both_steps(void **state)
 	static const char want[] = "Return-Path: <anna@us.test>\nDelivered-To: bob@us.test\nReceived: here\n"
 	                           "Subject: x\n\nHello\n.dot\nbare\rcr\n\r\nend";
 	struct delivery d;
-	char name[300], got[1000], tail[20];
+	char name[300], got[1400], tail[20];
 	struct stat st;
 	mode_t old = umask(077);
 

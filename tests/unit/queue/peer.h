@@ -43,7 +43,7 @@ struct peer {
 	pthread_mutex_t    lock;
 	struct buf         said;         /* every command line, "|" between */
 	struct buf         mail;         /* every message, dots undone; "\f" behind each */
-	unsigned           connections, messages, secured;
+	_Atomic unsigned   connections, messages, secured;
 	struct peer_side  *sides;
 };
 
@@ -74,7 +74,7 @@ static void peer_leave(struct peer_side *s)
 
 static const char *peer_answer(struct peer_side *s, enum step step)
 {
-	const char *scripted = s->scripted ? s->peer->script.at[step] : NULL;
+	const char *scripted = s->scripted ? __atomic_load_n(&s->peer->script.at[step], __ATOMIC_ACQUIRE) : NULL;
 
 	return scripted != NULL ? scripted : peer_usual[step];
 }
@@ -356,6 +356,12 @@ static inline void peer_stop(struct peer *p)
 	buf_fini(&p->said);
 	buf_fini(&p->mail);
 	pthread_mutex_destroy(&p->lock);
+}
+
+/* From now on; while it runs. */
+static inline void peer_change(struct peer *p, enum step step, const char *text)
+{
+	__atomic_store_n(&p->script.at[step], text, __ATOMIC_RELEASE);
 }
 
 /* A copy, for the caller to free. */

@@ -57,7 +57,7 @@ static void maildirs_get_each_message_once(void **state)
 	yard_open(&y, false);
 	for (int i = 0; i < 300; i++)
 		yard_put(&y, "a@far.test", both, 2, 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(yard_files(&y, "us.test/anna", "new"), 300);
 	assert_int_equal(yard_files(&y, "us.test/bob", "new"), 300);
 	assert_int_equal(yard_files(&y, "us.test/bob", "tmp"), 0);
@@ -74,7 +74,7 @@ static void quarantine_goes_to_junk(void **state)
 	start(&y, NULL, NULL);
 	yard_open(&y, false);
 	yard_put_one(&y, "bob@us.test", RCPT_LOCAL | RCPT_QUARANTINE);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(yard_files(&y, "us.test/bob", ".Junk/new"), 1);
 	assert_int_equal(yard_files(&y, "us.test/bob", "new"), 0);
 	finish(&y, NULL);
@@ -109,7 +109,7 @@ static void staged_is_finished_after_a_restart(void **state)
 		fputs("mail", f);
 		fclose(f);
 		yard_open(&y, one_by_one);
-		until(figures(&y).messages == 0);
+		until(left(&y) == 0);
 		assert_int_equal(yard_files(&y, "us.test/bob", "new"), 1);
 		assert_int_equal(yard_files(&y, "us.test/bob", "tmp"), 0);
 		assert_int_equal(yard_files(&y, "us.test/anna", "new"), 1);
@@ -133,7 +133,7 @@ static void a_full_queue_at_the_start(void **state)
 		}
 		house_close(&y.h);
 		yard_open(&y, one_by_one);
-		until(figures(&y).messages == 0);
+		until(left(&y) == 0);
 		assert_int_equal(yard_files(&y, "us.test/bob", "new"), 200);
 		assert_int_equal(p.messages, 200);
 		finish(&y, &p);
@@ -152,7 +152,7 @@ static void connections_are_shared(void **state)
 	yard_open(&y, false);
 	for (int i = 0; i < 300; i++)
 		yard_put_one(&y, "x@far.test", 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 300);
 	assert_true(p.connections <= 40);
 	assert_true(p.connections >= 6);         /* fifty messages each */
@@ -172,7 +172,7 @@ static void one_message_to_many_places(void **state)
 	start(&y, &p, NULL);
 	yard_open(&y, false);
 	yard_put(&y, "anna@us.test", rcpts, COUNT(rcpts), 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 1);
 	assert_int_equal(yard_files(&y, "us.test/anna", "new"), 1);
 	assert_int_equal(yard_files(&y, "us.test/bob", "new"), 1);
@@ -197,8 +197,8 @@ static void put_off_and_tried_again(void **state)
 	until(figures(&y).deferred == 1 && yard_rcpt_of(&y, id, 0, &r, said) == OK && r.tries == 1);
 	assert_string_equal(said, "450 4.7.1 greylisted");
 	assert_true(r.next >= clock_wall() - 5 && r.next <= clock_wall() + 5);
-	p.script.at[STEP_RCPT] = NULL;
-	until(figures(&y).messages == 0);
+	peer_change(&p, STEP_RCPT, NULL);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 1);
 	finish(&y, &p);
 }
@@ -213,7 +213,7 @@ static void clear_at_the_second_try(void **state)
 	start(&y, &p, &(struct script){ .at = { [STEP_EHLO] = "250-peer\r\n250 STARTTLS" }, .broken_tls = true });
 	yard_open(&y, false);
 	yard_put_one(&y, "x@far.test", 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(figures(&y).deferred, 1);
 	assert_int_equal(p.messages, 1);
 	finish(&y, &p);
@@ -242,7 +242,7 @@ static void a_dead_destination_stops_nobody(void **state)
 		yard_put_one(&y, "x@far.test", 0);
 		yard_put_one(&y, "bob@us.test", RCPT_LOCAL);
 	}
-	until(figures(&y).messages == 500);
+	until(left(&y) == 500);
 	assert_true(clock_ms() - began < 20000);
 	assert_int_equal(p.messages, 50);
 	assert_int_equal(figures(&y).waiting, 500);
@@ -262,8 +262,8 @@ static void a_dead_destination_comes_back(void **state)
 	for (int i = 0; i < 100; i++)
 		yard_put_one(&y, "x@far.test", 0);
 	until(p.connections >= 4);
-	p.script.at[STEP_BANNER] = NULL;
-	until(figures(&y).messages == 0);
+	peer_change(&p, STEP_BANNER, NULL);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 100);
 	finish(&y, &p);
 }
@@ -287,13 +287,13 @@ static void bounces_settle_their_recipients(void **state)
 	start(&y, &p, NULL);
 	yard_open(&y, false);
 	yard_put_one(&y, "550x@far.test", 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 1);
 	assert_letter(0, "550 5.1.1 as you wish");
 	assert_letter(0, "Action: failed");
 	yard_put_one(&y, "550x@far.test", RCPT_NOTIFY_NEVER);
 	yard_put(&y, "", &(struct yard_rcpt){ "550x@far.test", 0 }, 1, 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 1);            /* nobody is told */
 	assert_int_equal(figures(&y).bounced, 3);
 	finish(&y, &p);
@@ -309,11 +309,11 @@ static void a_bounce_that_found_no_room_is_tried_again(void **state)
 	yard_open(&y, false);
 	taken.refusals = 2;
 	yard_put_one(&y, "550x@far.test", 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 1);
 	taken.answer = ERR_BAD;                          /* and one that can never be stored ends it */
 	yard_put_one(&y, "550x@far.test", 0);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 1);
 	finish(&y, &p);
 }
@@ -329,7 +329,7 @@ static void old_messages_go_back(void **state)
 	yard_open(&y, false);
 	yard_put_one(&y, "x@far.test", 0);               /* answers, but never yes */
 	yard_put_one(&y, "x@sick.test", 0);              /* rests */
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 2);
 	assert_letter(0, "Status: 5.4.7");
 	assert_letter(1, "Status: 5.4.7");
@@ -375,10 +375,10 @@ static void success_is_told_when_asked_for(void **state)
 	yard_put_one(&y, "x@far.test", RCPT_NOTIFY_SUCCESS);
 	until(letters_taken() == 2);
 	assert_letter(1, "Action: relayed");
-	p.script.at[STEP_EHLO] = "250-peer\r\n250 DSN";
+	peer_change(&p, STEP_EHLO, "250-peer\r\n250 DSN");
 	until(peer_heard(&p, "QUIT|"));                  /* the kept connection, which knew no DSN, has ended */
 	yard_put_one(&y, "x@far.test", RCPT_NOTIFY_SUCCESS);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(letters_taken(), 2);
 	finish(&y, &p);
 }
@@ -408,16 +408,16 @@ static void wishes_are_granted(void **state)
 	assert_int_equal(yard_rcpt_of(&y, a, 0, &r, said), OK);
 	assert_int_equal(r.state, RCPT_HELD);
 	assert_int_equal(figures(&y).held, 2);
-	p.script.at[STEP_RCPT] = NULL;
+	peer_change(&p, STEP_RCPT, NULL);
 	assert_int_equal(yard_wish(&y, WISH_RETRY, 0, &touched), OK);
 	assert_int_equal(touched, 1);
-	until(figures(&y).messages == 2);
+	until(left(&y) == 2);
 	assert_int_equal(yard_wish(&y, WISH_RETRY, b, &touched), ERR_ABSENT);
 	assert_int_equal(yard_wish(&y, WISH_RELEASE, c, &touched), OK);
-	until(figures(&y).messages == 1);
+	until(left(&y) == 1);
 	assert_int_equal(yard_wish(&y, WISH_REMOVE, a, &touched), OK);
 	assert_int_equal(yard_rcpt_of(&y, a, 0, &r, said), ERR_ABSENT);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 2);
 	finish(&y, &p);
 }
@@ -440,7 +440,7 @@ static void removed_while_it_is_out(void **state)
 	assert_int_equal(yard_wish(&y, WISH_REMOVE, id, NULL), OK);
 	assert_int_equal(yard_rcpt_of(&y, id, 0, &r, said), OK);
 	peer_stop(&p);                                   /* the connection breaks */
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	finish(&y, NULL);
 }
 
@@ -505,7 +505,7 @@ static void settings_are_swapped(void **state)
 	run_home(&y.h, &w.done);
 	memset(&y.relay, 0xff, sizeof(y.relay));         /* nobody reads it any more */
 	yard_wish(&y, WISH_RETRY, 0, NULL);
-	until(figures(&y).messages == 0);
+	until(left(&y) == 0);
 	assert_int_equal(p.messages, 20);
 	finish(&y, &p);
 }

@@ -176,6 +176,8 @@ static inline void yard_close(struct yard *y, uint64_t within_ms)
 		loop_send(y->loops[i], &end.baton);
 		pthread_join(y->threads[i], NULL);
 	}
+	desk_close(y->h.disk);           /* its threads may still be rousing a loop */
+	y->h.disk = NULL;
 	timetable_free(y->t);
 	for (unsigned i = 0; i < LOOPS; i++) {
 		conn_leave_now(y->loops[i]);
@@ -252,6 +254,15 @@ static inline struct timetable_figures figures(struct yard *y)
 
 	timetable_figures(y->t, &f);
 	return f;
+}
+
+/* Messages in the store, once the timetable has heard of all its changes. */
+static inline uint64_t left(struct yard *y)
+{
+	struct queue_figures f;
+
+	queue_figures(y->h.q, &f);
+	return f.messages > figures(y).messages ? f.messages : figures(y).messages;
 }
 
 /* Waits for what another thread does; a minute is an age. */
