@@ -183,14 +183,15 @@ void arc_read(struct arena *a, const struct fields *fields, struct arc_chain *ou
 		failed(out, STR("the ARC fields are larger than any chain needs (512 KiB)"));
 	else if ((out->sets = ARENA_ARRAY(a, struct arc_set, ARC_SETS_MAX)) == NULL)
 		failed(out, STR("there is no memory left to read the chain"));
-	if (out->sets == NULL) {
-		out->temporary = a->spent;
-		return;
-	}
-	for (size_t i = 0; i < fields->n; i++)
+	for (size_t i = 0; i < fields->n && out->sets != NULL; i++)
 		if (part_of(&fields->v[i], &part))
 			field_collect(a, &fields->v[i], part, out);
-	structure_check(a, out);
+	if (out->sets != NULL)
+		structure_check(a, out);
+	if (a->spent) {
+		failed(out, STR("there is no memory left to read the chain"));
+		out->temporary = true;
+	}
 }
 
 /* ---- worth ------------------------------------------------------------------ */

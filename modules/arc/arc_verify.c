@@ -116,7 +116,7 @@ static bool newest_passes(const struct arc_evidence *e, struct dkim_index *index
 		return true;
 	}
 	c->result = ARC_FAIL;
-	c->temporary = v.result == DKIM_TEMPERROR || v.result == DKIM_NOT_DONE;
+	c->temporary = v.result == DKIM_TEMPERROR || e->arena->spent;
 	c->reason = arena_printf(e->arena, "the message signature of i=%u (%.*s) does not hold: %.*s", c->length,
 	                         STR_ARG(s->message_sig.domain), STR_ARG(s->message_why));
 	return false;
