@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Notices: who hears, what is written, what the letter settles. */
-#include "house.h"
+#include "tests/unit/queue/house.h"
 
 #include "queue/deliver/bounce.h"
 #include "smtpd/base/crypt.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /* The client against servers that behave, and against those that do not. */
-#include "house.h"
-#include "peer.h"
+#include "tests/unit/queue/house.h"
+#include "tests/unit/queue/peer.h"
 
 #include <inttypes.h>
 

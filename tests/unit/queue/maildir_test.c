@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* Maildirs: what is in the file, and exactly once whatever a crash left. */
-#include "house.h"
+#include "tests/unit/queue/house.h"
 
 #include <errno.h>
 #include <fcntl.h>

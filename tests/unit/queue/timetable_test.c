@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* The timetable with everything that it lends to. */
-#include "yard.h"
+#include "tests/unit/queue/yard.h"
 
 #include <signal.h>
 #include <sys/stat.h>

@@ -6,8 +6,8 @@
 #ifndef TESTS_QUEUE_YARD_H
 #define TESTS_QUEUE_YARD_H
 
-#include "house.h"
-#include "peer.h"
+#include "tests/unit/queue/house.h"
+#include "tests/unit/queue/peer.h"
 
 #include <stdatomic.h>
 
