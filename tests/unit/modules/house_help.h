@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * house_help: whole messages through spf, dkim and dmarc, over a DNS in memory
- * that counts its questions.
+ * house_help: whole messages through spf, dkim, dmarc and the historic methods
+ * (off unless a test switches them on), over a DNS in memory that counts its
+ * questions.
  */
 #ifndef TESTS_HOUSE_HELP_H
 #define TESTS_HOUSE_HELP_H
@@ -9,15 +10,20 @@
 #include <fcntl.h>
 #include <stdio.h>
 
+#include "modules/adsp/adsp.h"
 #include "modules/authn.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/domainkeys/domainkeys.h"
+#include "modules/senderid/senderid.h"
 #include "modules/spf/spf.h"
 #include "smtpd/base/dns_local.h"
 #include "tests/unit/modules/dkim_help.h"
 
-static const struct module *const house_modules[] = { &spf_module, &dkim_module, &dmarc_module, NULL };
-enum { HOUSE_SPF, HOUSE_DKIM, HOUSE_DMARC, HOUSE_MODULES };
+static const struct module *const house_modules[] = {
+	&spf_module, &dkim_module, &dmarc_module, &domainkeys_module, &senderid_module, &adsp_module, NULL,
+};
+enum { HOUSE_SPF, HOUSE_DKIM, HOUSE_DMARC, HOUSE_DOMAINKEYS, HOUSE_SENDERID, HOUSE_ADSP, HOUSE_MODULES };
 
 struct house {
 	struct arena       arena, msg_arena;
