@@ -363,7 +363,7 @@ static void section_check(void *section, struct conf_reader *r)
 {
 	const struct arc_conf *c = section;
 
-	if (c->seal && (c->domain.n == 0 || c->selector.n == 0 || c->key.n == 0))
+	if (c->seal && !(conf_given(&c->head, "domain") && conf_given(&c->head, "selector") && conf_given(&c->head, "key")))
 		conf_fault(r, &c->head, "seal", "seal = yes needs domain, selector and key: add them, make the key with "
 		           "`postern key generate`");
 }

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modules/arc/arc.h"
 #include "modules/deny/deny.h"
 #include "smtpd/base/buf.h"
 #include "smtpd/base/conn.h"
@@ -486,6 +487,7 @@ static void list_file(struct config *c, str file, size_t *room, struct arena *a)
 /* Everything the server opens at start or reload: what a keeper may hand out. */
 static void list_files(struct config *c, struct arena *a)
 {
+	const struct arc_conf *arc = config_module(c, &arc_module);
 	size_t room = 0;
 
 	list_file(c, str_of(c->file), &room, a);
@@ -496,6 +498,8 @@ static void list_files(struct config *c, struct arena *a)
 	list_file(c, c->tls.client_ca, &room, a);
 	list_file(c, c->auth.accounts, &room, a);
 	list_file(c, c->resolver.records, &room, a);
+	if (arc->seal)
+		list_file(c, arc->key, &room, a);
 	for (size_t i = 0; i < c->domains.n; i++) {
 		const struct domain_section *d = c->domains.v[i];
 
@@ -624,6 +628,7 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 {
 	struct look l = { open_file, a, faults };
 	const char *readable = "make it, or make it readable for the server's user";
+	const struct arc_conf *arc = config_module(c, &arc_module);
 
 	for (size_t i = 0; !c->self_signed && i < c->tls.certificate.n; i++)
 		look_at(&l, c->tls.certificate.v[i], &c->tls.head, "certificate", readable);
@@ -633,6 +638,8 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 		look_at(&l, c->tls.client_ca, &c->tls.head, "client-ca", readable);
 	if (c->resolver.records.n > 0)
 		look_at(&l, c->resolver.records, &c->resolver.head, "records", readable);
+	if (arc->seal && arc->key.n > 0)
+		look_at(&l, arc->key, &arc->head, "key", "make the key with `postern key generate`, or take seal = yes out");
 	for (size_t i = 0; i < c->domains.n; i++) {
 		const struct domain_section *d = c->domains.v[i];
 
@@ -645,6 +652,14 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 			        "make the key with `postern key generate`, or take the dkim section out");
 		}
 	}
+}
+
+const void *config_module(const struct config *c, const struct module *m)
+{
+	for (size_t i = 0; builtin_modules[i] != NULL; i++)
+		if (builtin_modules[i] == m)
+			return c->module_confs[i];
+	return NULL;
 }
 
 bool config_domain_is_local(void *config, str domain)

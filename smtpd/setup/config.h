@@ -108,6 +108,8 @@ void     config_print_faults(const struct conf_faults *, FILE *);
 /* The sample: etc/postern.conf is this text. */
 void     config_sample(struct buf *out);
 
+/* The settings of a built-in module; NULL when it has none. */
+const void *config_module(const struct config *, const struct module *);
 bool     config_domain_is_local(void *config, str domain);
 
 #endif

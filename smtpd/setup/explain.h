@@ -5,6 +5,7 @@
  *   verb_explain.c      the order of it; client, SPF, DMARC, action
  *   explain_dkim.c      signatures, their keys, the bytes that they cover
  *   explain_body.c      why a body hash failed
+ *   explain_arc.c       the chain of forwarders
  *   explain_historic.c  DomainKeys, Sender ID, ADSP
  *   explain_dns.c       every question and its answer
  */
@@ -18,6 +19,7 @@
 const char *explain_shown(struct arena *, str, size_t most);
 
 void explain_dkim(struct judge *);
+void explain_arc(struct judge *);
 void explain_historic(struct judge *);
 void explain_dns(struct judge *);
 /* What usually causes a body hash that fails like this one. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/generation.h"
@@ -102,6 +103,29 @@ static size_t count_keys(const struct config *c)
 	return n;
 }
 
+/* The key in a PEM file, the generation's from then on; NULL, *e and *why. */
+static struct key *read_key(struct generation *g, conf_open *open_file, str file, enum err *error, str *why)
+{
+	struct arena secret;
+	struct key *key = NULL;
+	str pem, said = STR_NONE;
+	enum err e;
+
+	arena_init(&secret, 256 << 10);
+	e = file_read(open_file, file, 64 << 10, &secret, &pem, &said);
+	if (e == OK)
+		key = key_private_pem(pem, &said);
+	if (key == NULL)
+		*why = e == OK ? arena_printf(&g->arena, "%.*s: %.*s: make a new one with `postern key generate`",
+		                              STR_ARG(file), STR_ARG(said))
+		               : str_keep(&g->arena, said);
+	arena_wipe(&secret);
+	*error = e == OK && key == NULL ? ERR_BAD : e;
+	if (key != NULL)
+		g->keys[g->nkeys++] = key;
+	return key;
+}
+
 static enum err load_key(struct generation *g, conf_open *open_file, const struct domain_section *d,
                          const struct dkim_section *s, struct dkim_keyring *ring, str *why)
 {
@@ -111,23 +135,11 @@ static enum err load_key(struct generation *g, conf_open *open_file, const struc
 		.headers = s->headers.n > 0 ? &s->headers : NULL,
 		.expire_s = (int64_t)(s->expire_ms / 1000),
 	};
-	struct arena secret;
-	struct key *key = NULL;
-	str pem, said = STR_NONE;
 	enum err e;
+	struct key *key = read_key(g, open_file, s->key, &e, why);
 
-	arena_init(&secret, 256 << 10);
-	e = file_read(open_file, s->key, 64 << 10, &secret, &pem, &said);
-	if (e == OK)
-		key = key_private_pem(pem, &said);
 	if (key == NULL)
-		*why = e == OK ? arena_printf(&g->arena, "%.*s: %.*s: make a new one with `postern key generate`",
-		                              STR_ARG(s->key), STR_ARG(said))
-		               : str_keep(&g->arena, said);
-	arena_wipe(&secret);
-	if (key == NULL)
-		return e == OK ? ERR_BAD : e;
-	g->keys[g->nkeys++] = key;
+		return e;
 	if ((s->algorithm == 1 && key_kind(key) != KEY_RSA) || (s->algorithm == 2 && key_kind(key) != KEY_ED25519)) {
 		*why = arena_printf(&g->arena, "%s:%d: the key in %.*s is not made for that algorithm: take the option "
 		                    "algorithm out", s->head.file ? s->head.file : "?", s->head.line, STR_ARG(s->key));
@@ -139,7 +151,7 @@ static enum err load_key(struct generation *g, conf_open *open_file, const struc
 
 static enum err load_keys(struct generation *g, conf_open *open_file, struct dkim_keyring *ring, str *why)
 {
-	g->keys = calloc(count_keys(g->config) + 1, sizeof(*g->keys));
+	g->keys = calloc(count_keys(g->config) + 2, sizeof(*g->keys));
 	if (g->keys == NULL)
 		return ERR_MEMORY;
 	for (size_t i = 0; i < g->config->domains.n; i++) {
@@ -152,6 +164,34 @@ static enum err load_keys(struct generation *g, conf_open *open_file, struct dki
 				return e;
 		}
 	}
+	return OK;
+}
+
+/* Who seals what is forwarded: verify { arc { seal = yes } }. */
+static enum err load_sealer(struct generation *g, conf_open *open_file, str *why)
+{
+	struct arc_conf *conf = (struct arc_conf *)(uintptr_t)config_module(g->config, &arc_module);
+	struct dkim_signer *s = ARENA_NEW(&g->arena, struct dkim_signer);
+	struct key *key;
+	enum err e = OK;
+
+	if (s == NULL)
+		return ERR_MEMORY;
+	if (!conf->seal)
+		return OK;
+	key = read_key(g, open_file, conf->key, &e, why);
+	if (key == NULL)
+		return e;
+	if (key_kind(key) == KEY_OTHER || (key_kind(key) == KEY_RSA && key_bits(key) < 1024)) {
+		*why = arena_printf(&g->arena, "%.*s: no verifier takes this key: make an RSA key of 2048 bits with "
+		                    "`postern key generate`", STR_ARG(conf->key));
+		return ERR_BAD;
+	}
+	*s = (struct dkim_signer){ .key = key, .header_canon = CANON_RELAXED, .body_canon = CANON_RELAXED };
+	if (!dkim_name_read(&g->arena, conf->domain, false, &s->domain) ||
+	    !dkim_name_read(&g->arena, conf->selector, true, &s->selector))
+		return ERR_MEMORY;        /* both were checked as they were read */
+	conf->signer = s;
 	return OK;
 }
 
@@ -223,6 +263,8 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	e = build_directory(g, needs, why);
 	if (e == OK)
 		e = load_keys(g, needs->open_file, ring, why);
+	if (e == OK)
+		e = load_sealer(g, needs->open_file, why);
 	if (e == OK)
 		e = build_tls(g, needs->open_file, why);
 	if (e == OK)

@@ -216,6 +216,7 @@ static void show(struct judge *j)
 	connection_tell(j);
 	spf_tell(j);
 	explain_dkim(j);
+	explain_arc(j);
 	dmarc_tell(j);
 	explain_historic(j);
 	explain_dns(j);
