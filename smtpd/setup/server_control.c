@@ -24,6 +24,13 @@ static void say_line(struct control_call *call, str text)
 	control_say(call, STR("\n"));
 }
 
+/* About call->words[2]. */
+static str no_such_message(struct control_call *call)
+{
+	return arena_printf(&call->arena, "no message %.*s is in the queue: `postern queue list` shows what is there",
+	                    STR_ARG(call->nwords > 2 ? call->words[2] : STR_NONE));
+}
+
 static void finish(struct control_call *call, enum err e, str why)
 {
 	if (e != OK)
@@ -118,12 +125,13 @@ static str status_text(const struct server *s, const struct figures *f, struct a
 	return arena_printf(a,
 		"postern %s on %.*s, up %.*s\n"
 		"sessions   %" PRIu64 " now\n"
-		"queue      %" PRIu64 " messages, oldest %.*s; %" PRIu64 " recipients waiting, %" PRIu64 " held, %" PRIu64 " being delivered\n"
-		"since start  %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
+		"queue      %" PRIu64 " message%s, oldest %.*s; %" PRIu64 " recipient%s waiting, %" PRIu64 " held, %" PRIu64 " being delivered\n"
+		"so far     %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
 		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
 		"loops      longest turn %" PRIu64 " ms\n",
 		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
-		f->way_out.messages, STR_ARG(span_text(a, oldest)), f->way_out.waiting, f->way_out.held,
+		f->way_out.messages, f->way_out.messages == 1 ? "" : "s", STR_ARG(span_text(a, oldest)),
+		f->way_out.waiting, f->way_out.waiting == 1 ? "" : "s", f->way_out.held,
 		f->way_out.leased, f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
 		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
 		f->loop_longest_ms);
@@ -180,7 +188,7 @@ static void looked(struct baton *b)
 
 	if (l->result == OK)
 		control_say(l->call, buf_str(&l->text));
-	finish(l->call, l->result, l->result == ERR_ABSENT ? STR("no such message in the queue") : STR_NONE);
+	finish(l->call, l->result, l->result == ERR_ABSENT ? no_such_message(l->call) : STR_NONE);
 	buf_fini(&l->text);
 	free(l);
 }
@@ -218,7 +226,7 @@ static void wish_came_home(struct baton *b)
 	if (e == OK)
 		say_line(w->call, arena_printf(&w->call->arena, "%zu message%s", w->wish.touched,
 		                               w->wish.touched == 1 ? "" : "s"));
-	finish(w->call, e, e == ERR_ABSENT ? STR("no such message in the queue") : STR_NONE);
+	finish(w->call, e, e == ERR_ABSENT ? no_such_message(w->call) : STR_NONE);
 	free(w);
 }
 
@@ -260,7 +268,7 @@ static void queue_asked(struct control_call *call)
 	else if (call->nwords > 1 && has_id && str_is(call->words[1], "show"))
 		report_asked(call, true, id);
 	else if (call->nwords < 2 || !wish_asked(call, id))
-		finish(call, ERR_BAD, STR("this server does not know that queue command"));
+		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
 }
 
 const struct control_verb server_control_verbs[] = {

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "queue/report.h"
@@ -12,9 +13,26 @@
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
+/* What the server refuses is said as every error is: on standard error, with the verb's name. */
 static int ask(const struct config *c, struct arena *a, const char *const words[], size_t n)
 {
-	return control_ask(str_cstr(a, server_control_path(c, a)), words, n, stdout);
+	char *text = NULL;
+	size_t length = 0;
+	FILE *answer = open_memstream(&text, &length);
+	int status, kept;
+
+	if (answer == NULL)
+		return -1;
+	status = control_ask(str_cstr(a, server_control_path(c, a)), words, n, answer);
+	kept = errno;
+	fclose(answer);
+	if (status == EXIT_DONE)
+		fwrite(text, 1, length, stdout);
+	else if (status > 0)
+		verb_fail(status, words[0], "%.*s", STR_ARG(str_trim((str){ text, length })));
+	free(text);
+	errno = kept;
+	return status;
 }
 
 static int nobody_there(const char *verb, const struct config *c)
@@ -122,7 +140,7 @@ static int report_from_files(const struct config *c, struct arena *a, const stru
 	buf_fini(&text);
 	queue_close(q);
 	if (e == ERR_ABSENT)
-		return verb_fail(EXIT_FINDING, "queue", "no message %s in the queue: `postern queue list` shows what is there",
+		return verb_fail(EXIT_FINDING, "queue", "no message %s is in the queue: `postern queue list` shows what is there",
 		                 asked->words[1]);
 	return e == OK ? EXIT_DONE : verb_fail(EXIT_FINDING, "queue", "%s", err_text(e));
 }
@@ -166,7 +184,7 @@ static int queue_words_fit(const struct asked *asked)
 			return verb_misused("queue", "%s needs an id%s", forms[i].word, forms[i].may_all ? " or --all" : "");
 		for (size_t k = 1; k < asked->n; k++)
 			if (!queue_id_parse(str_of(asked->words[k]), &id))
-				return verb_misused("queue", "\"%s\" is not a message id", asked->words[k]);
+				return verb_misused("queue", "\"%s\" is not a message's number (`postern queue list` shows them)", asked->words[k]);
 		return -1;
 	}
 	return asked->n == 0 ? verb_misused("queue", "say list, show, retry, hold, release, remove or flush")
