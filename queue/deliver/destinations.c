@@ -171,6 +171,8 @@ void destination_failed(struct timetable *t, struct destination *d, str said)
 
 void destination_went_well(struct timetable *t, struct destination *d)
 {
+	if (d->troubles > 0)
+		log_event(NULL, LOG_NOTICE, "destination.works", KV("destination", d->key), KV_N("rests", d->troubles));
 	d->good = true;
 	d->troubles = 0;
 	if (d->window < relay(t)->destination_concurrency)

@@ -171,6 +171,14 @@ static bool drop_from_ourselves_on(struct hosts *h, const struct dns_answer *a)
 	return kept > 0;
 }
 
+static void tell_circle(struct hosts *h)
+{
+	give_up(h, HOSTS_NEVER, "5.4.6",
+	        arena_printf(h->arena, "Mail for %.*s would come back to this server: its best MX host is %.*s, "
+	                     "but the domain is not configured here", STR_ARG(h->route->target),
+	                     STR_ARG(h->setup->hostname)));
+}
+
 static void mx_found(struct hosts *h, const struct dns_answer *a)
 {
 	for (size_t i = 0; i < a->n; i++)
@@ -180,10 +188,7 @@ static void mx_found(struct hosts *h, const struct dns_answer *a)
 		give_up(h, HOSTS_NEVER, "5.1.10",
 		        arena_printf(h->arena, "The domain %.*s accepts no mail (null MX)", STR_ARG(h->route->target)));
 	else if (!drop_from_ourselves_on(h, a))
-		give_up(h, HOSTS_NEVER, "5.4.6",
-		        arena_printf(h->arena, "Mail for %.*s would come back to this server: its best MX host is %.*s, "
-		                     "but the domain is not configured here", STR_ARG(h->route->target),
-		                     STR_ARG(h->setup->hostname)));
+		tell_circle(h);
 	else
 		look_further(h);
 }
@@ -199,7 +204,10 @@ static void mx_came(struct dns_ask *ask, const struct dns_answer *a)
 		return;
 	case DNS_NODATA:               /* the implicit MX */
 		add_host(h, 0, domain);
-		look_further(h);
+		if (str_eq_nocase(domain, h->setup->hostname))
+			tell_circle(h);
+		else
+			look_further(h);
 		return;
 	case DNS_NXDOMAIN:
 	case DNS_BADNAME:

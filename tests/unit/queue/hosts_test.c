@@ -124,6 +124,7 @@ static void routes_lead_to_addresses(void **state)
 		{ ROUTE_MX, "absent.test", false, "never 5.1.2" },
 		{ ROUTE_MX, "best.test", false, "never 5.4.6" },
 		{ ROUTE_MX, "backup.test", false, "a.test=192.0.2.1" },
+		{ ROUTE_MX, "us.test", false, "never 5.4.6" },
 		{ ROUTE_MX, "hollow.test", false, "never 5.4.4" },
 		{ ROUTE_MX, "broken.test", false, "later 4.4.3" },
 		{ ROUTE_MX, "sickfirst.test", false, "a.test=192.0.2.1" },
