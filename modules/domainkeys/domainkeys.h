@@ -50,14 +50,15 @@ void domainkeys_key_drop(struct domainkeys_key *);           /* harmless twice *
 struct domainkeys_policy { bool signs_all, testing; };       /* o=-, t=y */
 bool domainkeys_policy_parse(struct arena *, str record, struct domainkeys_policy *out);  /* false: it is none */
 
-/* The sending address: Sender's first, else From's first (RFC 4870 2.3, 3.8). */
+/* The sending address: Sender's first, else From's first (RFC 4870 2.3, 3.8).
+ * `from` is what was read of From already. */
 struct domainkeys_sender {
 	const struct field *field;     /* NULL: there is none */
 	const char *header;            /* "Sender" or "From" */
 	str         local, domain;
 	const char *fault;             /* NULL: it can be used */
 };
-void domainkeys_sender_find(struct arena *, const struct fields *, struct domainkeys_sender *out);
+void domainkeys_sender_find(struct arena *, const struct fields *, const struct from *, struct domainkeys_sender *out);
 
 /* One digest over the fields behind the signature's own, and the body. */
 struct domainkeys_hash {

@@ -150,7 +150,7 @@ static void body_next(struct mod *m)
 		return;
 	d->mod = m;
 	d->on = true;
-	domainkeys_sender_find(m->arena, f, &d->sender);
+	domainkeys_sender_find(m->arena, f, &m->in->from, &d->sender);
 	for (size_t i = 0; i < f->n && d->n < SIGNATURES_MAX; i++) {
 		if (!field_is(&f->v[i], "DomainKey-Signature"))
 			continue;

@@ -15,6 +15,7 @@
 #include "smtpd/mail/tags.h"
 
 #define B_TEXT_MAX ((size_t)16 << 10)
+#define SENDER_MAX ((size_t)8 << 10)   /* of a Sender field: one address and a name */
 
 /* ---- DomainKey-Signature --------------------------------------------------- */
 
@@ -214,9 +215,24 @@ static const struct field *only_one(const struct fields *f, const char *name, bo
 	return first;
 }
 
-void domainkeys_sender_find(struct arena *a, const struct fields *f, struct domainkeys_sender *out)
+/* NULL: it cannot be read. */
+static const struct mailbox *first_address(struct arena *a, const struct field *f, const struct mailboxes *read)
 {
-	struct mailboxes list;
+	struct mailboxes *list = ARENA_NEW(a, struct mailboxes);
+
+	if (read == NULL && list != NULL && f->value.n <= SENDER_MAX) {
+		mailboxes_parse(a, f->value, list);
+		read = list;
+	}
+	if (read == NULL || read->n == 0 || read->malformed || !read->v[0].usable || read->v[0].path.is_literal)
+		return NULL;
+	return &read->v[0];
+}
+
+void domainkeys_sender_find(struct arena *a, const struct fields *f, const struct from *from,
+                            struct domainkeys_sender *out)
+{
+	const struct mailbox *first;
 	bool several;
 
 	*out = (struct domainkeys_sender){ .header = "Sender" };
@@ -233,11 +249,11 @@ void domainkeys_sender_find(struct arena *a, const struct fields *f, struct doma
 		out->fault = "the field with the sending address stands there several times";
 		return;
 	}
-	mailboxes_parse(a, out->field->value, &list);
-	if (list.n == 0 || !list.v[0].usable || list.malformed || list.v[0].path.is_literal) {
+	first = first_address(a, out->field, field_is(out->field, "From") ? from->mailboxes : NULL);
+	if (first == NULL) {
 		out->fault = "the sending address cannot be read";
 		return;
 	}
-	out->local = list.v[0].path.local;
-	out->domain = list.v[0].path.domain;
+	out->local = first->path.local;
+	out->domain = first->path.domain;
 }

@@ -18,8 +18,8 @@ struct senderid_pra {
 	struct path path;
 	const char *fault;           /* NULL: path is the PRA */
 };
-/* RFC 4407 2.  Linear in the header. */
-void senderid_pra_find(struct arena *, const struct fields *, struct senderid_pra *out);
+/* RFC 4407 2.  Linear in the header; `from` is what was read of From already. */
+void senderid_pra_find(struct arena *, const struct fields *, const struct from *, struct senderid_pra *out);
 
 struct senderid_outcome {
 	enum spf_result            result;   /* of the PRA; permerror when there is none */

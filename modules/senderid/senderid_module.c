@@ -96,7 +96,7 @@ static void body_next(struct mod *m)
 
 	if (!s->on)
 		return;
-	senderid_pra_find(m->arena, m->in->fields, &s->pra);
+	senderid_pra_find(m->arena, m->in->fields, &m->in->from, &s->pra);
 	if (s->pra.fault == NULL)
 		s->check = start(m, &s->pra.path, "spf2.0/pra");
 }

@@ -5,6 +5,8 @@
  */
 #include "modules/senderid/senderid.h"
 
+#define SENDER_MAX ((size_t)8 << 10)   /* of a field with one address and a name */
+
 static bool is_empty(const struct field *f)
 {
 	return str_trim(f->value).n == 0;
@@ -70,19 +72,34 @@ static const struct field *select_field(const struct header *h, struct senderid_
 	return h->sender.n > 0 ? h->sender.first : h->from.first;
 }
 
-void senderid_pra_find(struct arena *a, const struct fields *fields, struct senderid_pra *out)
+/* Step 5: exactly one, with a domain; NULL when it is not so. */
+static const struct mailbox *only_address(struct arena *a, const struct field *f, const struct mailboxes *read)
 {
+	struct mailboxes *list = ARENA_NEW(a, struct mailboxes);
+
+	if (read == NULL && list != NULL && f->value.n <= SENDER_MAX) {
+		mailboxes_parse(a, f->value, list);
+		read = list;
+	}
+	if (read == NULL || read->n != 1 || read->malformed || !read->v[0].usable || read->v[0].path.is_literal ||
+	    read->v[0].path.text.n > SENDER_MAX)
+		return NULL;
+	return &read->v[0];
+}
+
+void senderid_pra_find(struct arena *a, const struct fields *fields, const struct from *from, struct senderid_pra *out)
+{
+	const struct mailbox *only;
 	struct header h = { 0 };
-	struct mailboxes list;
 
 	*out = (struct senderid_pra){ 0 };
 	header_read(fields, &h);
 	out->field = select_field(&h, out);
 	if (out->field == NULL)
 		return;
-	mailboxes_parse(a, out->field->value, &list);        /* step 5 */
-	if (list.n == 1 && list.v[0].usable && !list.malformed && !list.v[0].path.is_literal)
-		out->path = list.v[0].path;
+	only = only_address(a, out->field, out->field == fields_first(fields, "From") ? from->mailboxes : NULL);
+	if (only != NULL)
+		out->path = only->path;
 	else
 		out->fault = "the field with the sender's address does not hold exactly one with a domain";
 }

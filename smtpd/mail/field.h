@@ -72,7 +72,7 @@ struct from {
 	enum from_state   state;
 	str               domain;       /* FROM_GOOD: the one Author Domain, A-labels; or a literal */
 	bool              is_literal;
-	struct mailboxes *mailboxes;    /* of the first From field; NULL when absent */
+	struct mailboxes *mailboxes;    /* of the first From field; NULL when absent or not read */
 	const char       *why;          /* a sentence for the reply when not FROM_GOOD */
 };
 void from_judge(struct arena *, const struct fields *, struct from *out);

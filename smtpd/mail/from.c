@@ -240,10 +240,26 @@ static void judged(struct from *out, enum from_state state, const char *why)
 	out->why = why;
 }
 
+#define ADDRESSES_MOST 1000
+
+static size_t ats(str value)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < value.n; i++)
+		n += value.p[i] == '@';
+	return n;
+}
+
 static void judge_value(struct arena *a, str value, struct from *out)
 {
 	const struct mailbox *first;
 
+	if (ats(value) > ADDRESSES_MOST) {
+		judged(out, FROM_MALFORMED,
+		       "The From field holds more addresses than anybody reads; send it with its author's");
+		return;
+	}
 	out->mailboxes = ARENA_NEW(a, struct mailboxes);
 	if (out->mailboxes == NULL) {
 		judged(out, FROM_MALFORMED, "The From field could not be read for lack of memory");

@@ -98,16 +98,22 @@ static size_t literal_length(str s)
 	return 1;
 }
 
+/* A table: every octet of a hostile megabyte is asked about. */
+static const bool specials[256] = {
+	['('] = true, [')'] = true, ['<'] = true, ['>'] = true,  ['['] = true, [']'] = true, [':'] = true,
+	[';'] = true, ['@'] = true, [','] = true, ['.'] = true, ['"'] = true, ['\\'] = true,
+};
+
 static bool is_special(char c)
 {
-	return c != '\0' && strchr("()<>[]:;@\\,.\"", c) != NULL;
+	return specials[(unsigned char)c];
 }
 
 static size_t atom_length(str s)
 {
 	size_t n = 0;
 
-	while (n < s.n && !is_special(s.p[n]) && !is_bad(s.p[n]) && !is_wsp(s.p[n]))
+	while (n < s.n && (unsigned char)s.p[n] > ' ' && s.p[n] != 0x7f && !is_special(s.p[n]))
 		n++;
 	return n;
 }

@@ -67,7 +67,16 @@ static struct words words_passed(struct parser *p)
 	return w;
 }
 
-/* The words again, unquoted; with `spaces` as a phrase is shown. */
+static str kept(struct parser *p, str text)
+{
+	str copy = text.n ? str_keep(p->arena, text) : STR("");
+
+	p->spent |= copy.p == NULL;
+	return copy;
+}
+
+/* The words again, unquoted; with `spaces` as a phrase is shown.  A view into
+ * the value when there is nothing to change: what lasts is kept by the caller. */
 static str words_text(struct parser *p, const struct words *w, bool spaces)
 {
 	struct lex       l = w->from;
@@ -75,6 +84,10 @@ static str words_text(struct parser *p, const struct words *w, bool spaces)
 	struct buf       b;
 	str              text;
 
+	if (w->tokens == 1 && !w->quoted) {
+		lex_next(&l, &t);
+		return t.text;
+	}
 	buf_init(&b, BUF_UNBOUNDED);
 	l.comment = NULL;
 	for (size_t i = 0; i < w->tokens; i++) {
@@ -86,8 +99,8 @@ static str words_text(struct parser *p, const struct words *w, bool spaces)
 		else
 			buf_add(&b, t.text);
 	}
-	text = b.n ? str_keep(p->arena, buf_str(&b)) : STR("");
-	p->spent |= b.failed || text.p == NULL;
+	text = kept(p, buf_str(&b));
+	p->spent |= b.failed;
 	buf_fini(&b);
 	return text;
 }
@@ -151,6 +164,7 @@ static void addr_spec(struct parser *p, const struct words *local, struct mailbo
 	m->usable = domain.n != 0 && path_build(p->arena, name, domain, &m->path);
 	if (m->usable)
 		return;
+	name = kept(p, name);
 	m->path = (struct path){ .local = name, .text = name };
 }
 
@@ -183,7 +197,7 @@ static void angle(struct parser *p, str display)
 	if (lex_is(&p->t, '@'))
 		addr_spec(p, &local, &m);
 	else
-		m.path.text = m.path.local = words_text(p, &local, true);
+		m.path.text = m.path.local = kept(p, words_text(p, &local, true));
 	m.path.is_null = !m.usable && local.n == 0;
 	if (lex_is(&p->t, '>'))
 		next(p);
@@ -205,7 +219,7 @@ static void bare_words(struct parser *p, const struct words *w)
 
 	if (w->tokens == 0)
 		return;
-	m.path.text = m.path.local = words_text(p, w, true);
+	m.path.text = m.path.local = kept(p, words_text(p, w, true));
 	add(p, &m);
 }
 
@@ -233,7 +247,7 @@ static void address(struct parser *p)
 	struct mailbox m = { 0 };
 
 	if (lex_is(&p->t, '<')) {
-		angle(p, w.tokens ? words_text(p, &w, true) : STR_NONE);
+		angle(p, w.tokens ? kept(p, words_text(p, &w, true)) : STR_NONE);
 		expect_end(p);
 		return;
 	}

@@ -10,6 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct domainkeys_sender sender;
 	struct senderid_pra pra;
+	struct from from;
 	struct splitter s;
 	struct arena a;
 	str back;
@@ -19,9 +20,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	splitter_feed(&s, (str){ (const char *)data, n }, &back);
 	if (!s.done)
 		splitter_end(&s, &back);
-	senderid_pra_find(&a, &s.fields, &pra);
+	from_judge(&a, &s.fields, &from);
+	senderid_pra_find(&a, &s.fields, &from, &pra);
 	must(pra.fault != NULL || (pra.field != NULL && pra.path.domain.n > 0));
-	domainkeys_sender_find(&a, &s.fields, &sender);
+	domainkeys_sender_find(&a, &s.fields, &from, &sender);
 	must(sender.fault != NULL || (sender.field != NULL && sender.domain.n > 0));
 	splitter_fini(&s);
 	arena_fini(&a);

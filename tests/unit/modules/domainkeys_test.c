@@ -133,10 +133,12 @@ static void the_sending_address(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct domainkeys_sender s;
+		struct from from;
 		struct mail m;
 
 		mail_read(&m, str_of(cases[i].header));
-		domainkeys_sender_find(&m.arena, m.fields, &s);
+		from_judge(&m.arena, m.fields, &from);
+		domainkeys_sender_find(&m.arena, m.fields, &from, &s);
 		if (!str_is(s.domain, cases[i].domain) || strcmp(s.header, cases[i].from) ||
 		    (s.fault == NULL ? cases[i].fault != NULL : cases[i].fault == NULL || strcmp(s.fault, cases[i].fault)))
 			fail_msg("%s: %s", cases[i].header, s.fault != NULL ? s.fault : "good");

@@ -34,10 +34,12 @@ static void purported_responsible_addresses(void **state)
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
 		struct senderid_pra pra;
+		struct from from;
 		struct mail m;
 
 		mail_read(&m, str_of(cases[i].header));
-		senderid_pra_find(&m.arena, m.fields, &pra);
+		from_judge(&m.arena, m.fields, &from);
+		senderid_pra_find(&m.arena, m.fields, &from, &pra);
 		if (strcmp(pra.header, cases[i].from) != 0 || (pra.fault == NULL) != (cases[i].address != NULL) ||
 		    (pra.fault == NULL && !str_is(pra.path.text, cases[i].address)))
 			fail_msg("%s: %s %.*s %s", cases[i].what, pra.header, STR_ARG(pra.path.text), pra.fault != NULL ? pra.fault : "");
