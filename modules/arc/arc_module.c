@@ -283,7 +283,7 @@ static enum say queue(struct mod *m, struct added *add)
 		}
 		why = err_text(e);
 	}
-	log_event(m->log, LOG_WARN, "arc.unsealed", KV("domain", conf_of(m)->domain), KV_C("why", why));
+	log_event(m->log, LOG_WARN, "arc.unsealed", KV("domain", conf_of(m)->signer->domain), KV_C("why", why));
 	return SAY_NEXT;
 }
 

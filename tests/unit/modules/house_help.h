@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "modules/adsp/adsp.h"
+#include "modules/arc/arc.h"
 #include "modules/authn.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
@@ -21,9 +22,9 @@
 #include "tests/unit/modules/dkim_help.h"
 
 static const struct module *const house_modules[] = {
-	&spf_module, &dkim_module, &dmarc_module, &domainkeys_module, &senderid_module, &adsp_module, NULL,
+	&spf_module, &dkim_module, &dmarc_module, &domainkeys_module, &senderid_module, &adsp_module, &arc_module, NULL,
 };
-enum { HOUSE_SPF, HOUSE_DKIM, HOUSE_DMARC, HOUSE_DOMAINKEYS, HOUSE_SENDERID, HOUSE_ADSP, HOUSE_MODULES };
+enum { HOUSE_SPF, HOUSE_DKIM, HOUSE_DMARC, HOUSE_DOMAINKEYS, HOUSE_SENDERID, HOUSE_ADSP, HOUSE_ARC, HOUSE_MODULES };
 
 struct house {
 	struct arena       arena, msg_arena;
@@ -39,6 +40,7 @@ struct house {
 	void              *confs[HOUSE_MODULES];
 	str                field;           /* Authentication-Results */
 	struct buf         zone;
+	struct trust      *trust;           /* before the message arrives; may be NULL */
 };
 
 static struct house *house_now;
@@ -145,6 +147,7 @@ static inline void house_arrive(struct house *h, const char *client, const char 
 	h->loop->dns = h->dns;
 	h->chain = chain_new(house_modules, (const void *const *)h->confs, &h->arena, &why);
 	assert_non_null(h->chain);
+	chain_trust(h->chain, h->trust);
 	struct sockaddr_in *v4 = (struct sockaddr_in *)&h->peer.addr;
 
 	v4->sin_family = AF_INET;
