@@ -40,6 +40,7 @@ struct seat {                            /* one module at one connection */
 	enum say    say;
 	struct said said;
 	bool        inside;              /* its hook is running */
+	bool        tried;               /* in a trial: it would have refused (some recipient of) this message */
 	enum stage  asking;              /* what it was asked last */
 	unsigned    owed;                /* stages, as bits, that it was held back from */
 	const struct trust_entry *conn_excuse, *msg_excuse;
@@ -304,8 +305,11 @@ static struct verdict strongest(const struct chain_conn *c, struct verdict *woul
 		if (one.say == SAY_NEXT || excuse_of(&c->seats[i]) != NULL)
 			continue;
 		if (tried_only(c, &one)) {
+			c->seats[i].tried = true;
 			if (one.say > would->say)
 				*would = one;
+		} else if (c->seats[i].tried && one.say == SAY_QUARANTINE) {
+			continue;        /* marks what came for postmaster, and in a trial all comes through */
 		} else if (one.say > v.say) {
 			v = one;
 		}
@@ -335,7 +339,7 @@ static void keep_marks(struct chain_conn *c)
 		struct seat    *s = &c->seats[i];
 		struct verdict *mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
 
-		if (s->say == SAY_QUARANTINE && mark->say == SAY_NEXT)
+		if (s->say == SAY_QUARANTINE && !s->tried && mark->say == SAY_NEXT)
 			*mark = verdict_of(s);
 	}
 }
@@ -444,6 +448,7 @@ static void unseat_message(struct chain_conn *c, size_t i)
 	struct seat *s = &c->seats[i];
 
 	s->msg_excuse = NULL;
+	s->tried = false;
 	s->msg_mark = (struct verdict){ 0 };
 	s->owed &= ~(1u << MAIL);
 

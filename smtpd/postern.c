@@ -16,9 +16,11 @@
 #include "modules/deny/deny.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/dnsbl/dnsbl.h"
 #include "modules/domainkeys/domainkeys.h"
 #include "modules/iprev/iprev.h"
 #include "modules/senderid/senderid.h"
+#include "modules/sender/sender.h"
 #include "modules/spf/spf.h"
 #include "smtpd/setup/verbs.h"
 
@@ -26,6 +28,8 @@
 const struct module *const builtin_modules[] = {
 	&iprev_module,
 	&deny_module,
+	&dnsbl_module,
+	&sender_module,
 	&spf_module,
 	&dkim_module,
 	&arc_module,

@@ -352,8 +352,11 @@ static const struct conf_section section = {
 	.help = "SPF (RFC 7208): may the client send for the envelope sender's domain, and for the HELO name?",
 };
 
+static const char *const after[] = { "deny", NULL };      /* nobody asks about who is denied */
+
 const struct module spf_module = {
 	.name     = "spf",
+	.after    = after,
 	.section  = &section,
 	.stats    = stats,
 	.nstats   = COUNT(stats),

@@ -10,6 +10,7 @@
 
 #include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
+#include "modules/dnsbl/dnsbl.h"
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/key_files.h"
@@ -284,6 +285,16 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	};
 	g->deliver = (struct deliver_setup){ .relay = &c->relay, .directory = g->directory, .hostname = c->hostname };
 	return OK;
+}
+
+const struct conf_list *generation_zones(const struct generation *g)
+{
+	static const struct conf_list none;
+
+	for (size_t i = 0; builtin_modules[i] != NULL; i++)
+		if (builtin_modules[i] == &dnsbl_module)
+			return g->config->module_confs[i];
+	return &none;
 }
 
 void generation_free(struct generation *g)

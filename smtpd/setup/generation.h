@@ -35,6 +35,8 @@ struct generation_needs {
 /* Reads nothing but what `config` names.  Takes the generation's arena with
  * `config` in it.  OK, or the sentence in *why (in the arena). */
 enum err generation_build(struct generation *, const struct generation_needs *, str *why);
+/* The settings of dnsbl: a list of struct dnsbl_zone. */
+const struct conf_list *generation_zones(const struct generation *);
 void     generation_free(struct generation *);      /* and itself */
 
 /* A whole small file, through the opener; at most `most` bytes; text in the arena. */

@@ -17,6 +17,7 @@
 #include "smtpd/base/conn.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/setup/judge.h"
+#include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
 #define MODULES_MOST 32
@@ -147,6 +148,18 @@ static bool default_confs(struct judge *j)
 	return true;
 }
 
+static int read_knowledge(struct judge *j, struct config *c)
+{
+	str why = STR_NONE;
+	const char *denied = str_cstr(&j->arena, server_deny_path(c, &j->arena));
+
+	if (knowledge_make(&j->knowledge, c, &j->denied, &j->arena, &why) != OK)
+		return verb_fail(EXIT_FINDING, j->verb, "%.*s", STR_ARG(why));
+	if (denied != NULL && access(denied, R_OK) == 0)
+		atomic_store(&j->denied.table, knowledge_read_denied(c));
+	return EXIT_DONE;
+}
+
 static int read_configuration(struct judge *j, const char *file)
 {
 	int status = EXIT_DONE;
@@ -160,7 +173,7 @@ static int read_configuration(struct judge *j, const char *file)
 	j->host = c->hostname;
 	j->authserv = c->verify->authserv_id.n > 0 ? c->verify->authserv_id : c->hostname;
 	j->confs = c->module_confs;
-	return EXIT_DONE;
+	return read_knowledge(j, c);
 }
 
 /* The historic methods are off in the server unless its configuration says
@@ -221,6 +234,13 @@ static int read_settings(struct judge *j)
 
 /* ---- the stages ----------------------------------------------------------- */
 
+/* Until somebody says loop_stop; once for each wait. */
+static void wait_here(struct judge *j)
+{
+	j->loop->stopping = false;
+	loop_run(j->loop);
+}
+
 static void stage_done(struct chain_conn *c, void *user)
 {
 	(void)c;
@@ -240,7 +260,7 @@ static str quarantine_reason(struct judge *j, const struct verdict *v)
 static void stage(struct judge *j, enum say say)
 {
 	if (say == SAY_WAIT)
-		loop_run(j->loop);
+		wait_here(j);
 	const struct verdict *v = chain_verdict(j->conn);
 
 	if (v->say <= j->verdict.say)
@@ -313,6 +333,25 @@ static void message_through(struct judge *j)
 	j->field = authn_field(j->conn, &j->arena, j->authserv, STR_NONE);
 }
 
+/* The server has done this long before. */
+static void zones_tested(struct dnsbl_tests *t, void *user)
+{
+	(void)t;
+	loop_stop(user);
+}
+
+static void test_zones(struct judge *j)
+{
+	struct dnsbl_tests *t = NULL;
+
+	for (size_t i = 0; j->modules[i] != NULL; i++)
+		if (j->modules[i] == &dnsbl_module)
+			t = dnsbl_tests_start(j->confs[i], j->loop->dns, zones_tested, j->loop);
+	if (t != NULL)
+		wait_here(j);
+	dnsbl_tests_end(t);
+}
+
 static int judge_with(struct judge *j, void (*show)(struct judge *))
 {
 	str why = STR_NONE;
@@ -321,6 +360,8 @@ static int judge_with(struct judge *j, void (*show)(struct judge *))
 	j->chain = chain_new(j->modules, j->confs, &j->arena, &why);
 	if (j->chain == NULL)
 		return verb_fail(EXIT_FINDING, j->verb, "%.*s", STR_ARG(why));
+	chain_trust(j->chain, j->knowledge.trust);
+	test_zones(j);
 	j->log = (struct log){ .id = STR("verify") };
 	j->msg.id = STR("verify");
 	j->msg.origin = FROM_STRANGER;
@@ -383,6 +424,8 @@ int judge_run(struct judge *j, const char *verb, int argc, char **argv, const st
 	if (status == EXIT_DONE)
 		status = judge_on_a_loop(j, show);
 	message_in_fini(&j->in);
+	deny_table_free(atomic_load(&j->denied.table));
+	knowledge_free(&j->knowledge);
 	arena_fini(&j->arena);
 	return status;
 }

@@ -8,7 +8,7 @@
 
 #include "modules/chain.h"
 #include "smtpd/base/json.h"
-#include "smtpd/setup/config.h"
+#include "smtpd/setup/knowledge.h"
 #include "smtpd/setup/dns_seen.h"
 #include "smtpd/setup/message_in.h"
 
@@ -19,6 +19,8 @@ struct judge {
 
 	const struct module *const *modules;
 	const void **confs;
+	struct knowledge   knowledge;  /* of the configuration, if there is one */
+	struct deny_live   denied;
 	struct arena       arena;
 	struct dns_conf    dns_conf;
 	str                host, authserv;

@@ -78,7 +78,11 @@ void server_use(struct server *s, struct generation *next)
 	struct generation *old = s->now == next ? NULL : s->now;
 
 	next->users = (unsigned)s->nloops + 1;
+	server_end_zone_tests(s);
+	if (old != NULL)
+		dnsbl_inherit(generation_zones(next), generation_zones(old));
 	s->now = next;
+	server_test_zones(s);
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct swap *w = calloc(1, sizeof(*w));
 
@@ -420,6 +424,7 @@ void server_look_again(struct server *s)
 	if (s->now->tls != NULL)
 		tls_server_look_again(s->now->tls);
 	server_look_at_denied(s);
+	server_test_zones(s);
 	if (changed && server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
 	arena_fini(&a);

@@ -150,7 +150,9 @@ static bool made_loops(struct server *s, const struct config *c, str *why)
 			return false;
 		s->fronts[i] = front_new(s->loops[i], (unsigned)s->nloops);
 	}
-	return true;
+	s->main = loop_new((unsigned)s->nloops, NULL);
+	s->main->dns = dns_new(&dns, s->main, &s->arena, why);    /* zones are tested from here */
+	return s->main->dns != NULL;
 }
 
 static bool started_threads(struct server *s, str *why)
@@ -324,7 +326,6 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 		server_look_at_denied(s);
 	if (s->now == NULL || server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why))
 		return false;
-	s->main = loop_new((unsigned)s->nloops, NULL);
 	s->control = control_open(s->main, str_cstr(&s->arena, server_control_path(c, &s->arena)),
 	                          server_control_verbs, s, why);
 	if (s->control == NULL || !listens_for_signals(s))
@@ -343,6 +344,8 @@ static void say_up(const struct server *s)
 static void server_end(struct server *s)
 {
 	control_close(s->control);
+	server_end_zone_tests(s);
+	dns_free(s->main->dns);
 	loop_io_want(&s->signals, 0);
 	loop_timer_stop(&s->minute);
 	loop_timer_stop(&s->watchdog);

@@ -10,6 +10,7 @@
 
 #include <pthread.h>
 
+#include "modules/dnsbl/dnsbl.h"
 #include "smtpd/base/control.h"
 #include "smtpd/base/desk.h"
 #include "smtpd/setup/generation.h"
@@ -38,6 +39,7 @@ struct server {
 	struct control    *control;
 	struct opened     *opened;
 	size_t             nopened;
+	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
 	struct loop_io     signals;
 	struct loop_timer  minute, watchdog;
 	size_t             fronts_up;       /* that have not said that they are empty */
@@ -67,6 +69,10 @@ str      server_deny_path(const struct config *, struct arena *);
 /* Runs `then` on main once every loop has taken a turn: nobody there holds what
  * was replaced before. */
 void     server_when_all_turned(struct server *, void (*then)(struct server *, void *arg), void *arg);
+
+/* zones.c: the block lists' zones, tested at start, at reload and when due */
+void     server_test_zones(struct server *);
+void     server_end_zone_tests(struct server *);        /* before their generation or main's resolver goes */
 
 /* server_control.c */
 extern const struct control_verb server_control_verbs[];

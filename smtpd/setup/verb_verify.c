@@ -9,6 +9,7 @@
 #include "modules/arc/arc.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
+#include "modules/dnsbl/dnsbl.h"
 #include "modules/domainkeys/domainkeys.h"
 #include "modules/iprev/iprev.h"
 #include "modules/senderid/senderid.h"
@@ -178,6 +179,27 @@ static void adsp_show(struct json *root, const struct adsp_outcome *o)
 	json_set(j, "reason", or_null(o->reason));
 }
 
+static void dnsbl_show(struct json *root, struct judge *j)
+{
+	size_t n;
+	const struct dnsbl_finding *v = dnsbl_findings(chain_connstate(j->conn, &dnsbl_module),
+	                                               chain_msg(j->conn, &dnsbl_module), &j->arena, &n);
+	struct json *list;
+
+	if (n == 0) {
+		json_set_null(root, "dnsbl");
+		return;
+	}
+	list = json_set_array(root, "dnsbl");
+	for (size_t i = 0; i < n; i++) {
+		struct json *one = json_add_object(list);
+
+		json_set(one, "zone", v[i].zone);
+		json_set_bool(one, "listed", v[i].listed);
+		json_set(one, "reason", or_null(v[i].reason));
+	}
+}
+
 void judge_print_json(struct judge *j)
 {
 	struct json *root = json_new_object();
@@ -192,7 +214,7 @@ void judge_print_json(struct judge *j)
 	dmarc_show(root, dmarc_state_outcome(chain_msg(j->conn, &dmarc_module)));
 	iprev_show(root, iprev == NULL ? NULL : iprev_state_outcome(iprev));
 	adsp_show(root, adsp_state_outcome(chain_msg(j->conn, &adsp_module)));
-	json_set_null(root, "dnsbl");
+	dnsbl_show(root, j);
 	json_set_c(root, "action", judge_action(j));
 	json_set(root, "action_reason", j->reason.n > 0 ? j->reason : STR(""));
 	json_print(root, stdout);

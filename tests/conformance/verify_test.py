@@ -71,7 +71,7 @@ def zone_of(text, domains=()):
 
 def test_shape(key_file):
     zone = zone_of('example.com TXT v=spf1 ip4:192.0.2.1 -all\n_dmarc.example.com TXT v=DMARC1; p=reject\n'
-                   'mail.example.com A 192.0.2.1\n1.2.0.192.in-addr.arpa PTR mail.example.com', ['example.com'])
+                   'mail.example.com A 192.0.2.1\n1.2.0.192.in-addr.arpa PTR mail.example.com\nexample.com MX 10 mail.example.com', ['example.com'])
     message = signed(b'From: a@example.com\r\nTo: b@here.test\r\n\r\nHello\r\n', 'example.com', key_file)
     with DnsServer(zone) as dns:
         got = verify(message, dns, '--rcpt-to', 'b@here.test', sender='a@example.com', helo='mail.example.com')

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * dnsbl_module: asks the zones about strangers: the address at connect, names
+ * as they become known; a recipient waits for the answers.
+ *
+ * A zone that fails its test is asked but does not count; one whose first test
+ * is still out is waited for a little.  DNS failures list nobody.  Postmaster
+ * and abuse stay reachable; what comes for them alone is marked.  Loop thread.
+ */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "modules/dnsbl/dnsbl_inside.h"
+#include "modules/iprev/iprev.h"
+#include "modules/module.h"
+#include "modules/role.h"
+#include "smtpd/base/clock.h"
+#include "smtpd/base/loop.h"
+
+#define SCRATCH_MAX   ((size_t)128 << 10)
+#define REASON_MAX    300
+#define TEST_LOOK_MS  20              /* between looks whether a zone's first test is done */
+#define TEST_WAIT_MS  3000
+
+enum { CLEAR, LISTED, REFUSED, QUARANTINED, ALLOWED, FAILED, UNUSED };
+
+static const struct stat_def stats[] = {
+	[CLEAR]       = { "clear",       "questions about clients and names that are not listed" },
+	[LISTED]      = { "listed",      "listings that were found" },
+	[REFUSED]     = { "refused",     "recipients refused for listings" },
+	[QUARANTINED] = { "quarantined", "messages marked for listings" },
+	[ALLOWED]     = { "allowed",     "messages that an allow list spared" },
+	[FAILED]      = { "failed",      "questions that DNS gave no answer for" },
+	[UNUSED]      = { "unused",      "listings of zones that fail their test" },
+};
+
+enum found { NOT_ASKED, OUT, NOT_LISTED, IS_LISTED, NO_ANSWER };
+
+struct lookup {                           /* one zone, about one address or name */
+	struct mod              *mod;
+	const struct dnsbl_zone *zone;
+	struct arena            *scratch, *keep;   /* answers; what is kept of them */
+	struct dns_ask           address, text;
+	enum found               found;
+	str                      question, subject, answer, reason;
+};
+
+struct dnsbl_conn {
+	struct mod        *mod;
+	struct arena       scratch;
+	struct lookup     *ip, *helo, *ptr;        /* one for each zone of that kind; NULL: none is asked */
+	struct iprev_wait  ptr_wait;
+	bool               ptr_out;
+	size_t             out;                    /* lookups of connection and message */
+	enum { NOBODY_WAITS, RCPT_WAITS, MESSAGE_WAITS } waiting;
+	struct loop_timer  look;                   /* is the first test done? */
+	uint64_t           look_until_ms;
+};
+
+struct dnsbl_msg {
+	struct lookup *sender;
+	bool           refused;               /* a recipient was, for this */
+};
+
+static const struct conf_list *zones_of(const struct mod *m)
+{
+	static const struct conf_list none;
+
+	return m->conf != NULL ? m->conf : &none;
+}
+
+/* ---- health ------------------------------------------------------------------- */
+
+static enum dnsbl_health health(const struct lookup *l)
+{
+	const struct dnsbl_state *s = l->zone->state;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&l->mod->peer->addr;
+
+	if (l->zone->type == DNSBL_NAME)
+		return (enum dnsbl_health)atomic_load(&s->name);
+	if (v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
+		return (enum dnsbl_health)atomic_load(&s->v6);
+	return (enum dnsbl_health)atomic_load(&s->v4);
+}
+
+static bool counts(const struct lookup *l)
+{
+	return l->found == IS_LISTED && health(l) == DNSBL_GOOD;
+}
+
+/* ---- what the zones say together ------------------------------------------------ */
+
+struct sum {
+	enum say             say;
+	const struct lookup *because;         /* the heaviest */
+	bool                 allowed, untested;
+	uint64_t             reject, quarantine;
+};
+
+static void add(struct sum *s, const struct lookup *l)
+{
+	if (l->found != IS_LISTED)
+		return;
+	s->untested = s->untested || health(l) == DNSBL_UNTESTED;
+	if (!counts(l))
+		return;
+	s->allowed = s->allowed || l->zone->action == DNSBL_ACCEPT;
+	if (l->zone->action != DNSBL_REJECT && l->zone->action != DNSBL_QUARANTINE)
+		return;
+	s->quarantine += l->zone->weight;
+	s->reject += l->zone->action == DNSBL_REJECT ? l->zone->weight : 0;
+	if (s->because == NULL || l->zone->action > s->because->zone->action ||
+	    (l->zone->action == s->because->zone->action && l->zone->weight > s->because->zone->weight))
+		s->because = l;
+}
+
+static struct sum sum_up(const struct mod *m)
+{
+	const struct dnsbl_conn *c = m->conn;
+	const struct dnsbl_msg  *d = m->msg;
+	const struct lookup     *sets[] = { c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL };
+	struct sum               s = { .say = SAY_NEXT };
+
+	for (size_t i = 0; i < COUNT(sets); i++)
+		for (size_t k = 0; sets[i] != NULL && k < zones_of(m)->n; k++)
+			add(&s, &sets[i][k]);
+	if (s.allowed)
+		return s;
+	if (s.reject >= DNSBL_ENOUGH)
+		s.say = SAY_REJECT;
+	else if (s.quarantine >= DNSBL_ENOUGH)
+		s.say = SAY_QUARANTINE;
+	return s;
+}
+
+static void reply(struct mod *m, const struct lookup *l)
+{
+	str text;
+
+	if (l->zone->reply.n > 0)
+		text = l->zone->reply;
+	else if (l->reason.n > 0)
+		text = arena_printf(m->arena, "%.*s is listed in %.*s: %.*s", STR_ARG(l->subject), STR_ARG(l->zone->zone),
+		                    STR_ARG(l->reason));
+	else
+		text = arena_printf(m->arena, "%.*s is listed in %.*s (%.*s); ask its operators why", STR_ARG(l->subject),
+		                    STR_ARG(l->zone->zone), STR_ARG(l->answer));
+	mod_reply(m, 550, "5.7.1", text);
+}
+
+static enum say objected(struct mod *m, const struct sum *s)
+{
+	if (s->say == SAY_REJECT) {
+		stat_add(m->stats + REFUSED, 1);
+		reply(m, s->because);
+	} else if (s->say == SAY_QUARANTINE) {
+		stat_add(m->stats + QUARANTINED, 1);
+		mod_reply(m, 250, "2.7.1", arena_printf(m->arena, "%.*s is listed in %.*s", STR_ARG(s->because->subject),
+		                                        STR_ARG(s->because->zone->zone)));
+	}
+	return s->say;
+}
+
+/* A recipient is refused or not; to mark is the message's affair. */
+static enum say rcpt_verdict(struct mod *m, struct sum s)
+{
+	if (s.say != SAY_REJECT)
+		return SAY_NEXT;
+	((struct dnsbl_msg *)m->msg)->refused = true;
+	return objected(m, &s);
+}
+
+/* What is left after recipients were refused, or came for postmaster alone, is
+ * marked.  Without recipients it is verify or explain that asks. */
+static enum say message_verdict(struct mod *m, struct sum s)
+{
+	if (s.allowed)
+		stat_add(m->stats + ALLOWED, 1);
+	if (s.say == SAY_REJECT && m->in->nrcpts > 0)
+		s.say = SAY_QUARANTINE;
+	return objected(m, &s);
+}
+
+/* ---- waiting --------------------------------------------------------------------- */
+
+static bool still_waits(struct mod *m, const struct sum *s)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	if (c->out > 0 || c->ptr_out)
+		return true;
+	if (!s->untested)
+		return false;
+	if (c->look_until_ms == 0)
+		c->look_until_ms = clock_ms() + TEST_WAIT_MS;
+	if (clock_ms() >= c->look_until_ms)
+		return false;
+	loop_timer_set(&c->look, TEST_LOOK_MS);
+	return true;
+}
+
+static enum say verdict(struct mod *m, bool of_rcpt)
+{
+	struct dnsbl_conn *c = m->conn;
+	struct sum         s = sum_up(m);
+
+	if (still_waits(m, &s)) {
+		c->waiting = of_rcpt ? RCPT_WAITS : MESSAGE_WAITS;
+		return SAY_WAIT;
+	}
+	c->waiting = NOBODY_WAITS;
+	return of_rcpt ? rcpt_verdict(m, s) : message_verdict(m, s);
+}
+
+static void look_again(struct dnsbl_conn *c)
+{
+	enum say say;
+
+	if (c->waiting == NOBODY_WAITS)
+		return;
+	say = verdict(c->mod, c->waiting == RCPT_WAITS);
+	if (say != SAY_WAIT)
+		mod_go(c->mod, say);
+}
+
+static void test_may_be_done(struct loop_timer *t)
+{
+	look_again(SUPER(t, struct dnsbl_conn, look));
+}
+
+/* ---- a lookup --------------------------------------------------------------------- */
+
+static void looked_up(struct lookup *l, enum found found)
+{
+	struct dnsbl_conn *c = l->mod->conn;
+
+	l->found = found;
+	stat_add(l->mod->stats + (found == NO_ANSWER ? FAILED : found != IS_LISTED ? CLEAR :
+	                          health(l) == DNSBL_BAD ? UNUSED : LISTED), 1);
+	if (--c->out == 0)
+		look_again(c);
+}
+
+/* A person reads it in a reply: one line of printable ASCII. */
+static str printable(struct arena *a, str text)
+{
+	char *p;
+
+	text = str_trim(str_head(text, REASON_MAX));
+	p = arena_alloc(a, text.n + 1);
+	for (size_t i = 0; p != NULL && i < text.n; i++)
+		p[i] = text.p[i] < ' ' || text.p[i] > '~' ? '?' : text.p[i];
+	return (str){ p, p != NULL ? text.n : 0 };
+}
+
+static void text_arrived(struct dns_ask *ask, const struct dns_answer *a)
+{
+	struct lookup *l = ask->user;
+
+	if (a->status == DNS_FOUND)
+		l->reason = printable(l->keep, a->rr[0].txt);
+	looked_up(l, IS_LISTED);
+}
+
+void dnsbl_report(const struct dnsbl_zone *z, struct in_addr ip)
+{
+	char text[INET_ADDRSTRLEN];
+
+	if (atomic_exchange(&z->state->reported, true))
+		return;
+	inet_ntop(AF_INET, &ip, text, sizeof(text));
+	log_event(NULL, LOG_WARN, "dnsbl.answer-ignored", KV("zone", z->zone), KV_C("answer", text),
+	          KV_C("why", "such an answer lists nobody: the zone may be gone, or refuse this server's resolver"));
+}
+
+/* The first record that counts. */
+static bool is_listed(struct lookup *l, const struct dns_answer *a)
+{
+	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++) {
+		char text[INET_ADDRSTRLEN];
+
+		switch (dnsbl_answer(l->zone, a->rr[i].a)) {
+		case DNSBL_LISTED:
+			inet_ntop(AF_INET, &a->rr[i].a, text, sizeof(text));
+			l->answer = str_keep(l->keep, str_of(text));
+			return true;
+		case DNSBL_NEVER_COUNTS:
+			dnsbl_report(l->zone, a->rr[i].a);
+			break;
+		default:
+			break;
+		}
+	}
+	return false;
+}
+
+static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
+{
+	struct lookup *l = ask->user;
+
+	if (dns_failed(a->status))
+		looked_up(l, NO_ANSWER);
+	else if (is_listed(l, a))
+		dns_ask(l->mod->dns, &l->text, l->scratch, l->question, DNS_TXT, 0, text_arrived, l);
+	else
+		looked_up(l, NOT_LISTED);
+}
+
+struct memory { struct arena *scratch, *keep; };
+
+static void ask(struct mod *m, struct lookup *l, const struct dnsbl_zone *z, str question, str subject, struct memory at)
+{
+	*l = (struct lookup){ .mod = m, .zone = z, .scratch = at.scratch, .keep = at.keep, .found = NOT_ASKED };
+	if (question.n == 0)
+		return;
+	l->question = question;
+	l->subject = str_keep(at.keep, subject);
+	l->found = OUT;
+	((struct dnsbl_conn *)m->conn)->out++;
+	dns_ask(m->dns, &l->address, at.scratch, question, DNS_A, 0, address_arrived, l);
+}
+
+static struct lookup *places(struct mod *m, struct arena *a)
+{
+	struct lookup *set = ARENA_ARRAY(a, struct lookup, zones_of(m)->n);
+
+	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++)
+		set[i] = (struct lookup){ .mod = m, .zone = zones_of(m)->v[i] };
+	return set;
+}
+
+static void cancel(const struct mod *m, struct lookup *set)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++) {
+		c->out -= set[i].found == OUT;
+		dns_cancel(&set[i].address);
+		dns_cancel(&set[i].text);
+		set[i].found = set[i].found == OUT ? NOT_ASKED : set[i].found;
+	}
+}
+
+static bool is_wanted(const struct mod *m, const struct dnsbl_zone *z)
+{
+	return !dnsbl_exempts_client(z, (const struct sockaddr *)&m->peer->addr);
+}
+
+static void ask_ip(struct mod *m, struct dnsbl_conn *c)
+{
+	struct memory at = { &c->scratch, m->conn_arena };
+
+	c->ip = places(m, m->conn_arena);
+	for (size_t i = 0; c->ip != NULL && i < zones_of(m)->n; i++) {
+		const struct dnsbl_zone *z = zones_of(m)->v[i];
+
+		if (z->type == DNSBL_IP && is_wanted(m, z))
+			ask(m, &c->ip[i], z, dnsbl_question_ip(m->conn_arena, z, (const struct sockaddr *)&m->peer->addr),
+			    m->peer->ip, at);
+	}
+}
+
+static void ask_name(struct mod *m, struct lookup *set, size_t of, str name, struct memory at)
+{
+	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++) {
+		const struct dnsbl_zone *z = zones_of(m)->v[i];
+
+		if (*(const bool *)((const char *)z + of) && is_wanted(m, z) && !dnsbl_exempts_name(z, name))
+			ask(m, &set[i], z, dnsbl_question_name(at.keep, z, name), name, at);
+	}
+}
+
+/* ---- hooks ------------------------------------------------------------------------- */
+
+static bool concerned(const struct mod *m)
+{
+	return zones_of(m)->n > 0 && !m->peer->submission && mod_excused(m) == NULL &&
+	       (m->in == NULL || m->in->origin == FROM_STRANGER);
+}
+
+static void ask_ptr(struct mod *m)
+{
+	struct dnsbl_conn          *c = m->conn;
+	const struct iprev_outcome *o = iprev_state_outcome(mod_other_conn(m, &iprev_module));
+
+	if (o == NULL || o->result != IPREV_PASS)
+		return;
+	c->ptr = places(m, m->conn_arena);
+	ask_name(m, c->ptr, offsetof(struct dnsbl_zone, by_ptr), o->name, (struct memory){ &c->scratch, m->conn_arena });
+}
+
+static void ptr_known(struct iprev_wait *w)
+{
+	struct dnsbl_conn *c = SUPER(w, struct dnsbl_conn, ptr_wait);
+
+	c->ptr_out = false;
+	ask_ptr(c->mod);
+	if (c->out == 0)
+		look_again(c);
+}
+
+static bool asks_ptr(const struct mod *m)
+{
+	for (size_t i = 0; i < zones_of(m)->n; i++)
+		if (((const struct dnsbl_zone *)zones_of(m)->v[i])->by_ptr)
+			return true;
+	return false;
+}
+
+static enum say connect_hook(struct mod *m)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	c->mod = m;
+	if (!concerned(m))
+		return SAY_NEXT;
+	arena_init(&c->scratch, SCRATCH_MAX);
+	loop_timer_init(&c->look, m->loop, "dnsbl.test", test_may_be_done);
+	ask_ip(m, c);
+	if (asks_ptr(m)) {
+		c->ptr_out = iprev_wait(mod_other_conn(m, &iprev_module), &c->ptr_wait, ptr_known);
+		if (!c->ptr_out)
+			ask_ptr(m);
+	}
+	return SAY_NEXT;
+}
+
+static enum say helo(struct mod *m, str name)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	if (!concerned(m) || c->mod == NULL)
+		return SAY_NEXT;
+	if (c->helo == NULL)
+		c->helo = places(m, m->conn_arena);
+	else
+		cancel(m, c->helo);
+	for (size_t i = 0; c->helo != NULL && i < zones_of(m)->n; i++)
+		c->helo[i].found = NOT_ASKED;
+	ask_name(m, c->helo, offsetof(struct dnsbl_zone, by_helo), name, (struct memory){ &c->scratch, m->conn_arena });
+	return SAY_NEXT;
+}
+
+static enum say mail(struct mod *m, const struct path *from)
+{
+	struct dnsbl_conn *c = m->conn;
+	struct dnsbl_msg  *d = m->msg;
+
+	if (!concerned(m) || c->mod == NULL || from->is_null || from->is_literal)
+		return SAY_NEXT;
+	d->sender = places(m, m->arena);
+	ask_name(m, d->sender, offsetof(struct dnsbl_zone, by_sender), from->domain, (struct memory){ m->arena, m->arena });
+	return SAY_NEXT;
+}
+
+static enum say rcpt(struct mod *m, const struct path *to)
+{
+	const struct dnsbl_conn *c = m->conn;
+
+	return concerned(m) && c->mod != NULL && !role_is_open(to) ? verdict(m, true) : SAY_NEXT;
+}
+
+static enum say message(struct mod *m)
+{
+	const struct dnsbl_conn *c = m->conn;
+
+	return concerned(m) && c->mod != NULL ? verdict(m, false) : SAY_NEXT;
+}
+
+static void done(struct mod *m)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	cancel(m, ((struct dnsbl_msg *)m->msg)->sender);
+	c->waiting = NOBODY_WAITS;
+	if (c->mod != NULL && c->look.loop != NULL)
+		loop_timer_stop(&c->look);
+}
+
+static void gone(struct mod *m)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	iprev_wait_end(&c->ptr_wait);
+	if (c->look.loop != NULL)
+		loop_timer_stop(&c->look);
+	cancel(m, c->ip);
+	cancel(m, c->helo);
+	cancel(m, c->ptr);
+	arena_fini(&c->scratch);
+}
+
+/* ---- what is told --------------------------------------------------------------------- */
+
+static const char *why_unused(const struct lookup *l)
+{
+	if (l->found == NO_ANSWER)
+		return "DNS gave no answer";
+	if (l->found == IS_LISTED && health(l) != DNSBL_GOOD)
+		return "listed, but the zone fails its test and does not count";
+	return NULL;
+}
+
+static void find(struct dnsbl_finding *f, const struct lookup *l)
+{
+	const char *unused = why_unused(l);
+
+	if (l->found == NOT_ASKED || f->listed)
+		return;
+	f->asked = true;
+	if (f->subject.n == 0 || unused != NULL || counts(l))
+		f->subject = l->subject;
+	f->listed = counts(l);
+	if (unused != NULL)
+		f->reason = str_of(unused);
+	if (f->listed) {
+		f->answer = l->answer;
+		f->reason = l->reason;
+	}
+}
+
+const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *a, size_t *n)
+{
+	const struct dnsbl_conn *c = conn;
+	const struct dnsbl_msg  *d = msg;
+	struct dnsbl_finding    *v;
+
+	*n = 0;
+	if (c == NULL || c->mod == NULL)
+		return NULL;
+	const struct lookup *sets[] = { c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL };
+
+	v = ARENA_ARRAY(a, struct dnsbl_finding, zones_of(c->mod)->n);
+	for (size_t i = 0; v != NULL && i < zones_of(c->mod)->n; i++) {
+		const struct dnsbl_zone *z = zones_of(c->mod)->v[i];
+		struct dnsbl_finding    *f = &v[(*n)++];
+
+		*f = (struct dnsbl_finding){ .zone = z->zone, .action = z->action };
+		for (size_t k = 0; k < COUNT(sets); k++)
+			if (sets[k] != NULL)
+				find(f, &sets[k][i]);
+	}
+	return v;
+}
+
+static const struct dnsbl_finding *findings(const struct mod *m, size_t *n)
+{
+	*n = 0;
+	if (m->in == NULL || !concerned(m))
+		return NULL;
+	return dnsbl_findings(m->conn, m->msg, m->arena, n);
+}
+
+/* Allow lists have a method (RFC 8904); block lists have none. */
+static void results(const struct mod *m, struct authres *r)
+{
+	size_t n;
+	const struct dnsbl_finding *v = findings(m, &n);
+
+	for (size_t i = 0; i < n; i++) {
+		if (v[i].action != DNSBL_ACCEPT || !v[i].asked)
+			continue;
+		authres_method(r, "dnswl", v[i].listed ? "pass" : "none", STR_NONE);
+		authres_property(r, "dns.zone", v[i].zone);
+		if (v[i].listed)
+			authres_property(r, "policy.ip", v[i].answer);
+		if (v[i].listed && v[i].reason.n > 0)
+			authres_property(r, "policy.txt", v[i].reason);
+	}
+}
+
+static void judged(const struct mod *m, struct judged *j)
+{
+	size_t n;
+	const struct dnsbl_finding *v = findings(m, &n);
+	bool listed = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!v[i].listed || v[i].action == DNSBL_ACCEPT)
+			continue;
+		listed = true;
+		judged_add(j, "dnsbl", str_cstr(m->arena, v[i].zone),
+		           v[i].reason.n > 0 ? v[i].reason : v[i].answer);
+	}
+	if (n > 0 && !listed)
+		judged_add(j, "dnsbl", "clear", STR_NONE);
+}
+
+static const char *const after[] = { "iprev", "deny", NULL };
+
+const struct module dnsbl_module = {
+	.name      = "dnsbl",
+	.after     = after,
+	.section   = &dnsbl_section,
+	.stats     = stats,
+	.nstats    = COUNT(stats),
+	.conn_size = sizeof(struct dnsbl_conn),
+	.msg_size  = sizeof(struct dnsbl_msg),
+	.setup     = dnsbl_setup,
+	.connect   = connect_hook,
+	.helo      = helo,
+	.mail      = mail,
+	.rcpt      = rcpt,
+	.message   = message,
+	.results   = results,
+	.judged    = judged,
+	.done      = done,
+	.gone      = gone,
+};
