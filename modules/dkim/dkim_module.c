@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "modules/author.h"
 #include "modules/dkim/dkim.h"
 #include "modules/module.h"
 
@@ -272,6 +273,21 @@ static enum say decide(struct dkim_msg *d)
 	}
 }
 
+/* A domain that trust names vouches for its own mail and for that of its lists. */
+static void vouch(struct dkim_msg *d)
+{
+	const struct mod *m = d->mod;
+
+	for (size_t i = 0; i < d->n; i++) {
+		str domain = d->verdicts[i].sig.domain;
+		const struct trust_entry *e = trust_dkim(m->trust, domain);
+
+		if (e != NULL && dkim_state_counts(d, &d->verdicts[i]) &&
+		    (author_is_within(m->in, domain) || list_is_within(m->in, domain)))
+			mod_vouch(d->mod, e);
+	}
+}
+
 static enum say judge_all(struct dkim_msg *d)
 {
 	struct mod *m = d->mod;
@@ -285,6 +301,7 @@ static enum say judge_all(struct dkim_msg *d)
 		count(m, d->verdicts[i].result);
 	}
 	d->judged = true;
+	vouch(d);
 	return decide(d);
 }
 

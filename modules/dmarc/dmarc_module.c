@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "modules/arc/arc.h"
+#include "modules/author.h"
 #include "modules/dkim/dkim.h"
 #include "modules/dmarc/dmarc.h"
 #include "modules/module.h"
@@ -106,31 +107,15 @@ static bool identifiers_gather(struct mod *m, struct identifiers *ids)
 
 /* ---- signs of an indirect way --------------------------------------------- */
 
-/* The identifier of a List-Id field: what stands in its last angle brackets (RFC 2919 3). */
-static str list_id(str value)
-{
-	size_t open = str_rfind(value, '<');
-	str id = str_skip(value, open < value.n ? open + 1 : 0);
-
-	return str_trim(str_head(id, str_find(id, '>')));
-}
-
-static bool within(str name, str domain)
-{
-	return str_ends_nocase(name, domain) &&
-	       (name.n == domain.n || (name.n > domain.n && name.p[name.n - domain.n - 1] == '.'));
-}
-
 /* List-Id with a valid signature of the list's domain. */
 static bool came_by_list(struct mod *m)
 {
-	const struct field *f = fields_first(m->in->fields, "List-Id");
 	const void *state = mod_other_msg(m, &dkim_module);
 	size_t n;
 	const struct dkim_verdict *v = dkim_state_verdicts(state, &n);
 
-	for (size_t i = 0; f != NULL && i < n; i++)
-		if (dkim_state_counts(state, &v[i]) && within(list_id(f->value), v[i].sig.domain))
+	for (size_t i = 0; i < n; i++)
+		if (dkim_state_counts(state, &v[i]) && list_is_within(m->in, v[i].sig.domain))
 			return true;
 	return false;
 }
@@ -232,6 +217,22 @@ static enum say deferred(struct mod *m)
 	return SAY_DEFER;
 }
 
+/* The policy's failure stands in the results; nothing follows from it. */
+static enum say excused(struct mod *m, const struct trust_entry *e)
+{
+	struct dmarc_msg *d = m->msg;
+	const struct dmarc_outcome *o = d->outcome;
+
+	d->override = came_by_list(m) ? DMARC_MAILING_LIST : DMARC_TRUSTED_FORWARDER;
+	d->decision = arena_printf(m->arena, "DMARC failed for %.*s, whose policy is %s; taken, because trust \"%.*s\" "
+	                           "excuses it", STR_ARG(o->from_domain), dmarc_policy_word(o->disposition),
+	                           STR_ARG(trust_name(e)));
+	stat_add(m->stats + SOFTENED, 1);
+	log_event(m->log, LOG_INFO, "verdict.excused", KV_C("said", dmarc_policy_word(o->disposition)),
+	          KV("trust", trust_name(e)), KV("text", d->decision));
+	return SAY_NEXT;
+}
+
 static enum say decide(struct mod *m)
 {
 	static const unsigned counters[] = {
@@ -243,6 +244,8 @@ static enum say decide(struct mod *m)
 	stat_add(m->stats + counters[o->result], 1);
 	if (o->result == DMARC_TEMPERROR)
 		return deferred(m);
+	if (o->disposition != DMARC_P_NONE && mod_excused(m) != NULL)
+		return excused(m, mod_excused(m));
 	if (o->disposition == DMARC_P_REJECT)
 		return reject_weigh(m);
 	return o->disposition == DMARC_P_QUARANTINE ? quarantined(m, NULL) : SAY_NEXT;
