@@ -182,12 +182,30 @@ static str message_id(struct bounce *b, str id)
 	                    STR_ARG(b->setup->hostname));
 }
 
+static const struct directory_domain *domain_of(const struct bounce *b, str address)
+{
+	return directory_domain(b->setup->directory, str_skip(address, str_rfind(address, '@') + 1));
+}
+
+/* A notice is signed like all mail from here: its author is at a domain that
+ * has keys, the sender's own or the one that the message was for. */
+static str postmaster(struct bounce *b)
+{
+	const struct directory_domain *d = domain_of(b, b->entry->sender);
+
+	if (d == NULL && b->n > 0)
+		d = domain_of(b, b->rcpts[0].final);
+	if (d == NULL)
+		d = directory_home(b->setup->directory);
+	return d ? arena_printf(&b->arena, "postmaster@%.*s", STR_ARG(d->name)) : STR_NONE;
+}
+
 static void write_text(struct bounce *b, struct letter *l, str content)
 {
 	const struct queue_entry *e = b->entry;
 	char id[QUEUE_ID_TEXT];
 	struct dsn d = {
-		.host = b->setup->hostname, .id = queue_id_text(e->id, id), .envid = e->envid, .to = e->sender,
+		.host = b->setup->hostname, .postmaster = postmaster(b), .id = queue_id_text(e->id, id), .envid = e->envid, .to = e->sender,
 		.original_header = header_of(b, content), .arrived = e->arrived, .now = clock_wall(),
 		.rcpts = b->rcpts, .nrcpts = b->n, .utf8 = !is_ascii(e->sender),
 	};

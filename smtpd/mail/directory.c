@@ -226,6 +226,11 @@ void directory_set_postmaster(struct directory *d, str address)
 		d->postmaster = (struct strs){ 0 };
 }
 
+const struct directory_domain *directory_home(const struct directory *d)
+{
+	return d->first ? &d->first->pub : NULL;
+}
+
 const struct directory_domain *directory_domain(const struct directory *d, str domain)
 {
 	char           small[ADDR_DOMAIN_MAX];

@@ -61,6 +61,7 @@ struct directory_answer {
  * domain's.  Never allocates but in the arena given. */
 void directory_find(const struct directory *, struct arena *, const struct path *, struct directory_answer *out);
 const struct directory_domain *directory_domain(const struct directory *, str domain); /* NULL: not ours */
+const struct directory_domain *directory_home(const struct directory *);               /* the first; NULL: there is none */
 /* All final addresses behind one, aliases followed; loops are cut; at most `most`. */
 enum err directory_expand(const struct directory *, struct arena *, const struct path *, size_t most, struct path **out, size_t *n);
 /* The Maildir of an account: %d and %u filled in; false when the parts could

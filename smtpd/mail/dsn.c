@@ -187,16 +187,24 @@ static str original_id(struct writer *w)
 	return shown(w, id);
 }
 
+static str postmaster(struct writer *w)
+{
+	const struct dsn *d = w->d;
+
+	if (d->postmaster.n > 0)
+		return shown(w, d->postmaster);
+	return arena_printf(&w->arena, "postmaster@%.*s", STR_ARG(shown(w, d->host)));
+}
+
 static void add_header(struct writer *w)
 {
 	const struct dsn *d = w->d;
 	str               subject = subject_cut(w), id = original_id(w);
-	str               host = shown(w, d->host);
 
 	add_date(w, "Date", d->now);
 	add_field(w, "From",
-		  arena_printf(&w->arena, "\"Mail Delivery System\" <postmaster@%.*s>",
-			       STR_ARG(host)));
+		  arena_printf(&w->arena, "\"Mail Delivery System\" <%.*s>",
+			       STR_ARG(postmaster(w))));
 	add_field(w, "To", arena_printf(&w->arena, "<%.*s>", STR_ARG(shown(w, d->to))));
 	add_field(w, "Subject",
 		  arena_printf(&w->arena, "%s%s%.*s", kinds[worst(d)].subject,
@@ -263,7 +271,6 @@ static void add_explanation(struct writer *w)
 {
 	const struct dsn *d = w->d;
 	str subject = shown(w, str_head(field_unfold(&w->arena, d->subject_of), SUBJECT_MOST));
-	str               host = shown(w, d->host);
 	char              date[40];
 
 	begin_part(w, "text/plain; charset=utf-8", d->utf8);
@@ -279,8 +286,8 @@ static void add_explanation(struct writer *w)
 		w, 0,
 		arena_printf(&w->arena,
 			     "The mail server %.*s wrote this notice by itself. For help, write to "
-			     "postmaster@%.*s and quote the number above.",
-			     STR_ARG(host), STR_ARG(host)));
+			     "%.*s and quote the number above.",
+			     STR_ARG(shown(w, d->host)), STR_ARG(postmaster(w))));
 }
 
 /* RFC 6533 3: \x{HEX} for what is not printable ASCII. */

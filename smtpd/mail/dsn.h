@@ -24,6 +24,7 @@ struct dsn_rcpt {
 
 struct dsn {
 	str host;             /* reporting MTA: our host name */
+	str postmaster;       /* who writes: an address whose domain signs; empty: postmaster@host */
 	str id, envid;        /* queue id; ENVID or empty */
 	str to;               /* the original's sender */
 	str subject_of;       /* Subject of the original or empty */

@@ -349,10 +349,10 @@ static void server_end(struct server *s)
 	loop_io_want(&s->signals, 0);
 	loop_timer_stop(&s->minute);
 	loop_timer_stop(&s->watchdog);
-	timetable_free(s->timetable);
-	desk_close(s->slow);            /* before the loops: what is still on a desk comes home */
+	desk_close(s->slow);            /* first: what is still on a desk comes home */
 	desk_close(s->login);
 	desk_close(s->disk);
+	timetable_free(s->timetable);
 	for (size_t i = 0; i < s->nloops; i++) {
 		front_free(s->fronts[i]);
 		dns_free(s->loops[i]->dns);

@@ -159,3 +159,20 @@ def test_status_queue_and_reload_answer(playground):
     assert run("reload").returncode == 0
     subprocess.run(playground.line("curl"), shell=True, check=True, timeout=PATIENCE)
     check_verified(playground, playground.mail("bob@office.test")[0])
+
+
+def test_a_bounce_comes_back_signed(playground):
+    line = playground.line("curl").replace("--mail-rcpt bob@office.test", "--mail-rcpt nobody@nowhere.test")
+    subprocess.run(line, shell=True, check=True, timeout=PATIENCE)
+    notice = playground.mail("alice@home.test")[0]
+    assert header(notice, "Return-Path") == ["<>"]
+    assert "postmaster@home.test" in header(notice, "From")[0]
+    assert b"Final-Recipient: rfc822; nobody@nowhere.test" in notice
+    assert b"Action: failed" in notice
+    judge = dkim.DKIM(re.sub(rb"\r?\n", b"\r\n", notice))
+    assert len(header(notice, "DKIM-Signature")) == 2
+    for i in range(2):
+        assert judge.verify(idx=i, dnsfunc=records(playground))
+    conf = str(playground.dir / "postern.conf")
+    queue = subprocess.run([POSTERN, "queue", "list", "--json", "-c", conf], capture_output=True, text=True)
+    assert queue.stdout.strip() == "[]"

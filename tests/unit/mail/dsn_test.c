@@ -131,7 +131,7 @@ static void peers_words_are_made_safe(void **state)
 		for (int utf8 = 0; utf8 < 2; utf8++) {
 			str             s = i < COUNT(words) ? words[i] : (str){ large, 200000 };
 			struct dsn_rcpt r = { s, s, DSN_FAILED, s, s, s, s, WHEN, WHEN };
-			struct dsn      d = { s, s, s, s, s, WHEN, WHEN, &r, 1, s, utf8, s };
+			struct dsn      d = { s, s, s, s, s, s, WHEN, WHEN, &r, 1, s, utf8, s };
 			struct buf      out;
 			const char     *end;
 

@@ -32,7 +32,7 @@ static void who_hears(void **state)
 }
 
 static const struct relay_conf relay;
-static const struct deliver_setup setup = { .relay = &relay, .hostname = STR("mail.us.test") };
+static struct deliver_setup setup = { .relay = &relay, .hostname = STR("mail.us.test") };
 
 static struct letter *letter_of(struct queue *q, const struct queue_entry *e, bool settles)
 {
@@ -164,6 +164,28 @@ static void utf8_sender(void **state)
 	letter_free(l);
 }
 
+static struct arena house;
+
+static int directory_made(void **state)
+{
+	const struct directory_domain d = { .name = STR("us.test") };
+	struct directory *made;
+
+	(void)state;
+	arena_init(&house, 1 << 20);
+	made = directory_new(&house, '+');
+	assert_int_equal(directory_add_domain(made, &d), OK);
+	setup.directory = made;
+	return 0;
+}
+
+static int directory_gone(void **state)
+{
+	(void)state;
+	arena_fini(&house);
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -176,5 +198,5 @@ int main(void)
 	};
 
 	crypt_setup();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, directory_made, directory_gone);
 }
