@@ -19,7 +19,9 @@
 struct claims {
 	struct arena *arena;
 	str           domain;      /* what the addresses say */
-	struct buf    run;         /* encoded words next to each other, decoded */
+	struct buf    run;         /* a word as it is shown, encoded words decoded */
+	bool          encoded;     /* the run holds one */
+	bool          joins;       /* it ended with one: the next is shown without the blank between */
 	bool          other;       /* some text says another one */
 };
 
@@ -175,12 +177,51 @@ static void saw_comment(void *arg, str content)
 
 static void run_ended(struct claims *c)
 {
-	if (c->run.n)
+	if (c->encoded)
 		look_at(c, buf_str(&c->run));
 	buf_clear(&c->run);
+	c->encoded = c->joins = false;
 }
 
-/* Comments, quoted strings and encoded words beside the addresses. */
+/* Where an encoded word begins in an atom, whatever stands before it. */
+static size_t encoded_at(str atom)
+{
+	const char *p = atom.n ? memmem(atom.p, atom.n, "=?", 2) : NULL;
+
+	return p != NULL ? (size_t)(p - atom.p) : atom.n;
+}
+
+/* RFC 2047 has no dots and other specials in the words of a phrase, but programs
+ * decode what is between "=?" and "?=" whatever it is: so it is read here up to
+ * there, and not to the end of the atom. */
+static void saw_atom(struct claims *c, struct lex *l, const struct lex_token *t)
+{
+	str text = t->text;
+
+	if (t->spaced && !(c->joins && str_starts(text, "=?")))
+		run_ended(c);
+	c->joins = false;
+	for (;;) {
+		size_t at = encoded_at(text), n;
+		str    rest = { text.p + at, text.n - at + l->in.n };     /* to the end of the value */
+
+		buf_add(&c->run, str_head(text, at));
+		if (at == text.n)
+			return;
+		n = encoded_word(c->arena, rest, &c->run);
+		if (n != 0) {
+			c->joins = c->encoded = true;
+			l->in = str_skip(rest, n);
+			return;
+		}
+		buf_add(&c->run, STR("=?"));
+		text = str_skip(text, at + 2);
+	}
+}
+
+/* Comments, quoted strings and encoded words beside the addresses.  A run is
+ * what a program shows without a blank in it: encoded words next to each other,
+ * and what touches them. */
 static bool another_is_shown(struct arena *a, str value, str domain)
 {
 	struct claims    c = { .arena = a, .domain = domain };
@@ -190,11 +231,14 @@ static bool another_is_shown(struct arena *a, str value, str domain)
 	buf_init(&c.run, BUF_UNBOUNDED);
 	do {
 		lex_next(&l, &t);
-		if (t.kind == LEX_ATOM && str_starts(t.text, "=?")) {
-			decode(a, t.text, &c.run);
-			continue;
+		if (t.kind == LEX_ATOM) {
+			saw_atom(&c, &l, &t);
+		} else if (!t.spaced && (lex_is(&t, '.') || lex_is(&t, '@'))) {
+			buf_add(&c.run, t.text);
+			c.joins = false;
+		} else {
+			run_ended(&c);
 		}
-		run_ended(&c);
 		if (t.kind == LEX_QUOTED)
 			look_at_content(&c, t.text, look_at_encoded);
 	} while (t.kind != LEX_END && !c.other);
