@@ -14,9 +14,9 @@
 #include "smtpd/base/conf.h"
 
 /* Caps that hold before anything is asked or hashed. */
-#define ARC_SETS_MAX  50                     /* RFC 8617 4.2.1 */
-#define ARC_BYTES_MAX ((size_t)512 << 10)    /* of all ARC fields; a set takes 4 KiB when it is talkative */
-#define ARC_OLDER_MAX 8                      /* message signatures below the newest that are tried */
+#define ARC_SETS_MAX  50                  /* RFC 8617 4.2.1 */
+#define ARC_BYTES_MAX ((size_t)512 << 10) /* of all ARC fields; a talkative set takes 4 KiB */
+#define ARC_OLDER_MAX 8                   /* older message signatures that are tried */
 
 enum arc_result { ARC_NOT_DONE, ARC_NONE, ARC_PASS, ARC_FAIL };
 const char *arc_result_word(enum arc_result);          /* RFC 8617 10.1; NULL for NOT_DONE */
@@ -27,24 +27,24 @@ const char *arc_cv_word(enum arc_cv);
 enum arc_check { ARC_UNTRIED, ARC_VALID, ARC_BROKEN };
 
 struct arc_set {                                       /* one instance */
-	const struct field    *results, *message, *seal;   /* AAR, AMS, AS; NULL when missing */
-	str                    payload;                /* of the AAR: all behind "i=N;", authserv-id first */
-	struct dkim_signature  message_sig, seal_sig;  /* the sealer is seal_sig.domain */
+	const struct field    *results, *message, *seal; /* AAR, AMS, AS; NULL when missing */
+	str                    payload;     /* of the AAR: all behind "i=N;", authserv-id first */
+	struct dkim_signature  message_sig, seal_sig; /* the sealer is seal_sig.domain */
 	enum arc_cv            cv;
 	enum arc_check         message_check, seal_check;
-	str                    message_why;            /* of a broken one */
+	str                    message_why; /* of a broken one */
 };
 
 struct arc_chain {
-	enum arc_result result;                        /* NOT_DONE after arc_read: keys are needed */
-	unsigned        length;                        /* the highest instance; 0: none that can be read */
-	struct arc_set *sets;                          /* sets[i - 1] */
-	str             reason;                        /* a sentence; empty for pass and none */
-	bool            temporary;                     /* DNS left it open: a fail all the same (RFC 8617 5.2.1) */
-	bool            ended;                         /* the newest seal says cv=fail: nobody may add to it */
-	bool            has_oldest;                    /* oldest_pass is known */
-	unsigned        oldest_pass;                   /* RFC 8617 5.2: 0 when all message signatures pass */
-	bool            whole;                         /* the newest message signature covers From and all of the body */
+	enum arc_result result;      /* NOT_DONE after arc_read: keys are needed */
+	unsigned        length;      /* the highest instance; 0: none that can be read */
+	struct arc_set *sets;        /* sets[i - 1] */
+	str             reason;      /* a sentence; empty for pass and none */
+	bool            temporary;   /* DNS left it open: a fail all the same (RFC 8617 5.2.1) */
+	bool            ended;       /* the newest seal says cv=fail: nobody may add to it */
+	bool            has_oldest;  /* oldest_pass is known */
+	unsigned        oldest_pass; /* RFC 8617 5.2: 0 when all message signatures pass */
+	bool            whole;       /* its newest signature covers From and all of the body */
 };
 
 /* Collects the sets of a header and checks their structure: result is NONE,
@@ -73,7 +73,8 @@ void arc_judge(const struct arc_evidence *, struct arc_chain *);
  * newest is trusted, and the ARC-Authentication-Results of one of these says
  * dmarc=pass for that domain.  Returns the instance, or 0. */
 typedef bool arc_trusts(void *user, str sealer);
-unsigned arc_vouches(const struct arc_chain *, struct arena *, str from_domain, arc_trusts *, void *user);
+unsigned arc_vouches(const struct arc_chain *, struct arena *, str from_domain, arc_trusts *,
+                     void *user);
 
 /* ---- ARC-Authentication-Results as text (arc_results.c) -------------------- */
 
@@ -87,14 +88,15 @@ str  arc_results_gather(struct arena *, const struct fields *, str authserv_id);
 
 /* ---- sealing --------------------------------------------------------------- */
 
-bool arc_may_seal(const struct arc_chain *);           /* not ended, fewer than 50 sets, not left open by DNS */
+/* Not ended, fewer than 50 sets, not left open by DNS. */
+bool arc_may_seal(const struct arc_chain *);
 
 struct arc_sealed { str results, message, seal; };     /* fields with CRLF; the seal stands first */
 /* The next set behind a judged chain.  `payload` is the authserv-id and results;
  * `fields` are those that will be sent.  ERR_BAD when the chain may not be
  * lengthened or h= would be too long. */
-enum err arc_seal(const struct dkim_signer *, const struct arc_chain *, const struct fields *fields, str payload,
-                  str body_hash, int64_t now, struct arena *, struct arc_sealed *out);
+enum err arc_seal(const struct dkim_signer *, const struct arc_chain *, const struct fields *fields,
+                  str payload, str body_hash, int64_t now, struct arena *, struct arc_sealed *out);
 
 /* ---- the module ------------------------------------------------------------ */
 
@@ -103,8 +105,8 @@ struct arc_conf {
 	bool     verify;
 	uint64_t minimum_bits;
 	bool     seal;
-	str      domain, selector, key;                /* key: a PEM file, read by the main thread */
-	const struct dkim_signer *signer;              /* filled in by it; NULL: nothing is sealed */
+	str      domain, selector, key;     /* key: a PEM file, read by the main thread */
+	const struct dkim_signer *signer;   /* filled in by it; NULL: nothing is sealed */
 };
 
 extern const struct module arc_module;
@@ -113,7 +115,5 @@ const struct arc_chain *arc_state_chain(const void *msg);   /* NULL: not evaluat
  * results may stand in for a broken DMARC by the trust of this server, or 0. */
 struct mod;
 unsigned arc_trusted_results(const struct mod *);
-/* For explain: what DNS said about the key of a set's seal or message signature; NULL: not asked. */
-const struct dns_answer *arc_state_answer(const void *msg, unsigned instance, bool of_seal);
 
 #endif

@@ -15,19 +15,25 @@
 enum part { RESULTS, MESSAGE, SEAL, PARTS };
 
 static const char *const names[PARTS] = {
-	[RESULTS] = "ARC-Authentication-Results", [MESSAGE] = "ARC-Message-Signature", [SEAL] = "ARC-Seal",
+	[RESULTS] = "ARC-Authentication-Results",
+	[MESSAGE] = "ARC-Message-Signature",
+	[SEAL] = "ARC-Seal",
 };
 
 const char *arc_result_word(enum arc_result r)
 {
-	static const char *const words[] = { [ARC_NONE] = "none", [ARC_PASS] = "pass", [ARC_FAIL] = "fail" };
+	static const char *const words[] = {
+		[ARC_NONE] = "none", [ARC_PASS] = "pass", [ARC_FAIL] = "fail",
+	};
 
 	return words[r];
 }
 
 const char *arc_cv_word(enum arc_cv cv)
 {
-	static const char *const words[] = { [ARC_CV_NONE] = "none", [ARC_CV_PASS] = "pass", [ARC_CV_FAIL] = "fail" };
+	static const char *const words[] = {
+		[ARC_CV_NONE] = "none", [ARC_CV_PASS] = "pass", [ARC_CV_FAIL] = "fail",
+	};
 
 	return words[cv];
 }
@@ -65,7 +71,8 @@ static bool tags_read(const struct field *f, unsigned *instance, str *cv)
 
 	arena_init(&scratch, ARENA_UNBOUNDED);
 	tags_parse(&scratch, f->value, &t);
-	bool good = tags_get(&t, "i", &text) && text.n <= 2 && str_to_u32(text, &n) && n > 0 && n <= ARC_SETS_MAX;
+	bool good = tags_get(&t, "i", &text) && text.n <= 2 && str_to_u32(text, &n) && n > 0 &&
+		    n <= ARC_SETS_MAX;
 
 	if (!tags_get(&t, "cv", cv))
 		*cv = STR_NONE;
@@ -84,17 +91,20 @@ static bool cv_read(str text, enum arc_cv *out)
 	return false;
 }
 
-static void field_collect(struct arena *a, const struct field *f, enum part part, struct arc_chain *c)
+static void field_collect(struct arena *a, const struct field *f, enum part part,
+			  struct arc_chain *c)
 {
 	unsigned i = 0;
 	str cv = STR_NONE, payload = STR_NONE;
 
 	if (part == RESULTS ? !arc_results_read(f->value, &i, &payload) : !tags_read(f, &i, &cv)) {
-		failed(c, arena_printf(a, "%s has no instance number (i=) from 1 to 50", names[part]));
+		failed(c,
+		       arena_printf(a, "%s has no instance number (i=) from 1 to 50", names[part]));
 		return;
 	}
 	struct arc_set *s = &c->sets[i - 1];
-	const struct field **slot = part == RESULTS ? &s->results : part == MESSAGE ? &s->message : &s->seal;
+	const struct field **const slots[PARTS] = { &s->results, &s->message, &s->seal };
+	const struct field **slot = slots[part];
 
 	if (i > c->length)
 		c->length = i;
@@ -106,7 +116,10 @@ static void field_collect(struct arena *a, const struct field *f, enum part part
 	if (part == RESULTS)
 		s->payload = payload;
 	if (part == SEAL && !cv_read(cv, &s->cv))
-		failed(c, arena_printf(a, "the seal of i=%u says neither cv=none nor cv=pass nor cv=fail", i));
+		failed(c,
+		       arena_printf(a,
+				    "the seal of i=%u says neither cv=none nor cv=pass nor cv=fail",
+				    i));
 }
 
 /* ---- structure ------------------------------------------------------------- */
@@ -118,7 +131,8 @@ static bool set_complete(struct arena *a, struct arc_chain *c, unsigned i)
 
 	for (size_t p = 0; p < PARTS; p++)
 		if (parts[p] == NULL) {
-			failed(c, arena_printf(a, "the chain is broken: %s of i=%u is missing", names[p], i));
+			failed(c, arena_printf(a, "the chain is broken: %s of i=%u is missing",
+					       names[p], i));
 			return false;
 		}
 	return true;
@@ -135,17 +149,19 @@ static void set_read(struct arena *a, struct arc_chain *c, unsigned i)
 
 	dkim_signature_parse(a, s->seal, DKIM_ARC_SEAL, &s->seal_sig);
 	if (s->seal_sig.fault != NULL)
-		failed(c, arena_printf(a, "the seal of i=%u is malformed: %s", i, s->seal_sig.fault));
+		failed(c,
+		       arena_printf(a, "the seal of i=%u is malformed: %s", i, s->seal_sig.fault));
 	else if (s->cv != (i == 1 ? ARC_CV_NONE : ARC_CV_PASS))
-		failed(c, arena_printf(a, "the seal of i=%u says cv=%s: only cv=%s can stand there", i, arc_cv_word(s->cv),
-		                       i == 1 ? "none" : "pass"));
+		failed(c, arena_printf(a, "the seal of i=%u says cv=%s: only cv=%s can stand there",
+				       i, arc_cv_word(s->cv), i == 1 ? "none" : "pass"));
 	if (!arc_wants_message(c, i))
 		return;
 	dkim_signature_parse(a, s->message, DKIM_ARC_MESSAGE, &s->message_sig);
 	if (s->message_sig.fault == NULL)
 		return;
 	if (i == c->length)
-		failed(c, arena_printf(a, "the message signature of i=%u is malformed: %s", i, s->message_sig.fault));
+		failed(c, arena_printf(a, "the message signature of i=%u is malformed: %s", i,
+				       s->message_sig.fault));
 	s->message_check = ARC_BROKEN;
 	s->message_why = str_of(s->message_sig.fault);
 }
@@ -156,7 +172,8 @@ static void structure_check(struct arena *a, struct arc_chain *c)
 
 	if (newest->seal != NULL && newest->cv == ARC_CV_FAIL) {
 		c->ended = true;
-		failed(c, arena_printf(a, "the sealer of i=%u found the chain broken (cv=fail)", c->length));
+		failed(c, arena_printf(a, "the sealer of i=%u found the chain broken (cv=fail)",
+				       c->length));
 	}
 	for (unsigned i = c->length; i > 0; i--)
 		if (set_complete(a, c, i))
@@ -178,7 +195,8 @@ void arc_read(struct arena *a, const struct fields *fields, struct arc_chain *ou
 		return;
 	out->result = ARC_NOT_DONE;
 	if (n > PARTS * ARC_SETS_MAX)
-		failed(out, arena_printf(a, "there are %zu ARC fields, more than %d sets have", n, ARC_SETS_MAX));
+		failed(out, arena_printf(a, "there are %zu ARC fields, more than %d sets have", n,
+					 ARC_SETS_MAX));
 	else if (bytes > ARC_BYTES_MAX)
 		failed(out, STR("the ARC fields are larger than any chain needs (512 KiB)"));
 	else if ((out->sets = ARENA_ARRAY(a, struct arc_set, ARC_SETS_MAX)) == NULL)
@@ -196,7 +214,8 @@ void arc_read(struct arena *a, const struct fields *fields, struct arc_chain *ou
 
 /* ---- worth ------------------------------------------------------------------ */
 
-unsigned arc_vouches(const struct arc_chain *c, struct arena *a, str from_domain, arc_trusts *trusts, void *user)
+unsigned arc_vouches(const struct arc_chain *c, struct arena *a, str from_domain,
+		     arc_trusts *trusts, void *user)
 {
 	if (c->result != ARC_PASS || !c->whole)
 		return 0;

@@ -111,7 +111,8 @@ static void message_want(struct arc_msg *d, unsigned i)
 	const struct dkim_signature *sig = &d->chain.sets[i - 1].message_sig;
 	struct wanted *w = &d->sets[i - 1];
 
-	if (!arc_wants_message(&d->chain, i) || sig->fault != NULL || (sig->has_length && i < d->chain.length))
+	if (!arc_wants_message(&d->chain, i) || sig->fault != NULL ||
+	    (sig->has_length && i < d->chain.length))
 		return;
 	w->wish = bodyhash_wish(d->mod->in->hashes, sig->body_canon, DIGEST_SHA256,
 	                        sig->has_length ? sig->length : BODYHASH_WHOLE);
@@ -132,7 +133,8 @@ static void keys_ask(struct arc_msg *d)
 	for (unsigned i = c->length; i > 0 && c->result == ARC_NOT_DONE; i--) {
 		d->sets[i - 1].seal = key_want(d, &c->sets[i - 1].seal_sig);
 		message_want(d, i);
-		if (d->sets[i - 1].seal == NULL || (i == c->length && d->sets[i - 1].message == NULL))
+		if (d->sets[i - 1].seal == NULL ||
+		    (i == c->length && d->sets[i - 1].message == NULL))
 			left_open(d, "there is no memory left to ask for the keys of the chain");
 	}
 }
@@ -165,8 +167,12 @@ static void chain_judge(struct arc_msg *d)
 	struct mod *m = d->mod;
 	struct arc_proof *proofs = ARENA_ARRAY(m->arena, struct arc_proof, d->chain.length);
 	const struct arc_evidence e = {
-		.arena = m->arena, .fields = m->in->fields, .hashes = m->in->hashes, .proofs = proofs,
-		.minimum_bits = (unsigned)conf_of(m)->minimum_bits, .now = m->in->now,
+		.arena = m->arena,
+		.fields = m->in->fields,
+		.hashes = m->in->hashes,
+		.proofs = proofs,
+		.minimum_bits = (unsigned)conf_of(m)->minimum_bits,
+		.now = m->in->now,
 	};
 
 	if (proofs == NULL) {
@@ -174,7 +180,8 @@ static void chain_judge(struct arc_msg *d)
 		return;
 	}
 	for (size_t i = 0; i < d->nkeys; i++)
-		dkim_key_choose(m->arena, d->keys[i]->answer, d->keys[i]->algorithm, &d->keys[i]->key);
+		dkim_key_choose(m->arena, d->keys[i]->answer, d->keys[i]->algorithm,
+				&d->keys[i]->key);
 	for (unsigned i = 0; i < d->chain.length; i++)
 		proofs[i] = (struct arc_proof){
 			.seal_key = &d->sets[i].seal->key, .wish = d->sets[i].wish,
@@ -193,7 +200,9 @@ unsigned arc_trusted_results(const struct mod *m)
 	const struct arc_chain *c = arc_state_chain(mod_other_msg(m, &arc_module));
 
 	return c == NULL || m->trust == NULL || m->in->from.state != FROM_GOOD
-	     ? 0 : arc_vouches(c, m->arena, m->in->from.domain, sealer_trusted, (void *)(uintptr_t)m->trust);
+		       ? 0
+		       : arc_vouches(c, m->arena, m->in->from.domain, sealer_trusted,
+				     (void *)(uintptr_t)m->trust);
 }
 
 /* What a trusted sealer's entry excuses.  DMARC only when the sealer says that
@@ -212,7 +221,9 @@ static void vouch(struct arc_msg *d)
 
 static enum say judge(struct arc_msg *d)
 {
-	static const unsigned counters[] = { [ARC_NONE] = NONE, [ARC_PASS] = PASS, [ARC_FAIL] = FAIL };
+	static const unsigned counters[] = {
+		[ARC_NONE] = NONE, [ARC_PASS] = PASS, [ARC_FAIL] = FAIL,
+	};
 
 	if (d->chain.result == ARC_NOT_DONE)
 		chain_judge(d);
@@ -251,7 +262,8 @@ static enum err seal(struct mod *m, struct added *add)
 	struct arc_sealed made;
 	str hash = bodyhash_result(m->in->hashes, d->seal_wish - 1);
 	enum err e = hash.n == 0 ? ERR_MEMORY
-	           : arc_seal(conf_of(m)->signer, &d->chain, m->in->fields, own_results(m), hash, m->in->now, m->arena, &made);
+				 : arc_seal(conf_of(m)->signer, &d->chain, m->in->fields,
+					    own_results(m), hash, m->in->now, m->arena, &made);
 
 	if (e != OK)
 		return e;
@@ -271,19 +283,22 @@ static enum say queue(struct mod *m, struct added *add)
 	if (d->seal_wish == 0 || !d->judged)
 		return SAY_NEXT;
 	if (!arc_may_seal(&d->chain)) {
-		why = d->chain.temporary ? "DNS left the chain open" : "the chain has ended or is full";
+		why = d->chain.temporary ? "DNS left the chain open"
+					 : "the chain has ended or is full";
 	} else {
 		enum err e = seal(m, add);
 
 		if (e == OK)
 			return SAY_NEXT;
 		if (e == ERR_MEMORY) {
-			mod_reply(m, 451, "4.3.0", STR("The message could not be sealed now; try again later"));
+			mod_reply(m, 451, "4.3.0",
+				  STR("The message could not be sealed now; try again later"));
 			return SAY_DEFER;
 		}
 		why = err_text(e);
 	}
-	log_event(m->log, LOG_WARN, "arc.unsealed", KV("domain", conf_of(m)->signer->domain), KV_C("why", why));
+	log_event(m->log, LOG_WARN, "arc.unsealed", KV("domain", conf_of(m)->signer->domain),
+		  KV_C("why", why));
 	return SAY_NEXT;
 }
 
@@ -301,7 +316,8 @@ static void results(const struct mod *m, struct authres *r)
 	if (c->length > 0)
 		authres_comment(r, arena_printf(m->arena, "i=%u", c->length));
 	if (c->result == ARC_PASS && c->has_oldest)
-		authres_property(r, "header.oldest-pass", arena_printf(m->arena, "%u", c->oldest_pass));
+		authres_property(r, "header.oldest-pass",
+				 arena_printf(m->arena, "%u", c->oldest_pass));
 	if (d->seal_wish > 0 && m->peer->ip.n > 0)
 		authres_property(r, "smtp.remote-ip", m->peer->ip);
 }
@@ -321,17 +337,6 @@ const struct arc_chain *arc_state_chain(const void *msg)
 	const struct arc_msg *d = msg;
 
 	return d == NULL || !d->judged ? NULL : &d->chain;
-}
-
-const struct dns_answer *arc_state_answer(const void *msg, unsigned i, bool of_seal)
-{
-	const struct arc_msg *d = msg;
-	const struct key_wanted *k;
-
-	if (d == NULL || d->sets == NULL || i == 0 || i > d->chain.length)
-		return NULL;
-	k = of_seal ? d->sets[i - 1].seal : d->sets[i - 1].message;
-	return k == NULL ? NULL : k->answer;
 }
 
 /* ---- the module -------------------------------------------------------------------- */
@@ -363,14 +368,16 @@ static void section_check(void *section, struct conf_reader *r)
 {
 	const struct arc_conf *c = section;
 
-	if (c->seal && !(conf_given(&c->head, "domain") && conf_given(&c->head, "selector") && conf_given(&c->head, "key")))
-		conf_fault(r, &c->head, "seal", "seal = yes needs domain, selector and key: add them, make the key with "
-		           "`postern key generate`");
+	if (c->seal && !(conf_given(&c->head, "domain") && conf_given(&c->head, "selector") &&
+			 conf_given(&c->head, "key")))
+		conf_fault(r, &c->head, "seal",
+			   "seal = yes needs domain, selector and key: add them, make the key with "
+			   "`postern key generate`");
 }
 
-#define OPT(field, type_, name_, fallback_, help_) \
-	.name = (name_), .type = (type_), .offset = offsetof(struct arc_conf, field), .fallback = (fallback_), \
-	.help = (help_)
+#define OPT(field, type_, name_, fallback_, help_)                                                 \
+	.name = (name_), .type = (type_), .offset = offsetof(struct arc_conf, field),              \
+	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
 	{ OPT(verify, CONF_BOOL, "verify", "yes", "validate the chain of incoming mail; it decides nothing but what a trust makes of it") },

@@ -58,7 +58,8 @@ static str word(str *s)
 	str out;
 
 	skip_space(s);
-	while (n < s->n && (is_alnum(s->p[n]) || s->p[n] == '-' || s->p[n] == '_' || s->p[n] == '.'))
+	while (n < s->n &&
+	       (is_alnum(s->p[n]) || s->p[n] == '-' || s->p[n] == '_' || s->p[n] == '.'))
 		n++;
 	out = str_head(*s, n);
 	*s = str_skip(*s, n);
@@ -165,7 +166,8 @@ static bool same_domain(struct arena *a, str told, str domain)
 {
 	str ascii;
 
-	return str_eq_nocase(told, domain) || (domain_to_ascii(a, told, &ascii) && str_eq_nocase(ascii, domain));
+	return str_eq_nocase(told, domain) ||
+	       (domain_to_ascii(a, told, &ascii) && str_eq_nocase(ascii, domain));
 }
 
 bool arc_results_vouch(struct arena *a, str payload, str from_domain)
@@ -208,7 +210,8 @@ static bool own_results(struct arena *a, const struct field *f, str authserv_id,
 {
 	str id, rest = f->value;
 
-	if (!field_is(f, "Authentication-Results") || !authres_id(a, f->value, &id) || !str_eq_nocase(id, authserv_id))
+	if (!field_is(f, "Authentication-Results") || !authres_id(a, f->value, &id) ||
+	    !str_eq_nocase(id, authserv_id))
 		return false;
 	if (!id_skip(&rest))
 		return false;
@@ -237,8 +240,9 @@ str arc_results_gather(struct arena *a, const struct fields *fields, str authser
 	if (text.n == 0)
 		out = none;
 	else
-		out = arena_printf(a, "%.*s;%.*s", STR_ARG(str_head(none, none.n - (none.n > 6 ? 6 : none.n))),
-		                   STR_ARG(buf_str(&text)));
+		out = arena_printf(a, "%.*s;%.*s",
+				   STR_ARG(str_head(none, none.n - (none.n > 6 ? 6 : none.n))),
+				   STR_ARG(buf_str(&text)));
 	if (text.failed)
 		out = STR_NONE;
 	buf_fini(&text);

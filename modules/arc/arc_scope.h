@@ -20,6 +20,7 @@ bool arc_scope_init(struct arc_scope *, struct arena *);
 void arc_scope_add(struct arc_scope *, str raw);
 void arc_scope_add_set(struct arc_scope *, const struct arc_set *);
 /* Over the first n forms and the seal; 0: no memory. */
-size_t arc_scope_digest(const struct arc_scope *, size_t n, str seal, unsigned char out[static DIGEST_MAX]);
+size_t arc_scope_digest(const struct arc_scope *, size_t n, str seal,
+                        unsigned char out[static DIGEST_MAX]);
 
 #endif

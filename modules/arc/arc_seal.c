@@ -15,7 +15,9 @@
 
 static struct field field_made(const char *name, str raw)
 {
-	return (struct field){ .name = str_of(name), .raw = raw, .value = str_skip(raw, str_find(raw, ':') + 1) };
+	return (struct field){
+		.name = str_of(name), .raw = raw, .value = str_skip(raw, str_find(raw, ':') + 1),
+	};
 }
 
 /* The new results stand in front of the message, where h= may name them. */
@@ -32,11 +34,13 @@ static bool fields_with(struct arena *a, const struct fields *own, str results, 
 }
 
 /* Up to and with "b=". */
-static str seal_begin(const struct dkim_signer *s, unsigned instance, enum arc_cv cv, int64_t now, struct arena *a)
+static str seal_begin(const struct dkim_signer *s, unsigned instance, enum arc_cv cv, int64_t now,
+		      struct arena *a)
 {
-	return arena_printf(a, "ARC-Seal: i=%u; a=%s; t=%lld; cv=%s;\r\n d=%.*s;\r\n s=%.*s;\r\n b=", instance,
-	                    key_kind(s->key) == KEY_ED25519 ? "ed25519-sha256" : "rsa-sha256", (long long)now,
-	                    arc_cv_word(cv), STR_ARG(s->domain), STR_ARG(s->selector));
+	return arena_printf(
+		a, "ARC-Seal: i=%u; a=%s; t=%lld; cv=%s;\r\n d=%.*s;\r\n s=%.*s;\r\n b=", instance,
+		key_kind(s->key) == KEY_ED25519 ? "ed25519-sha256" : "rsa-sha256", (long long)now,
+		arc_cv_word(cv), STR_ARG(s->domain), STR_ARG(s->selector));
 }
 
 static str seal_end(str begun, str signature, struct arena *a)
@@ -57,8 +61,8 @@ static str seal_end(str begun, str signature, struct arena *a)
 	return out;
 }
 
-static enum err seal_make(const struct dkim_signer *s, const struct arc_chain *c, enum arc_cv cv, int64_t now,
-                          struct arena *a, struct arc_sealed *out)
+static enum err seal_make(const struct dkim_signer *s, const struct arc_chain *c, enum arc_cv cv,
+			  int64_t now, struct arena *a, struct arc_sealed *out)
 {
 	unsigned char hash[DIGEST_MAX], signature[SIGNATURE_MAX];
 	struct arc_scope scope;
@@ -75,7 +79,8 @@ static enum err seal_make(const struct dkim_signer *s, const struct arc_chain *c
 
 	if (len == 0)
 		return ERR_MEMORY;
-	enum err e = key_sign(s->key, DIGEST_SHA256, (str){ (const char *)hash, len }, signature, &n);
+	str digest = { (const char *)hash, len };
+	enum err e = key_sign(s->key, DIGEST_SHA256, digest, signature, &n);
 
 	if (e != OK)
 		return e;
@@ -83,15 +88,19 @@ static enum err seal_make(const struct dkim_signer *s, const struct arc_chain *c
 	return a->spent || out->seal.n == 0 ? ERR_MEMORY : OK;
 }
 
-enum err arc_seal(const struct dkim_signer *s, const struct arc_chain *c, const struct fields *fields, str payload,
-                  str body_hash, int64_t now, struct arena *a, struct arc_sealed *out)
+enum err arc_seal(const struct dkim_signer *s, const struct arc_chain *c,
+		  const struct fields *fields, str payload, str body_hash, int64_t now,
+		  struct arena *a, struct arc_sealed *out)
 {
-	static const enum arc_cv cvs[] = { [ARC_NONE] = ARC_CV_NONE, [ARC_PASS] = ARC_CV_PASS, [ARC_FAIL] = ARC_CV_FAIL };
+	static const enum arc_cv cvs[] = {
+		[ARC_NONE] = ARC_CV_NONE, [ARC_PASS] = ARC_CV_PASS, [ARC_FAIL] = ARC_CV_FAIL,
+	};
 	struct fields with;
 
 	if (!arc_may_seal(c))
 		return ERR_BAD;
-	out->results = arena_printf(a, "ARC-Authentication-Results: i=%u; %.*s\r\n", c->length + 1, STR_ARG(payload));
+	out->results = arena_printf(a, "ARC-Authentication-Results: i=%u; %.*s\r\n", c->length + 1,
+				    STR_ARG(payload));
 	if (payload.n == 0 || !fields_with(a, fields, out->results, &with))
 		return ERR_MEMORY;
 	enum err e = dkim_sign_arc(s, c->length + 1, &with, body_hash, now, a, &out->message);

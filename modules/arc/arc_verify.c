@@ -37,7 +37,8 @@ void arc_scope_add(struct arc_scope *s, str raw)
 	buf_fini(&b);
 }
 
-size_t arc_scope_digest(const struct arc_scope *s, size_t n, str seal, unsigned char out[static DIGEST_MAX])
+size_t arc_scope_digest(const struct arc_scope *s, size_t n, str seal,
+			unsigned char out[static DIGEST_MAX])
 {
 	struct digest d;
 	struct buf b;
@@ -77,15 +78,20 @@ static void message_judge(const struct arc_evidence *e, struct dkim_index *index
                           const struct arc_proof *p, struct dkim_verdict *v)
 {
 	const struct dkim_evidence evidence = {
-		.arena = e->arena, .index = index, .key = p->message_key, .minimum_bits = e->minimum_bits,
-		.body_hash = bodyhash_result(e->hashes, p->wish), .body_length = bodyhash_length(e->hashes, p->wish),
+		.arena = e->arena,
+		.index = index,
+		.key = p->message_key,
+		.minimum_bits = e->minimum_bits,
+		.body_hash = bodyhash_result(e->hashes, p->wish),
+		.body_length = bodyhash_length(e->hashes, p->wish),
 	};
 
 	if (s->message_check != ARC_UNTRIED || p->message_key == NULL)
 		return;
 	v->sig = s->message_sig;
 	if (dkim_expired(&v->sig, e->now)) {
-		broken(s, arena_printf(e->arena, "it has expired: x=%lld is past", (long long)v->sig.expiry));
+		broken(s, arena_printf(e->arena, "it has expired: x=%lld is past",
+				       (long long)v->sig.expiry));
 		return;
 	}
 	dkim_judge(&evidence, v);
@@ -105,7 +111,8 @@ static bool covers_all(const struct dkim_verdict *v)
 	return from && !v->partial;
 }
 
-static bool newest_passes(const struct arc_evidence *e, struct dkim_index *index, struct arc_chain *c)
+static bool newest_passes(const struct arc_evidence *e, struct dkim_index *index,
+			  struct arc_chain *c)
 {
 	struct arc_set *s = &c->sets[c->length - 1];
 	struct dkim_verdict v = { .result = DKIM_NOT_DONE };
@@ -117,8 +124,9 @@ static bool newest_passes(const struct arc_evidence *e, struct dkim_index *index
 	}
 	c->result = ARC_FAIL;
 	c->temporary = v.result == DKIM_TEMPERROR || e->arena->spent;
-	c->reason = arena_printf(e->arena, "the message signature of i=%u (%.*s) does not hold: %.*s", c->length,
-	                         STR_ARG(s->message_sig.domain), STR_ARG(s->message_why));
+	c->reason =
+		arena_printf(e->arena, "the message signature of i=%u (%.*s) does not hold: %.*s",
+			     c->length, STR_ARG(s->message_sig.domain), STR_ARG(s->message_why));
 	return false;
 }
 
@@ -142,8 +150,9 @@ static void oldest_find(const struct arc_evidence *e, struct dkim_index *index, 
 
 /* ---- seals -------------------------------------------------------------------- */
 
-static const char *seal_fault(const struct arc_evidence *e, const struct arc_scope *scope, const struct arc_set *s,
-                              unsigned i, const struct dkim_key *k, str *said)
+static const char *seal_fault(const struct arc_evidence *e, const struct arc_scope *scope,
+			      const struct arc_set *s, unsigned i, const struct dkim_key *k,
+			      str *said)
 {
 	unsigned char hash[DIGEST_MAX];
 
@@ -152,13 +161,15 @@ static const char *seal_fault(const struct arc_evidence *e, const struct arc_sco
 	if (!dkim_key_acceptable(k, e->minimum_bits, e->arena, said))
 		return "";
 	size_t n = arc_scope_digest(scope, 3 * i - 1, s->seal->raw, hash);
+	str digest = { (const char *)hash, n };
 
-	if (n > 0 && key_verify(k->key, DIGEST_SHA256, (str){ (const char *)hash, n }, s->seal_sig.b))
+	if (n > 0 && key_verify(k->key, DIGEST_SHA256, digest, s->seal_sig.b))
 		return NULL;
-	return "an ARC field was changed after it was sealed, or the key is not the one that sealed";
+	return "an ARC field was changed after it was sealed, or another key sealed it";
 }
 
-static bool seals_pass(const struct arc_evidence *e, const struct arc_scope *scope, struct arc_chain *c)
+static bool seals_pass(const struct arc_evidence *e, const struct arc_scope *scope,
+		       struct arc_chain *c)
 {
 	for (unsigned i = c->length; i > 0; i--) {
 		struct arc_set *s = &c->sets[i - 1];

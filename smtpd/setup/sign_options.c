@@ -13,7 +13,10 @@
 
 #define KEY_FILE_MAX ((size_t)64 << 10)
 
-enum { DOMAIN, SELECTOR, KEY, ALGORITHM, CANON, HEADERS, IDENTITY, EXPIRE, NOW, AUTHSERV_ID, RESOLVER };
+enum {
+	DOMAIN, SELECTOR, KEY, ALGORITHM, CANON, HEADERS, IDENTITY, EXPIRE, NOW, AUTHSERV_ID,
+	RESOLVER,
+};
 
 #define SIGN_ROWS \
 	{ "domain", required_argument, NULL, DOMAIN },     { "selector", required_argument, NULL, SELECTOR }, \
@@ -34,15 +37,17 @@ static const struct option seal_rows[] = {
 static int line_read(struct sign_options *w, bool sealing, int argc, char **argv)
 {
 	const char **values[] = {
-		[DOMAIN] = &w->domain, [SELECTOR] = &w->selector, [KEY] = &w->key_file, [ALGORITHM] = &w->algorithm,
-		[CANON] = &w->canon, [HEADERS] = &w->headers, [IDENTITY] = &w->identity, [EXPIRE] = &w->expire,
-		[NOW] = &w->now, [AUTHSERV_ID] = &w->authserv_id, [RESOLVER] = &w->resolver,
+		[DOMAIN] = &w->domain, [SELECTOR] = &w->selector, [KEY] = &w->key_file,
+		[ALGORITHM] = &w->algorithm, [CANON] = &w->canon, [HEADERS] = &w->headers,
+		[IDENTITY] = &w->identity, [EXPIRE] = &w->expire, [NOW] = &w->now,
+		[AUTHSERV_ID] = &w->authserv_id, [RESOLVER] = &w->resolver,
 	};
 	int c;
 
 	opterr = 0;
 	optind = 1;
-	while ((c = getopt_long(argc, argv, sealing ? "+:c:" : "+:", sealing ? seal_rows : sign_rows, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, sealing ? "+:c:" : "+:",
+				sealing ? seal_rows : sign_rows, NULL)) != -1) {
 		if (c == ':')
 			return verb_misused(w->verb, "%s needs a value", argv[optind - 1]);
 		if (c == '?')
@@ -54,9 +59,12 @@ static int line_read(struct sign_options *w, bool sealing, int argc, char **argv
 	if (w->domain == NULL || w->selector == NULL || w->key_file == NULL)
 		return verb_misused(w->verb, "--domain, --selector and --key are all needed");
 	if (sealing && w->authserv_id == NULL)
-		return verb_misused(w->verb, "--authserv-id is needed: whose Authentication-Results are sealed");
+		return verb_misused(
+			w->verb,
+			"--authserv-id is needed: whose Authentication-Results are sealed");
 	if (sealing && w->identity != NULL)
-		return verb_misused(w->verb, "--identity: a seal has none, its i= is the number of the set");
+		return verb_misused(w->verb,
+				    "--identity: a seal has none, its i= is the number of the set");
 	return EXIT_DONE;
 }
 
@@ -73,7 +81,8 @@ static bool canons_read(const char *text, struct dkim_signer *s)
 
 	str_cut(&rest, '/', &header);
 	s->body_canon = CANON_SIMPLE;
-	return canon_read(header, &s->header_canon) && (rest.p == NULL || canon_read(rest, &s->body_canon));
+	return canon_read(header, &s->header_canon) &&
+	       (rest.p == NULL || canon_read(rest, &s->body_canon));
 }
 
 static int headers_read(struct sign_options *w, struct arena *a)
@@ -86,9 +95,11 @@ static int headers_read(struct sign_options *w, struct arena *a)
 		name = str_trim(name);
 		for (size_t i = 0; i < name.n; i++)
 			if (name.p[i] <= ' ' || name.p[i] > '~' || name.p[i] == ';')
-				return verb_misused(w->verb, "--headers: \"%.*s\" is no field name", STR_ARG(name));
+				return verb_misused(w->verb, "--headers: \"%.*s\" is no field name",
+						    STR_ARG(name));
 		if (name.n == 0)
-			return verb_misused(w->verb, "--headers: a name between two colons is empty");
+			return verb_misused(w->verb,
+					    "--headers: a name between two colons is empty");
 		from = from || str_is_nocase(name, "From");
 		w->names.v[w->names.n++] = name;
 	}
@@ -108,7 +119,9 @@ static int identity_read(struct sign_options *w, struct arena *a)
 	if (at == text.n || !dkim_name_read(a, str_skip(text, at + 1), false, &domain) ||
 	    (!str_eq(domain, w->signer.domain) &&
 	     !str_ends_nocase(domain, arena_printf(a, ".%.*s", STR_ARG(w->signer.domain)))))
-		return verb_misused(w->verb, "--identity %s must be [NAME]@DOMAIN with a domain within %s", w->identity, w->domain);
+		return verb_misused(w->verb,
+				    "--identity %s must be [NAME]@DOMAIN with a domain within %s",
+				    w->identity, w->domain);
 	w->signer.identity = text;
 	return EXIT_DONE;
 }
@@ -120,12 +133,14 @@ static int numbers_read(struct sign_options *w)
 	w->when = clock_wall();
 	if (w->now != NULL) {
 		if (!str_to_u64(str_of(w->now), &n) || n > (uint64_t)1 << 52)
-			return verb_misused(w->verb, "--now %s is no number of seconds since 1970", w->now);
+			return verb_misused(w->verb, "--now %s is no number of seconds since 1970",
+					    w->now);
 		w->when = (int64_t)n;
 	}
 	if (w->expire != NULL) {
 		if (!str_to_u64(str_of(w->expire), &n) || n == 0 || n > (uint64_t)1 << 40)
-			return verb_misused(w->verb, "--expire %s is no number of seconds over 0", w->expire);
+			return verb_misused(w->verb, "--expire %s is no number of seconds over 0",
+					    w->expire);
 		w->signer.expire_s = (int64_t)n;
 	}
 	return EXIT_DONE;
@@ -140,9 +155,14 @@ static int values_read(struct sign_options *w, struct arena *a)
 	if (!dkim_name_read(a, str_of(w->selector), true, &w->signer.selector))
 		return verb_misused(w->verb, "--selector %s is not a selector", w->selector);
 	if (!canons_read(w->canon != NULL ? w->canon : "relaxed/relaxed", &w->signer))
-		return verb_misused(w->verb, "--canon %s: simple or relaxed for header and body, as relaxed/relaxed", w->canon);
-	if (w->algorithm != NULL && strcmp(w->algorithm, "rsa-sha256") != 0 && strcmp(w->algorithm, "ed25519-sha256") != 0)
-		return verb_misused(w->verb, "--algorithm %s: rsa-sha256 or ed25519-sha256", w->algorithm);
+		return verb_misused(
+			w->verb,
+			"--canon %s: simple or relaxed for header and body, as relaxed/relaxed",
+			w->canon);
+	if (w->algorithm != NULL && strcmp(w->algorithm, "rsa-sha256") != 0 &&
+	    strcmp(w->algorithm, "ed25519-sha256") != 0)
+		return verb_misused(w->verb, "--algorithm %s: rsa-sha256 or ed25519-sha256",
+				    w->algorithm);
 	if (w->headers != NULL)
 		status = headers_read(w, a);
 	if (status == EXIT_DONE && w->identity != NULL)
@@ -159,8 +179,9 @@ static int key_read(struct sign_options *w)
 	int fd = verb_open_file(str_of(w->key_file));
 
 	if (fd < 0)
-		return verb_fail(EXIT_FINDING, w->verb, "%s: %s: name a file with a private key in PEM format",
-		                 w->key_file, strerror(errno));
+		return verb_fail(EXIT_FINDING, w->verb,
+				 "%s: %s: name a file with a private key in PEM format",
+				 w->key_file, strerror(errno));
 	while (n < sizeof(text) && (got = read(fd, text + n, sizeof(text) - n)) > 0)
 		n += (size_t)got;
 	close(fd);
@@ -178,18 +199,23 @@ static int key_judge(struct sign_options *w)
 	enum key_kind kind = key_kind(w->key);
 
 	if (kind == KEY_OTHER)
-		return verb_fail(EXIT_FINDING, w->verb, "%s holds neither an RSA nor an Ed25519 key: DKIM knows no other", w->key_file);
+		return verb_fail(EXIT_FINDING, w->verb,
+				 "%s holds neither an RSA nor an Ed25519 key: DKIM knows no other",
+				 w->key_file);
 	if (w->algorithm != NULL && (strcmp(w->algorithm, "rsa-sha256") == 0) != (kind == KEY_RSA))
-		return verb_misused(w->verb, "%s holds an %s key, which cannot sign %s", w->key_file,
-		                    kind == KEY_RSA ? "RSA" : "Ed25519", w->algorithm);
+		return verb_misused(w->verb, "%s holds an %s key, which cannot sign %s",
+				    w->key_file, kind == KEY_RSA ? "RSA" : "Ed25519", w->algorithm);
 	if (kind == KEY_RSA && (key_bits(w->key) < 1024 || key_bits(w->key) > DKIM_BITS_MAX))
-		return verb_fail(EXIT_FINDING, w->verb, "%s holds an RSA key of %u bits: no verifier takes it, use 2048 (RFC 8301 3.2)",
-		                 w->key_file, key_bits(w->key));
+		return verb_fail(EXIT_FINDING, w->verb,
+				 "%s holds an RSA key of %u bits: no verifier takes it, use 2048 "
+				 "(RFC 8301 3.2)",
+				 w->key_file, key_bits(w->key));
 	w->signer.key = w->key;
 	return EXIT_DONE;
 }
 
-int sign_options_read(struct sign_options *w, const char *verb, bool sealing, int argc, char **argv, struct arena *a)
+int sign_options_read(struct sign_options *w, const char *verb, bool sealing, int argc, char **argv,
+		      struct arena *a)
 {
 	int status;
 

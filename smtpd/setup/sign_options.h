@@ -12,7 +12,8 @@
 
 struct sign_options {
 	const char *verb;
-	const char *domain, *selector, *key_file, *algorithm, *canon, *headers, *identity, *expire, *now;
+	const char *domain, *selector, *key_file, *algorithm, *canon, *headers, *identity;
+	const char *expire, *now;
 	const char *authserv_id, *resolver, *file;     /* seal's own */
 	struct dkim_signer signer;
 	struct strs names;
@@ -21,7 +22,8 @@ struct sign_options {
 };
 
 /* Reads the command line, the values and the key; returns the exit status. */
-int  sign_options_read(struct sign_options *, const char *verb, bool sealing, int argc, char **argv, struct arena *);
+int  sign_options_read(struct sign_options *, const char *verb, bool sealing, int argc, char **argv,
+                       struct arena *);
 void sign_options_drop(struct sign_options *);
 
 #endif

@@ -54,12 +54,15 @@ static int settings_read(struct sealing *s)
 
 	s->dns.timeout_ms = 5000;
 	if (o->resolver == NULL) {
-		const char *file = o->file != NULL ? o->file : access(CONFIG_FILE, R_OK) == 0 ? CONFIG_FILE : NULL;
+		const char *file = o->file != NULL ? o->file : CONFIG_FILE;
 
-		return file == NULL ? EXIT_DONE : configuration_read(s, file);
+		if (o->file == NULL && access(CONFIG_FILE, R_OK) != 0)
+			return EXIT_DONE;
+		return configuration_read(s, file);
 	}
 	if (!endpoint_parse(str_of(o->resolver), 53, &at) || at.is_name || at.is_unix)
-		return verb_misused("seal", "--resolver %s is not ADDR:PORT, as 127.0.0.1:5300", o->resolver);
+		return verb_misused("seal", "--resolver %s is not ADDR:PORT, as 127.0.0.1:5300",
+				    o->resolver);
 	s->dns.only = str_of(o->resolver);
 	s->dns.local_special = true;
 	return EXIT_DONE;
@@ -70,8 +73,12 @@ static int settings_read(struct sealing *s)
 static int refused(const struct arc_chain *c)
 {
 	if (c->temporary)
-		return verb_fail(EXIT_LATER, "seal", "the chain cannot be judged now: %.*s: try again later", STR_ARG(c->reason));
-	return verb_fail(EXIT_FINDING, "seal", "the chain has %u sets, and no more are allowed (RFC 8617 4.2.1)", c->length);
+		return verb_fail(EXIT_LATER, "seal",
+				 "the chain cannot be judged now: %.*s: try again later",
+				 STR_ARG(c->reason));
+	return verb_fail(EXIT_FINDING, "seal",
+			 "the chain has %u sets, and no more are allowed (RFC 8617 4.2.1)",
+			 c->length);
 }
 
 static int set_write(struct sealing *s, const struct arc_chain *c, str body_hash)
@@ -79,11 +86,14 @@ static int set_write(struct sealing *s, const struct arc_chain *c, str body_hash
 	const struct sign_options *o = &s->options;
 	struct arc_sealed made;
 	str payload = arc_results_gather(&s->arena, s->msg.fields, str_of(o->authserv_id));
-	enum err e = arc_seal(&o->signer, c, s->msg.fields, payload, body_hash, o->when, &s->arena, &made);
+	enum err e = arc_seal(&o->signer, c, s->msg.fields, payload, body_hash, o->when, &s->arena,
+			      &made);
 
 	if (e != OK)
-		return verb_fail(e == ERR_MEMORY ? EXIT_LATER : EXIT_FINDING, "seal", "the message cannot be sealed: %s",
-		                 e == ERR_BAD ? "its header has more fields than h= can name" : err_text(e));
+		return verb_fail(e == ERR_MEMORY ? EXIT_LATER : EXIT_FINDING, "seal",
+				 "the message cannot be sealed: %s",
+				 e == ERR_BAD ? "its header has more fields than h= can name"
+					      : err_text(e));
 	message_out(stdout, &s->in, made.seal);
 	message_out(stdout, &s->in, made.message);
 	message_out(stdout, &s->in, made.results);
@@ -99,7 +109,9 @@ static int message_seal(struct sealing *s, int wish)
 	if (c == NULL || wish < 0 || s->arena.spent)
 		return verb_fail(EXIT_LATER, "seal", "no memory: try again later");
 	if (c->ended)
-		verb_fail(EXIT_DONE, "seal", "nothing was added: %.*s, and such a chain is never lengthened", STR_ARG(c->reason));
+		verb_fail(EXIT_DONE, "seal",
+			  "nothing was added: %.*s, and such a chain is never lengthened",
+			  STR_ARG(c->reason));
 	else if (!arc_may_seal(c))
 		status = refused(c);
 	else
@@ -153,8 +165,12 @@ static int judge_and_seal(struct sealing *s)
 		return verb_fail(EXIT_FINDING, "seal", "%.*s", STR_ARG(why));
 	s->nobody = (struct path){ .text = STR(""), .is_null = true };
 	s->msg = (struct message){
-		.id = STR("seal"), .origin = FROM_STRANGER, .sender = s->nobody, .now = s->options.when,
-		.host = str_of(s->options.authserv_id), .authserv_id = str_of(s->options.authserv_id),
+		.id = STR("seal"),
+		.origin = FROM_STRANGER,
+		.sender = s->nobody,
+		.now = s->options.when,
+		.host = str_of(s->options.authserv_id),
+		.authserv_id = str_of(s->options.authserv_id),
 		.hashes = bodyhash_new(&s->arena),
 	};
 	s->conn = chain_open(chain, s->loop, &s->peer, &s->arena, &s->log);
@@ -195,9 +211,13 @@ static int read_and_seal(struct sealing *s)
 	} else {
 		message_in_split(&s->in, &s->arena);
 		if (s->in.splitter.over != SPLIT_OK)
-			status = verb_fail(EXIT_FINDING, "seal", "the header is larger than any server takes: it was not sealed");
+			status = verb_fail(
+				EXIT_FINDING, "seal",
+				"the header is larger than any server takes: it was not sealed");
 		else if (fields_first(&s->in.splitter.fields, "From") == NULL)
-			status = verb_fail(EXIT_FINDING, "seal", "the message has no From field: a signature has to cover it");
+			status = verb_fail(
+				EXIT_FINDING, "seal",
+				"the message has no From field: a signature has to cover it");
 		else
 			status = seal_on_a_loop(s);
 	}
