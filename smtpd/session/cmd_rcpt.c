@@ -26,6 +26,16 @@ static enum step rcpt_refused(struct session *s, int code, const char *esc, cons
 
 /* ---- the end ----------------------------------------------------------------------- */
 
+/* Who looks for a message to an alias knows the alias only. */
+static void log_resolved(const struct session *s, const struct asked *a)
+{
+	const struct rcpt *r = &a->rcpt;
+
+	if (r->nfinals != 1 || !str_eq_nocase(r->finals[0].text, a->to.text))
+		log_event(&s->txn->log, LOG_INFO, "recipient.resolved", KV("rcpt", a->to.text),
+			  KV("to", r->finals[0].text), KV_N("nto", r->nfinals));
+}
+
 static enum step rcpt_judged(struct asked *a, const struct verdict *v)
 {
 	struct session *s = a->session;
@@ -39,6 +49,7 @@ static enum step rcpt_judged(struct asked *a, const struct verdict *v)
 		return refuse_kindly(
 			s, 452, "4.3.1",
 			"No memory for another recipient now, send to the others first");
+	log_resolved(s, a);
 	s->phase = RCPT;
 	s->good_rcpt = true;
 	return tell(s, 250, "2.1.5", "Recipient fine");

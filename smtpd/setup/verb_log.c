@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * postern log ID|ADDRESS: a message's life.  An address first finds the ids
- * that it appears with; then every line of these ids is shown.
+ * postern log ID|ADDRESS: a message's life.  The first pass finds the ids that
+ * belong to it (those that an address appears with, and the letters, bounces
+ * that is, that came of them); the second shows every line of these ids.
  */
 #include <getopt.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ struct looking {
 	struct arena a;
 	str          word;        /* id or address */
 	bool         is_address;
-	struct map   ids;         /* found with the address */
+	struct map   ids;         /* found in the first pass */
 	size_t       shown;
 };
 
@@ -29,30 +30,46 @@ static str value_of(str line, const char *key)
 	return STR_NONE;
 }
 
-static bool holds_word(str line, str word)
+static bool ends_address(char c)
 {
-	for (size_t at = 0; word.n > 0 && at + word.n <= line.n; at++)
-		if (str_eq_nocase(str_head(str_skip(line, at), word.n), word))
+	return c == ' ' || c == '"' || c == '<' || c == '>' || c == '=' || c == ',' || c == ':';
+}
+
+/* The address whole: bob@here.test is not in jimbob@here.test. */
+static bool holds_address(str line, str word)
+{
+	for (size_t at = 0; at + word.n <= line.n; at++)
+		if (str_eq_nocase(str_head(str_skip(line, at), word.n), word) &&
+		    (at == 0 || ends_address(line.p[at - 1])) &&
+		    (at + word.n == line.n || ends_address(line.p[at + word.n])))
 			return true;
 	return false;
 }
 
-/* First pass for an address: which ids does it appear with? */
+static bool is_known(struct looking *l, str id)
+{
+	return id.n > 0 && map_get(&l->ids, id) != NULL;
+}
+
+static void learn(struct looking *l, str id)
+{
+	if (id.n > 0 && !is_known(l, id))
+		map_put(&l->ids, str_keep(&l->a, id), l);
+}
+
 static void note(struct looking *l, str line)
 {
 	str id = value_of(line, "id=");
 
-	if (id.n > 0 && holds_word(line, l->word) && map_get(&l->ids, id) == NULL)
-		map_put(&l->ids, str_keep(&l->a, id), l);
+	if (l->is_address ? holds_address(line, l->word) : str_eq(id, l->word))
+		learn(l, id);
+	if (is_known(l, id))
+		learn(l, value_of(line, "letter="));
 }
 
 static void show(struct looking *l, str line)
 {
-	str id = value_of(line, "id="), of = value_of(line, "of=");
-	bool is_it = l->is_address ? (id.n > 0 && map_get(&l->ids, id) != NULL) || holds_word(line, l->word)
-	                           : str_eq(id, l->word) || str_eq(of, l->word);
-
-	if (!is_it)
+	if (!is_known(l, value_of(line, "id=")) && !(l->is_address && holds_address(line, l->word)))
 		return;
 	printf("%.*s\n", STR_ARG(line));
 	l->shown++;
@@ -75,34 +92,35 @@ static const char *log_of(const struct config *c, struct arena *a)
 	return c->log.to == 2 ? str_cstr(a, c->log.file) : NULL;
 }
 
-/* Standard input cannot be read twice: an address needs a file. */
+/* A pipe cannot be read twice: what comes is kept in a file that has no name. */
 static FILE *seekable(FILE *f)
 {
-	FILE *copy = tmpfile();
 	char piece[65536];
+	FILE *copy;
 	size_t n;
 
+	if (fseek(f, 0, SEEK_CUR) == 0)
+		return f;
+	copy = tmpfile();
 	while (copy != NULL && (n = fread(piece, 1, sizeof(piece), f)) > 0)
 		fwrite(piece, 1, n, copy);
 	return copy;
 }
 
-static int look(FILE *f, const char *word)
+static int look(FILE *from, const char *word)
 {
+	FILE *f = seekable(from);
 	struct looking l = { .word = str_of(word), .is_address = strchr(word, '@') != NULL };
 
+	if (f == NULL)
+		return verb_fail(EXIT_LATER, "log", "no room for a temporary file: set TMPDIR to a place with room");
 	arena_init(&l.a, 256 << 20);
 	map_init(&l.ids, false);
-	if (l.is_address) {
-		f = seekable(f);
-		if (f == NULL)
-			return verb_fail(EXIT_LATER, "log", "no room for a temporary file: set TMPDIR to a place with room");
-		rewind(f);
-		each_line(f, &l, note);
-		rewind(f);
-	}
+	rewind(f);
+	each_line(f, &l, note);
+	rewind(f);
 	each_line(f, &l, show);
-	if (l.is_address)
+	if (f != from)
 		fclose(f);
 	map_fini(&l.ids);
 	arena_fini(&l.a);
