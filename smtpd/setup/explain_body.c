@@ -7,6 +7,7 @@
  * only named.  The verb's thread; a message too large for it is not tried.
  */
 #include <stdio.h>
+#include <string.h>
 
 #include "smtpd/setup/explain.h"
 
@@ -312,9 +313,15 @@ static void possibilities_tell(struct judge *j, const struct dkim_signature *sig
 
 static str body_whole(struct judge *j)
 {
-	if (j->in.body_front.n == 0)
-		return j->in.body;
-	return arena_printf(&j->arena, "%.*s%.*s", STR_ARG(j->in.body_front), STR_ARG(j->in.body));
+	str front = j->in.body_front, rest = j->in.body;
+	char *p = front.n == 0 ? NULL : arena_alloc(&j->arena, front.n + rest.n);
+
+	if (p == NULL)
+		return rest;
+	memcpy(p, front.p, front.n);
+	if (rest.n > 0)
+		memcpy(p + front.n, rest.p, rest.n);
+	return (str){ p, front.n + rest.n };
 }
 
 void explain_body(struct judge *j, const struct dkim_signature *sig)
@@ -325,7 +332,7 @@ void explain_body(struct judge *j, const struct dkim_signature *sig)
 		possibilities_tell(j, sig, body);
 		return;
 	}
-	if (signer_erred(j, sig, body) || suspect_found(j, sig, body) || base64_found(j, sig, body) ||
+	if (suspect_found(j, sig, body) || base64_found(j, sig, body) || signer_erred(j, sig, body) ||
 	    lines_added(j, sig, body))
 		return;
 	possibilities_tell(j, sig, body);

@@ -175,7 +175,7 @@ static void key_tell(struct judge *j, const void *state, const struct dkim_verdi
 	if (a->status == DNS_FOUND)
 		printf(": %s", explain_shown(&j->arena, a->rr[0].txt, 100));
 	if (a->cname)
-		printf(" (an alias of %.*s)", STR_ARG(a->canonical));
+		printf(" (an alias of %s)", explain_shown(&j->arena, a->canonical, 255));
 	putchar('\n');
 }
 

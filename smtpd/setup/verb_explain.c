@@ -60,15 +60,17 @@ static void connection_tell(struct judge *j)
 
 /* ---- SPF ------------------------------------------------------------------ */
 
-static void spf_advice(const struct spf_outcome *o, const char *ip)
+static void spf_advice(struct judge *j, const struct spf_outcome *o)
 {
+	const char *domain = explain_shown(&j->arena, o->domain, 255);
+
 	if (o->result == SPF_FAIL || o->result == SPF_SOFTFAIL || o->result == SPF_NEUTRAL)
-		printf("  to change it: if %s may send for %.*s, its owner adds it to the record (ip4: or ip6:, a, mx, include)\n",
-		       ip, STR_ARG(o->domain));
+		printf("  to change it: if %s may send for %s, its owner adds it to the record (ip4: or ip6:, a, mx, include)\n",
+		       j->ip, domain);
 	else if (o->result == SPF_NONE)
-		printf("  to change it: the owner of %.*s publishes a TXT record that begins with v=spf1\n", STR_ARG(o->domain));
+		printf("  to change it: the owner of %s publishes a TXT record that begins with v=spf1\n", domain);
 	else if (o->result == SPF_PERMERROR)
-		printf("  to change it: the owner of %.*s mends the record\n", STR_ARG(o->domain));
+		printf("  to change it: the owner of %s mends the record\n", domain);
 }
 
 static void spf_outcome_tell(struct judge *j, const char *what, const struct spf_outcome *o)
@@ -89,7 +91,7 @@ static void spf_outcome_tell(struct judge *j, const char *what, const struct spf
 		printf("  reason: %s\n", explain_shown(&j->arena, o->reason, 500));
 	if (o->explanation.n > 0)
 		printf("  the domain's own explanation: %s\n", explain_shown(&j->arena, o->explanation, 500));
-	spf_advice(o, j->ip);
+	spf_advice(j, o);
 }
 
 static void spf_tell(struct judge *j)
