@@ -145,12 +145,14 @@ static bool may_stay(const struct timetable *t, const struct queue_entry *e, boo
 void message_add(struct timetable *t, struct queue_entry *e, bool stored_before, bool first)
 {
 	struct message *m = message_new(t, e);
+	bool stays;
 
 	if (m == NULL) {
 		queue_entry_free(e);
 		return;
 	}
 	m->utf8_header = header_is_utf8(e);
+	message_lend(m);                 /* a part that waits forgets the entry; the next one is made from it */
 	if (!start_parts(t, m, first)) {
 		unplanned(t, m);
 		return;
@@ -158,8 +160,8 @@ void message_add(struct timetable *t, struct queue_entry *e, bool stored_before,
 	messages_note(t);
 	if (!stored_before)
 		put_off_what_rests(t, m);
-	if (may_stay(t, e, stored_before) || m->lent > 0)
-		message_rest(t, m);
-	else
+	stays = may_stay(t, e, stored_before);
+	message_returned(t, m);
+	if (!stays && m->lent == 0)
 		message_has(t, m, NULL);
 }
