@@ -31,6 +31,7 @@ EXAMPLES = ROOT / "etc/examples"
 ALICE, BOB = "alice@example.org", "bob@example.org"
 ZONE = """
 example.org TXT "v=spf1 -all"
+bad.test A 127.0.0.1
 bad.test TXT "v=spf1 -all"
 _dmarc.bad.test TXT "v=DMARC1; p=quarantine"
 """

@@ -131,7 +131,10 @@ struct loop_end { struct baton baton; struct loop *loop; };
 
 static void end_loop(struct baton *b)
 {
-	loop_stop(SUPER(b, struct loop_end, baton)->loop);
+	struct loop *loop = SUPER(b, struct loop_end, baton)->loop;
+
+	conn_leave_now(loop);           /* each thread knows its own */
+	loop_stop(loop);
 }
 
 static void side_stop(struct side *s)
@@ -144,7 +147,6 @@ static void side_stop(struct side *s)
 	loop_send(s->loop, &end.baton);
 	pthread_join(s->thread, NULL);
 	desk_close(s->disk);
-	conn_leave_now(s->loop);
 	dns_free(s->loop->dns);
 	loop_free(s->loop);
 	tls_client_free(s->tls);

@@ -333,7 +333,10 @@ struct peer_end { struct baton baton; struct peer *peer; };
 
 static void peer_end_came(struct baton *b)
 {
-	loop_stop(SUPER(b, struct peer_end, baton)->peer->loop);
+	struct loop *loop = SUPER(b, struct peer_end, baton)->peer->loop;
+
+	conn_leave_now(loop);
+	loop_stop(loop);
 }
 
 static inline void peer_stop(struct peer *p)
@@ -348,7 +351,6 @@ static inline void peer_stop(struct peer *p)
 		conn_close(s->conn);
 		free(s);
 	}
-	conn_leave_now(p->loop);
 	loop_free(p->loop);
 	close(p->fd);
 	if (p->tls != NULL)

@@ -163,7 +163,10 @@ struct yard_end { struct baton baton; struct loop *loop; };
 
 static void yard_loop_ends(struct baton *b)
 {
-	loop_stop(SUPER(b, struct yard_end, baton)->loop);
+	struct loop *loop = SUPER(b, struct yard_end, baton)->loop;
+
+	conn_leave_now(loop);
+	loop_stop(loop);
 }
 
 static inline void yard_close(struct yard *y, uint64_t within_ms)
@@ -180,7 +183,6 @@ static inline void yard_close(struct yard *y, uint64_t within_ms)
 	y->h.disk = NULL;
 	timetable_free(y->t);
 	for (unsigned i = 0; i < LOOPS; i++) {
-		conn_leave_now(y->loops[i]);
 		dns_free(y->loops[i]->dns);
 		loop_free(y->loops[i]);
 	}
