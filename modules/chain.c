@@ -600,6 +600,14 @@ static const struct mod *seat_of(const struct chain_conn *c, const struct module
 	return NULL;
 }
 
+const struct trust_entry *chain_excused(const struct chain_conn *c, const struct module *m)
+{
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->chain->modules[i] == m)
+			return excuse_of(&c->seats[i]);
+	return NULL;
+}
+
 const void *chain_msg(const struct chain_conn *c, const struct module *m)
 {
 	const struct mod *mod = seat_of(c, m);

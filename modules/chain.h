@@ -75,6 +75,8 @@ const struct verdict *chain_verdict(const struct chain_conn *);
 /* In a trial: the first objection of this connection and message that would have
  * counted; NULL: there was none. */
 const struct verdict *chain_would_refuse(const struct chain_conn *);
+/* Which trust entry excuses a module at this message, or NULL. */
+const struct trust_entry *chain_excused(const struct chain_conn *, const struct module *);
 const void *chain_msg(const struct chain_conn *, const struct module *);    /* for verify, explain and tests */
 const void *chain_connstate(const struct chain_conn *, const struct module *);
 

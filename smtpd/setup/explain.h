@@ -7,6 +7,7 @@
  *   explain_body.c      why a body hash failed
  *   explain_arc.c       the chain of forwarders
  *   explain_historic.c  DomainKeys, Sender ID, ADSP
+ *   explain_lists.c     deny, trust, block lists, the sender's domain
  *   explain_dns.c       every question and its answer
  */
 #ifndef SETUP_EXPLAIN_H
@@ -18,6 +19,7 @@
 /* Peer's text on a person's terminal: one line, no control bytes, not endless. */
 const char *explain_shown(struct arena *, str, size_t most);
 
+void explain_lists(struct judge *);
 void explain_dkim(struct judge *);
 void explain_arc(struct judge *);
 void explain_historic(struct judge *);

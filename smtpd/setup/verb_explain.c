@@ -216,6 +216,7 @@ static void show(struct judge *j)
 		return;
 	}
 	connection_tell(j);
+	explain_lists(j);
 	spf_tell(j);
 	explain_dkim(j);
 	explain_arc(j);

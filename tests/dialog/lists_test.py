@@ -106,6 +106,18 @@ def test_verify_shows_the_zones(tmp_path):
         assert got["action"] == "reject" and "good.test" in got["action_reason"]
 
 
+def test_explain_tells_the_lists():
+    conf = ('verify { dnsbl "good.test" {} dnsbl "world.test" {} } deny "loud" { helo = {"loud.test"} } '
+            'trust "us" { client = {"127.0.0.9"} skip = {"spf"} }')
+    with Server(zone=GOOD, extra=conf, start=False) as s:
+        done = s.run("explain", "--ip", "127.0.0.9", "--helo", "loud.test", "--mail-from", "x@absent.test", "-c", str(s.file),
+                     "--rcpt-to", "alice@here.test", "--resolver", s.dns.address, input="From: x@far.test\n\nhello\n")
+        for line in ('denied by "loud": helo loud.test', "good.test lists 127.0.0.9 with 127.0.0.4", "caught by a trap",
+                     "world.test: not listed, or it does not count", "has neither MX nor address",
+                     'trust "us" excuses it from spf', "ACTION\n  reject with 550 5.7.1"):
+            assert line in done.stdout, done.stdout + done.stderr
+
+
 # ---- deny -----------------------------------------------------------------------
 
 def deny(server, *words, status=0):
