@@ -84,7 +84,8 @@ static void put(struct judged *j, const char *key, str value, const char *betwee
 	struct log_kv *old = said_before(j, key);
 
 	if (old != NULL && old->s.n < LOG_VALUE)
-		old->s = arena_printf(j->arena, "%.*s%s%.*s", STR_ARG(old->s), between, STR_ARG(str_head(value, LOG_VALUE)));
+		old->s = arena_printf(j->arena, "%.*s%s%.*s", STR_ARG(old->s), between,
+				      STR_ARG(str_head(value, LOG_VALUE)));
 	else if (old == NULL && room_for(j))
 		j->v[j->n++] = KV(key, str_keep(j->arena, str_head(value, LOG_VALUE)));
 }

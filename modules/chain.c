@@ -25,51 +25,6 @@
 #include "smtpd/base/err.h"
 #include "smtpd/base/loop.h"
 
-enum stage { NO_STAGE, CONNECT, HELO, MAIL, RCPT, MESSAGE, QUEUE };
-
-struct said {                            /* a module's reply, for its objections */
-	int         code;
-	const char *esc;
-	str         text;
-	bool        of_message;          /* the text lives in the message's arena */
-};
-
-struct seat {                            /* one module at one connection */
-	struct mod  mod;
-	struct log  log;
-	enum say    say;
-	struct said said;
-	bool        inside;              /* its hook is running */
-	bool        tried;               /* in a trial: it would have refused (some recipient of) this message */
-	enum stage  asking;              /* what it was asked last */
-	unsigned    owed;                /* stages, as bits, that it was held back from */
-	const struct trust_entry *conn_excuse, *msg_excuse;
-	struct verdict            conn_mark, msg_mark;
-};
-
-struct chain_conn {
-	const struct chain *chain;
-	struct peer        *peer;
-	struct loop        *loop;
-	struct arena       *arena;
-	struct seat        *seats;
-	bool                thorough, held;
-
-	struct message     *in;          /* NULL: no message */
-	struct arena       *msg_arena;
-
-	enum stage          stage;       /* NO_STAGE: none is open */
-	set                 todo, waiting;
-	str                 name;        /* what the stage is about */
-	const struct path  *path;
-	struct added       *added;
-	chain_done         *done;
-	void               *user;
-	struct loop_call    call;
-
-	struct verdict      verdict, conn_would, msg_would;
-};
-
 /* ---- one connection ------------------------------------------------------- */
 
 static void seat_log(struct seat *s, const struct log *log)
@@ -109,7 +64,8 @@ static void excuse_by_address(struct chain_conn *c)
 
 	for (; e != NULL; e = trust_client_next(t, e, sa))
 		for (size_t i = 0; i < c->chain->n; i++)
-			if (c->seats[i].conn_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
+			if (c->seats[i].conn_excuse == NULL &&
+			    trust_skips(e, c->chain->modules[i]->name))
 				c->seats[i].conn_excuse = e;
 }
 
@@ -169,7 +125,8 @@ static enum say ask(struct chain_conn *c, enum stage stage, const struct module 
 	case CONNECT:
 		return m->connect != NULL ? m->connect(mod) : SAY_NEXT;
 	case HELO:
-		return m->helo != NULL ? m->helo(mod, stage == c->stage ? c->name : c->peer->helo) : SAY_NEXT;
+		return m->helo != NULL ? m->helo(mod, stage == c->stage ? c->name : c->peer->helo)
+				       : SAY_NEXT;
 	case MAIL:
 		return m->mail != NULL ? m->mail(mod, &c->in->sender) : SAY_NEXT;
 	case RCPT:
@@ -260,117 +217,9 @@ static void ask_all_that_can_be(struct chain_conn *c)
 	}
 }
 
-/* ---- what it comes to ------------------------------------------------------ */
-
-/* The reply that a module gave fits its objection, or there is none. */
-static struct verdict verdict_of(const struct seat *s)
-{
-	struct verdict v = { .say = s->say, .module = s->mod.module->name };
-	int            class = s->say == SAY_REJECT ? 5 : s->say == SAY_DEFER ? 4 : 2;
-
-	if (s->said.code / 100 == class) {
-		v.code = s->said.code;
-		v.esc = s->said.esc;
-		v.text = s->said.text;
-	}
-	return v;
-}
-
-static const struct trust_entry *excuse_of(const struct seat *s)
-{
-	return s->msg_excuse != NULL ? s->msg_excuse : s->conn_excuse;
-}
-
-/* Our own lack of something (RFC 3463 X.3.X) is no judgement. */
-static bool is_judgement(const struct verdict *v)
-{
-	return v->esc == NULL || !str_starts(str_of(v->esc), "4.3.");
-}
-
-static bool tried_only(const struct chain_conn *c, const struct verdict *v)
-{
-	return c->chain->trial && !c->peer->submission && v->say >= SAY_DEFER &&
-	       (c->in == NULL || c->in->origin == FROM_STRANGER) && c->stage != QUEUE && is_judgement(v);
-}
-
-/* The strongest that counts; of equals the first in order.  In a trial what
- * does not count is noted in *would. */
-static struct verdict strongest(const struct chain_conn *c, struct verdict *would)
-{
-	struct verdict v = { .say = SAY_NEXT };
-
-	for (size_t i = 0; i < c->chain->n; i++) {
-		struct verdict one = verdict_of(&c->seats[i]);
-
-		if (one.say == SAY_NEXT || excuse_of(&c->seats[i]) != NULL)
-			continue;
-		if (tried_only(c, &one)) {
-			c->seats[i].tried = true;
-			if (one.say > would->say)
-				*would = one;
-		} else if (c->seats[i].tried && one.say == SAY_QUARANTINE) {
-			continue;        /* marks what came for postmaster, and in a trial all comes through */
-		} else if (one.say > v.say) {
-			v = one;
-		}
-	}
-	return v;
-}
-
-/* Once a seat and message: each stage would say it again. */
-static void log_excused(const struct chain_conn *c)
-{
-	static const char *const words[] = {
-		[SAY_QUARANTINE] = "quarantine", [SAY_DEFER] = "defer", [SAY_REJECT] = "reject",
-	};
-
-	for (size_t i = 0; i < c->chain->n; i++) {
-		const struct seat *s = &c->seats[i];
-
-		if (s->say != SAY_NEXT && excuse_of(s) != NULL)
-			log_event(&s->log, LOG_INFO, "verdict.excused", KV_C("said", words[s->say]),
-			          KV("trust", trust_name(excuse_of(s))), KV("text", verdict_of(s).text));
-	}
-}
-
-static void keep_marks(struct chain_conn *c)
-{
-	for (size_t i = 0; i < c->chain->n; i++) {
-		struct seat    *s = &c->seats[i];
-		struct verdict *mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
-
-		if (s->say == SAY_QUARANTINE && !s->tried && mark->say == SAY_NEXT)
-			*mark = verdict_of(s);
-	}
-}
-
-/* The first that sticks and is not excused, the message's own before the connection's. */
-static struct verdict mark_of(const struct chain_conn *c)
-{
-	for (int of_message = 1; of_message >= 0; of_message--)
-		for (size_t i = 0; i < c->chain->n; i++) {
-			const struct seat    *s = &c->seats[i];
-			const struct verdict *v = of_message ? &s->msg_mark : &s->conn_mark;
-
-			if (v->say != SAY_NEXT && excuse_of(s) == NULL)
-				return *v;
-		}
-	return (struct verdict){ .say = SAY_NEXT };
-}
-
 static void end_stage(struct chain_conn *c)
 {
-	struct verdict *would = c->in != NULL ? &c->msg_would : &c->conn_would, now = { 0 };
-
-	c->verdict = strongest(c, &now);
-	if (would->say == SAY_NEXT)
-		*would = now;
-	if (c->chain->trust != NULL)
-		log_excused(c);
-	if (c->verdict.say == SAY_QUARANTINE)
-		keep_marks(c);
-	if (c->verdict.say == SAY_NEXT)
-		c->verdict = mark_of(c);
+	chain_weigh(c);
 	c->stage = NO_STAGE;
 }
 
@@ -553,112 +402,3 @@ void chain_end(struct chain_conn *c)
 	forget_message(c);
 }
 
-/* ---- what modules and askers look at -------------------------------------- */
-
-const struct verdict *chain_verdict(const struct chain_conn *c)
-{
-	return &c->verdict;
-}
-
-const struct verdict *chain_would_refuse(const struct chain_conn *c)
-{
-	const struct verdict *v = c->conn_would.say != SAY_NEXT ? &c->conn_would : &c->msg_would;
-
-	return v->say != SAY_NEXT ? v : NULL;
-}
-
-void mod_hold(struct mod *m)
-{
-	m->chain->held = true;
-}
-
-void mod_release(struct mod *m)
-{
-	m->chain->held = false;
-}
-
-void mod_vouch(struct mod *m, const struct trust_entry *e)
-{
-	struct chain_conn *c = m->chain;
-
-	must(c->in != NULL);
-	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->seats[i].msg_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
-			c->seats[i].msg_excuse = e;
-}
-
-const struct trust_entry *mod_excused(const struct mod *m)
-{
-	return excuse_of(&m->chain->seats[m->index]);
-}
-
-static const struct mod *seat_of(const struct chain_conn *c, const struct module *m)
-{
-	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i] == m)
-			return &c->seats[i].mod;
-	return NULL;
-}
-
-const struct trust_entry *chain_excused(const struct chain_conn *c, const struct module *m)
-{
-	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i] == m)
-			return excuse_of(&c->seats[i]);
-	return NULL;
-}
-
-const void *chain_msg(const struct chain_conn *c, const struct module *m)
-{
-	const struct mod *mod = seat_of(c, m);
-
-	return mod != NULL ? mod->msg : NULL;
-}
-
-const void *chain_connstate(const struct chain_conn *c, const struct module *m)
-{
-	const struct mod *mod = seat_of(c, m);
-
-	return mod != NULL ? mod->conn : NULL;
-}
-
-const void *mod_other_msg(const struct mod *m, const struct module *other)
-{
-	return chain_msg(m->chain, other);
-}
-
-const void *mod_other_conn(const struct mod *m, const struct module *other)
-{
-	return chain_connstate(m->chain, other);
-}
-
-void mod_reply(struct mod *m, int code, const char *esc, str text)
-{
-	m->chain->seats[m->index].said = (struct said){
-		.code = code,
-		.esc = esc,
-		.text = str_keep(m->arena, text),
-		.of_message = m->arena != m->conn_arena,
-	};
-}
-
-void mod_set_ptr(struct mod *m, str confirmed_name)
-{
-	m->chain->peer->ptr = str_keep(m->conn_arena, confirmed_name);
-}
-
-void added_field(struct added *a, str field)
-{
-	if (a->n == a->room) {
-		size_t room = a->room ? 2 * a->room : 8;
-		str   *v = ARENA_ARRAY(a->arena, str, room);
-
-		if (v == NULL)
-			return;          /* the arena is spent, and its owner looks at that */
-		if (a->n)
-			memcpy(v, a->v, a->n * sizeof(*v));
-		a->v = v;
-		a->room = room;
-	}
-	a->v[a->n++] = str_keep(a->arena, field);
-}

@@ -30,7 +30,8 @@ struct verdict {
 /* modules: NULL-terminated.  confs[i] is the settings of modules[i].  Sorts by
  * `after`; NULL with a reason (a circle, a setup that failed).  Counters are
  * registered once a process, by chain_counters. */
-struct chain *chain_new(const struct module *const *modules, const void *const *confs, struct arena *, str *why);
+struct chain *chain_new(const struct module *const *modules, const void *const *confs,
+			struct arena *, str *why);
 void          chain_counters(const struct module *const *modules);
 /* Before the first chain_open.  Whom trust excuses is not refused. */
 void          chain_trust(struct chain *, const struct trust *);
@@ -40,9 +41,9 @@ void          chain_trial(struct chain *, bool on);
 
 typedef void chain_done(struct chain_conn *, void *user);
 
-struct chain_conn *chain_open(const struct chain *, struct loop *, struct peer *, struct arena *conn_arena,
-                              const struct log *);
-void chain_close(struct chain_conn *);                /* cancels everything; gone() of each module */
+struct chain_conn *chain_open(const struct chain *, struct loop *, struct peer *,
+			      struct arena *conn_arena, const struct log *);
+void chain_close(struct chain_conn *); /* cancels everything; gone() of each module */
 /* The DNS that modules ask; default loop->dns. */
 void chain_use_dns(struct chain_conn *, struct dns *);
 /* A reject at connect, HELO, MAIL or RCPT spares the modules not yet asked in
@@ -55,7 +56,8 @@ enum say chain_helo(struct chain_conn *, str name, chain_done *, void *user);
 /* Begins a message: `in` and the arena live until chain_end.  A stage's strings
  * and paths live until it is over.  When the arena is spent the answer is
  * SAY_DEFER (452) and no message has begun. */
-enum say chain_mail(struct chain_conn *, struct message *in, struct arena *, const struct log *, chain_done *, void *user);
+enum say chain_mail(struct chain_conn *, struct message *in, struct arena *, const struct log *,
+		    chain_done *, void *user);
 enum say chain_rcpt(struct chain_conn *, const struct path *to, chain_done *, void *user);
 void     chain_header(struct chain_conn *, const struct field *);
 void     chain_body_next(struct chain_conn *);
@@ -66,7 +68,7 @@ enum say chain_message(struct chain_conn *, chain_done *, void *user);
 enum say chain_queue(struct chain_conn *, struct added *, chain_done *, void *user);
 void     chain_results(struct chain_conn *, struct authres *);
 void     chain_judged(struct chain_conn *, struct judged *);
-void     chain_end(struct chain_conn *);              /* the message is over, however; done() of each module */
+void chain_end(struct chain_conn *); /* the message is over, however; done() of each module */
 
 /* Of the stage that ended last: the strongest; of equals the first in order.
  * SAY_QUARANTINE sticks: what was said before MAIL holds for the connection,
@@ -77,7 +79,8 @@ const struct verdict *chain_verdict(const struct chain_conn *);
 const struct verdict *chain_would_refuse(const struct chain_conn *);
 /* Which trust entry excuses a module at this message, or NULL. */
 const struct trust_entry *chain_excused(const struct chain_conn *, const struct module *);
-const void *chain_msg(const struct chain_conn *, const struct module *);    /* for verify, explain and tests */
+/* For verify, explain and tests. */
+const void *chain_msg(const struct chain_conn *, const struct module *);
 const void *chain_connstate(const struct chain_conn *, const struct module *);
 
 #endif

@@ -104,7 +104,8 @@ static bool set_up(const struct chain *c, struct arena *a, str *why)
 			continue;
 		if (reason.n == 0)
 			reason = str_of(err_text(e));
-		*why = arena_printf(a, "module %s could not be set up: %.*s", m->name, STR_ARG(reason));
+		*why = arena_printf(a, "module %s could not be set up: %.*s", m->name,
+				    STR_ARG(reason));
 		return false;
 	}
 	return true;

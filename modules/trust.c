@@ -28,8 +28,9 @@ static bool name_refused(str value, struct arena *a, str *why)
 {
 	(void)value;
 	(void)a;
-	*why = STR("cannot be trusted: anybody can write that name. Trust client, the address; dkim-domain, "
-	           "a domain that signs its mail; or arc-sealer");
+	*why = STR("cannot be trusted: anybody can write that name. Trust client, the address; "
+		   "dkim-domain, "
+		   "a domain that signs its mail; or arc-sealer");
 	return false;
 }
 
@@ -41,7 +42,8 @@ static bool domain_check(str value, struct arena *a, str *why)
 		value = str_skip(value, 2);
 	if (domain_to_ascii(a, value, &ascii) && str_holds(ascii, '.'))
 		return true;
-	*why = STR("must be a domain such as \"lists.example.org\", or \"*.example.org\" for all below one");
+	*why = STR("must be a domain such as \"lists.example.org\", or \"*.example.org\" for all "
+		   "below one");
 	return false;
 }
 
@@ -53,16 +55,29 @@ static bool domain_check(str value, struct arena *a, str *why)
 	.check = name_refused, .hidden = true
 
 static const struct conf_option options[] = {
-	{ OPT(client, "client", "addresses and networks of clients that are trusted", cidr_check, "192.0.2.0/24") },
-	{ OPT(dkim_domain, "dkim-domain", "domains whose valid DKIM signature is trusted, on mail from them and on mail of "
-	      "their mailing lists; *.example.org is all below example.org", domain_check, "lists.example.org") },
-	{ OPT(arc_sealer, "arc-sealer", "domains whose seal on a valid ARC chain is trusted: what they say about the "
-	      "message before them may stand in for a broken DMARC", domain_check, "forwarder.example") },
-	{ OPT(skip, "skip", "the checks, as they are called in verify {}, whose objections do not count for this mail",
-	      NULL, "spf,dmarc,dnsbl") },
-	{ REFUSED("sender") }, { REFUSED("mail-from") }, { REFUSED("from") }, { REFUSED("header-from") },
-	{ REFUSED("domain") }, { REFUSED("helo") }, { REFUSED("ptr") }, { REFUSED("recipient") },
-	{ 0 },
+	{OPT(client, "client", "addresses and networks of clients that are trusted", cidr_check,
+	     "192.0.2.0/24")},
+	{OPT(dkim_domain, "dkim-domain",
+	     "domains whose valid DKIM signature is trusted, on mail from them and on mail of "
+	     "their mailing lists; *.example.org is all below example.org",
+	     domain_check, "lists.example.org")},
+	{OPT(arc_sealer, "arc-sealer",
+	     "domains whose seal on a valid ARC chain is trusted: what they say about the "
+	     "message before them may stand in for a broken DMARC",
+	     domain_check, "forwarder.example")},
+	{OPT(skip, "skip",
+	     "the checks, as they are called in verify {}, whose objections do not count for this "
+	     "mail",
+	     NULL, "spf,dmarc,dnsbl")},
+	{REFUSED("sender")},
+	{REFUSED("mail-from")},
+	{REFUSED("from")},
+	{REFUSED("header-from")},
+	{REFUSED("domain")},
+	{REFUSED("helo")},
+	{REFUSED("ptr")},
+	{REFUSED("recipient")},
+	{0},
 };
 
 static void checked(void *section, struct conf_reader *r)
@@ -72,15 +87,21 @@ static void checked(void *section, struct conf_reader *r)
 	bool client = conf_given(&t->head, "client");
 
 	if (!client && !conf_given(&t->head, "dkim-domain") && !conf_given(&t->head, "arc-sealer"))
-		conf_fault(r, &t->head, NULL, "nobody is trusted: add client, dkim-domain or arc-sealer");
+		conf_fault(r, &t->head, NULL,
+			   "nobody is trusted: add client, dkim-domain or arc-sealer");
 	else if (client && !conf_given(&t->head, "skip"))
-		conf_fault(r, &t->head, "client", "nothing is skipped for these clients: add skip = {\"spf\", …}");
+		conf_fault(r, &t->head, "client",
+			   "nothing is skipped for these clients: add skip = {\"spf\", …}");
 }
 
 const struct conf_section trust_section = {
-	.name = "trust", .options = options, .size = sizeof(struct trust_section), .titled = true,
+	.name = "trust",
+	.options = options,
+	.size = sizeof(struct trust_section),
+	.titled = true,
 	.check = checked,
-	.help = "Mail that skips checks, by what nobody can borrow. Any one of the values is enough.",
+	.help = "Mail that skips checks, by what nobody can borrow. Any one of the values is "
+		"enough.",
 };
 
 /* ---- the list -------------------------------------------------------------- */
@@ -103,7 +124,8 @@ static bool domains_read(struct strs *out, const struct strs *texts, struct aren
 		str  ascii;
 
 		if (!domain_to_ascii(a, str_skip(texts->v[i], below ? 2 : 0), &ascii)) {
-			*why = arena_printf(a, "trust: \"%.*s\" is no domain", STR_ARG(texts->v[i]));
+			*why = arena_printf(a, "trust: \"%.*s\" is no domain",
+					    STR_ARG(texts->v[i]));
 			return false;
 		}
 		out->v[out->n++] = below ? arena_printf(a, ".%.*s", STR_ARG(ascii)) : ascii;
@@ -121,7 +143,8 @@ struct trust *trust_new(const struct conf_list *sections, struct arena *a, str *
 
 		e->name = s->head.title;
 		e->skip = s->skip;
-		if (!clients_read(e, &s->client, a, why) || !domains_read(&e->dkim, &s->dkim_domain, a, why) ||
+		if (!clients_read(e, &s->client, a, why) ||
+		    !domains_read(&e->dkim, &s->dkim_domain, a, why) ||
 		    !domains_read(&e->sealers, &s->arc_sealer, a, why))
 			return NULL;
 	}
@@ -146,13 +169,15 @@ static bool domain_fits(const struct strs *patterns, str domain)
 	for (size_t i = 0; i < patterns->n; i++) {
 		str p = patterns->v[i];
 
-		if (p.p[0] == '.' ? domain.n > p.n && str_ends_nocase(domain, p) : str_eq_nocase(domain, p))
+		if (p.p[0] == '.' ? domain.n > p.n && str_ends_nocase(domain, p)
+				  : str_eq_nocase(domain, p))
 			return true;
 	}
 	return false;
 }
 
-static const struct trust_entry *client_from(const struct trust *t, size_t i, const struct sockaddr *sa)
+static const struct trust_entry *client_from(const struct trust *t, size_t i,
+					     const struct sockaddr *sa)
 {
 	for (; i < t->n; i++)
 		if (client_fits(&t->v[i], sa))

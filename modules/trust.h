@@ -28,7 +28,7 @@
 #include "smtpd/base/arena.h"
 #include "smtpd/base/conf.h"
 
-struct trust_section {                    /* one in the file; the root of the configuration owns the list */
+struct trust_section { /* one in the file; the root of the configuration owns the list */
 	struct conf_head head;            /* title: the entry's name, in the log and in reasons */
 	struct strs client, dkim_domain, arc_sealer, skip;
 	struct strs refused;              /* options that are known only to be refused */
@@ -49,7 +49,8 @@ const struct trust_entry *trust_client(const struct trust *, const struct sockad
 const struct trust_entry *trust_dkim(const struct trust *, str domain);
 const struct trust_entry *trust_sealer(const struct trust *, str domain);
 /* The next one behind `entry` that fits the client: entries add up. */
-const struct trust_entry *trust_client_next(const struct trust *, const struct trust_entry *, const struct sockaddr *);
+const struct trust_entry *trust_client_next(const struct trust *, const struct trust_entry *,
+					    const struct sockaddr *);
 
 str  trust_name(const struct trust_entry *);
 bool trust_skips(const struct trust_entry *, const char *module);

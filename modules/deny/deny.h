@@ -18,7 +18,7 @@
 #include "smtpd/base/conf.h"
 #include "smtpd/mail/addr.h"
 
-struct deny_section {                     /* one in the file; the root of the configuration owns the list */
+struct deny_section { /* one in the file; the root of the configuration owns the list */
 	struct conf_head head;
 	struct strs client, ptr, helo, sender, recipient;
 	str         reply;
@@ -60,9 +60,12 @@ void               deny_table_free(struct deny_table *);
 const struct deny_entry *deny_table_entries(const struct deny_table *, size_t *n);
 bool deny_table_has(const struct deny_table *, enum deny_kind);
 /* The first that fits and has not ended; NULL table: none. */
-const struct deny_entry *deny_find_client(const struct deny_table *, const struct sockaddr *, int64_t now);
-const struct deny_entry *deny_find_name(const struct deny_table *, enum deny_kind, str name, int64_t now);
-const struct deny_entry *deny_find_path(const struct deny_table *, enum deny_kind, const struct path *, int64_t now);
+const struct deny_entry *deny_find_client(const struct deny_table *, const struct sockaddr *,
+					  int64_t now);
+const struct deny_entry *deny_find_name(const struct deny_table *, enum deny_kind, str name,
+					int64_t now);
+const struct deny_entry *deny_find_path(const struct deny_table *, enum deny_kind,
+					const struct path *, int64_t now);
 
 /* The configuration's sections as entries, in the arena. */
 struct deny_entry *deny_from_sections(const struct conf_list *, struct arena *, size_t *n);
@@ -83,7 +86,14 @@ struct deny_conf {                        /* what the module works by; given by 
 
 extern const struct module deny_module;
 /* The name of the entry that this client, HELO or sender met; for verify and explain. */
-struct deny_hit { bool met; enum deny_kind kind; str name, value; int code; const char *esc; str text; };
+struct deny_hit {
+	bool met;
+	enum deny_kind kind;
+	str name, value;
+	int code;
+	const char *esc;
+	str text;
+};
 const struct deny_hit *deny_state_hit(const void *conn, const void *msg);   /* NULL: none */
 
 #endif

@@ -33,23 +33,36 @@ static bool reply_check(str value, struct arena *a, str *why)
 	.help = (help_), .check = (check_), .example = (example_)
 
 static const struct conf_option options[] = {
-	{ OPT(client, CONF_LIST, "client", "addresses and networks of clients", client_check, "192.0.2.0/24") },
-	{ OPT(ptr, CONF_LIST, "ptr", "names of clients, as their address has them in DNS: host.example.org is that name, "
-	      ".example.org all below it, * any run of characters", ptr_check, "*.dynamic.example.org") },
-	{ OPT(helo, CONF_LIST, "helo", "names in HELO and EHLO, written the same way", helo_check, "localhost") },
-	{ OPT(sender, CONF_LIST, "sender", "addresses in MAIL FROM: user@example.org, @example.org for the whole domain, "
-	      "<> for the null sender", sender_check, "@spam.example") },
-	{ OPT(recipient, CONF_LIST, "recipient", "recipients, written the same way; postmaster and abuse stay reachable",
-	      recipient_check, "former@example.org") },
-	{ OPT(reply, CONF_STRING, "reply", "what they hear, a text or CODE X.Y.Z TEXT; empty: 550 5.7.1 and a general text",
-	      reply_check, "550 5.7.1 Mail from you is not wanted here") },
-	{ 0 },
+	{OPT(client, CONF_LIST, "client", "addresses and networks of clients", client_check,
+	     "192.0.2.0/24")},
+	{OPT(ptr, CONF_LIST, "ptr",
+	     "names of clients, as their address has them in DNS: host.example.org is that name, "
+	     ".example.org all below it, * any run of characters",
+	     ptr_check, "*.dynamic.example.org")},
+	{OPT(helo, CONF_LIST, "helo", "names in HELO and EHLO, written the same way", helo_check,
+	     "localhost")},
+	{OPT(sender, CONF_LIST, "sender",
+	     "addresses in MAIL FROM: user@example.org, @example.org for the whole domain, "
+	     "<> for the null sender",
+	     sender_check, "@spam.example")},
+	{OPT(recipient, CONF_LIST, "recipient",
+	     "recipients, written the same way; postmaster and abuse stay reachable",
+	     recipient_check, "former@example.org")},
+	{OPT(reply, CONF_STRING, "reply",
+	     "what they hear, a text or CODE X.Y.Z TEXT; empty: 550 5.7.1 and a general text",
+	     reply_check, "550 5.7.1 Mail from you is not wanted here")},
+	{0},
 };
 
-static const struct { enum deny_kind kind; size_t offset; } lists[] = {
-	{ DENY_CLIENT, offsetof(struct deny_section, client) }, { DENY_PTR, offsetof(struct deny_section, ptr) },
-	{ DENY_HELO, offsetof(struct deny_section, helo) }, { DENY_SENDER, offsetof(struct deny_section, sender) },
-	{ DENY_RECIPIENT, offsetof(struct deny_section, recipient) },
+static const struct {
+	enum deny_kind kind;
+	size_t offset;
+} lists[] = {
+	{DENY_CLIENT, offsetof(struct deny_section, client)},
+	{DENY_PTR, offsetof(struct deny_section, ptr)},
+	{DENY_HELO, offsetof(struct deny_section, helo)},
+	{DENY_SENDER, offsetof(struct deny_section, sender)},
+	{DENY_RECIPIENT, offsetof(struct deny_section, recipient)},
 };
 
 static void checked(void *section, struct conf_reader *r)
@@ -61,13 +74,18 @@ static void checked(void *section, struct conf_reader *r)
 	for (size_t i = 0; i < COUNT(lists); i++)
 		somebody = somebody || conf_given(&d->head, deny_kind_word(lists[i].kind));
 	if (!somebody)
-		conf_fault(r, &d->head, NULL, "nobody is denied: add client, ptr, helo, sender or recipient");
+		conf_fault(r, &d->head, NULL,
+			   "nobody is denied: add client, ptr, helo, sender or recipient");
 }
 
 const struct conf_section deny_section = {
-	.name = "deny", .options = options, .size = sizeof(struct deny_section), .titled = true, .check = checked,
-	.help = "Strangers who are refused, before any question to DNS but the one for ptr; any one of the values is "
-	        "enough. `postern deny` adds more while the server runs.",
+	.name = "deny",
+	.options = options,
+	.size = sizeof(struct deny_section),
+	.titled = true,
+	.check = checked,
+	.help = "Strangers who are refused, before any question to DNS but the one for ptr; any "
+		"one of the values is enough. `postern deny` adds more while the server runs.",
 };
 
 static const struct strs *list_of(const struct deny_section *d, size_t i)
@@ -90,8 +108,10 @@ struct deny_entry *deny_from_sections(const struct conf_list *sections, struct a
 
 		for (size_t k = 0; k < COUNT(lists); k++)
 			for (size_t j = 0; j < list_of(d, k)->n; j++)
-				v[(*n)++] = (struct deny_entry){ .kind = lists[k].kind, .value = list_of(d, k)->v[j],
-					                         .name = d->head.title, .reply = d->reply };
+				v[(*n)++] = (struct deny_entry){.kind = lists[k].kind,
+								.value = list_of(d, k)->v[j],
+								.name = d->head.title,
+								.reply = d->reply};
 	}
 	return v;
 }
@@ -124,8 +144,9 @@ static bool line_read(str line, struct arena *a, struct deny_entry *e)
 	str word, until, added, why;
 
 	*e = (struct deny_entry){ .name = STR("run time") };
-	if (!str_cut(&line, '\t', &word) || !deny_kind_read(word, &e->kind) || !str_cut(&line, '\t', &e->value) ||
-	    !str_cut(&line, '\t', &until) || !time_read(until, &e->until) || !str_cut(&line, '\t', &added) ||
+	if (!str_cut(&line, '\t', &word) || !deny_kind_read(word, &e->kind) ||
+	    !str_cut(&line, '\t', &e->value) || !str_cut(&line, '\t', &until) ||
+	    !time_read(until, &e->until) || !str_cut(&line, '\t', &added) ||
 	    !time_read(added, &e->added))
 		return false;
 	e->reply = line.p != NULL ? line : STR_NONE;
@@ -174,7 +195,8 @@ static void put_time(struct buf *out, int64_t t)
 
 void deny_file_write(const struct deny_entry *v, size_t n, struct buf *out)
 {
-	buf_addf(out, "# Who is refused, as `postern deny` wrote it: kind, value, end, beginning, reply.\n");
+	buf_addf(out, "# Who is refused, as `postern deny` wrote it: kind, value, end, beginning, "
+		      "reply.\n");
 	for (size_t i = 0; i < n; i++) {
 		buf_addf(out, "%s\t%.*s", deny_kind_word(v[i].kind), STR_ARG(v[i].value));
 		put_time(out, v[i].until);

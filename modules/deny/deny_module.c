@@ -46,7 +46,12 @@ static const struct deny_conf *conf_of(const struct mod *m)
 
 /* ---- looking up: the configuration's entries, then those of run time --------- */
 
-struct subject { enum deny_kind kind; const struct sockaddr *ip; str name; const struct path *path; };
+struct subject {
+	enum deny_kind kind;
+	const struct sockaddr *ip;
+	str name;
+	const struct path *path;
+};
 
 static const struct deny_entry *find_in(const struct deny_table *t, const struct subject *s)
 {
@@ -77,8 +82,13 @@ static void look_up(struct mod *m, const struct subject *s, struct arena *a, str
 	if (e == NULL)
 		return;
 	*hit = (struct deny_hit){
-		.met = true, .kind = s->kind, .name = str_keep(a, e->name), .value = str_keep(a, e->value),
-		.code = e->code, .esc = str_cstr(a, str_of(e->esc)), .text = str_keep(a, e->text),
+		.met = true,
+		.kind = s->kind,
+		.name = str_keep(a, e->name),
+		.value = str_keep(a, e->value),
+		.code = e->code,
+		.esc = str_cstr(a, str_of(e->esc)),
+		.text = str_keep(a, e->text),
 	};
 }
 
@@ -104,14 +114,16 @@ static void hold_or_release(struct mod *m)
 static str general_text(struct mod *m, const struct deny_hit *h)
 {
 	static const char *const about[] = {
-		[DENY_CLIENT] = "your address", [DENY_PTR] = "the name of your address", [DENY_HELO] = "your HELO name",
-		[DENY_SENDER] = "this sender", [DENY_RECIPIENT] = "this recipient",
+		[DENY_CLIENT] = "your address",	     [DENY_PTR] = "the name of your address",
+		[DENY_HELO] = "your HELO name",	     [DENY_SENDER] = "this sender",
+		[DENY_RECIPIENT] = "this recipient",
 	};
 
 	if (h->kind == DENY_RECIPIENT)
 		return STR("No mail is taken for this recipient");
-	return arena_printf(m->arena, "Mail is refused here for %s (%.*s); postmaster@%.*s can tell why", about[h->kind],
-	                    STR_ARG(h->value), STR_ARG(m->in->host));
+	return arena_printf(m->arena,
+			    "Mail is refused here for %s (%.*s); postmaster@%.*s can tell why",
+			    about[h->kind], STR_ARG(h->value), STR_ARG(m->in->host));
 }
 
 static enum say refused(struct mod *m, const struct deny_hit *h)
@@ -125,7 +137,8 @@ static enum say refused(struct mod *m, const struct deny_hit *h)
 
 static bool concerned(const struct mod *m)
 {
-	return !m->peer->submission && (m->in == NULL || m->in->origin == FROM_STRANGER) && mod_excused(m) == NULL;
+	return !m->peer->submission && (m->in == NULL || m->in->origin == FROM_STRANGER) &&
+	       mod_excused(m) == NULL;
 }
 
 static void look_at_ptr(struct mod *m)
@@ -134,7 +147,8 @@ static void look_at_ptr(struct mod *m)
 	const struct iprev_outcome *o = iprev_state_outcome(mod_other_conn(m, &iprev_module));
 
 	if (o != NULL && o->name.n > 0)
-		look_up(m, &(struct subject){ .kind = DENY_PTR, .name = o->name }, m->conn_arena, &c->client);
+		look_up(m, &(struct subject){.kind = DENY_PTR, .name = o->name}, m->conn_arena,
+			&c->client);
 }
 
 static void ptr_known(struct iprev_wait *w)
@@ -149,14 +163,14 @@ static void ptr_known(struct iprev_wait *w)
 static enum say connect_hook(struct mod *m)
 {
 	struct deny_state *c = m->conn;
-	struct subject     s = { .kind = DENY_CLIENT, .ip = (const struct sockaddr *)&m->peer->addr };
+	struct subject s = {.kind = DENY_CLIENT, .ip = (const struct sockaddr *)&m->peer->addr};
 
 	c->mod = m;
 	if (!concerned(m))
 		return SAY_NEXT;
 	look_up(m, &s, m->conn_arena, &c->client);
-	if (!c->client.met &&
-	    (deny_table_has(conf_of(m)->fixed, DENY_PTR) || deny_table_has(live_table(m), DENY_PTR))) {
+	if (!c->client.met && (deny_table_has(conf_of(m)->fixed, DENY_PTR) ||
+			       deny_table_has(live_table(m), DENY_PTR))) {
 		if (iprev_wait(mod_other_conn(m, &iprev_module), &c->wait, ptr_known)) {
 			stat_add(m->stats + PTR_ASKED, 1);
 			return SAY_WAIT;
@@ -201,7 +215,8 @@ static enum say rcpt(struct mod *m, const struct path *to)
 		return SAY_NEXT;
 	}
 	if (hit == NULL)
-		look_up(m, &(struct subject){ .kind = DENY_RECIPIENT, .path = to }, m->arena, &recipient);
+		look_up(m, &(struct subject){.kind = DENY_RECIPIENT, .path = to}, m->arena,
+			&recipient);
 	if (hit == NULL && recipient.met)
 		hit = &recipient;
 	return hit != NULL ? refused(m, hit) : SAY_NEXT;

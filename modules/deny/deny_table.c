@@ -21,7 +21,8 @@ struct deny_table {
 };
 
 static const char *const kind_words[DENY_KINDS] = {
-	[DENY_CLIENT] = "client", [DENY_PTR] = "ptr", [DENY_HELO] = "helo", [DENY_SENDER] = "sender",
+	[DENY_CLIENT] = "client",	[DENY_PTR] = "ptr",
+	[DENY_HELO] = "helo",		[DENY_SENDER] = "sender",
 	[DENY_RECIPIENT] = "recipient",
 };
 
@@ -112,12 +113,14 @@ bool deny_value_check(enum deny_kind kind, str value, struct arena *a, str *why)
 		return false;
 	if (kind == DENY_CLIENT)
 		return cidr_parse(value, &net, a, why);
-	if (str_is(value, "*") || str_is(value, ".") || str_is(value, "@") || str_is(value, "*@*")) {
+	if (str_is(value, "*") || str_is(value, ".") || str_is(value, "@") ||
+	    str_is(value, "*@*")) {
 		*why = STR("must not be everybody: a server that takes no mail has no listener");
 		return false;
 	}
 	if ((kind == DENY_PTR || kind == DENY_HELO) && str_holds(value, '@')) {
-		*why = STR("must be a host name such as \"host.example.org\" or \"*.dynamic.example.org\"");
+		*why = STR("must be a host name such as \"host.example.org\" or "
+			   "\"*.dynamic.example.org\"");
 		return false;
 	}
 	return true;
@@ -153,7 +156,8 @@ bool deny_reply_check(str reply, struct arena *a, str *why)
 	int code;
 
 	(void)a;
-	*why = STR("must be a text, or one behind a code, such as \"550 5.7.1 No mail from you, thank you\"");
+	*why = STR("must be a text, or one behind a code, such as \"550 5.7.1 No mail from you, "
+		   "thank you\"");
 	return reply.n <= 400 && reply_split(reply, &code, &esc, &text);
 }
 
@@ -164,8 +168,10 @@ static str in_ascii(struct arena *a, str value)
 	str    ascii;
 
 	for (size_t i = at; i < value.n; i++)
-		if ((unsigned char)value.p[i] >= 0x80 && domain_to_ascii(a, str_skip(value, at), &ascii))
-			return arena_printf(a, "%.*s%.*s", STR_ARG(str_head(value, at)), STR_ARG(ascii));
+		if ((unsigned char)value.p[i] >= 0x80 &&
+		    domain_to_ascii(a, str_skip(value, at), &ascii))
+			return arena_printf(a, "%.*s%.*s", STR_ARG(str_head(value, at)),
+					    STR_ARG(ascii));
 	return value;
 }
 
@@ -178,8 +184,8 @@ static void derive(struct deny_entry *e, struct arena *a)
 	e->esc = esc.n > 0 ? str_cstr(a, esc) : e->code < 500 ? "4.7.1" : "5.7.1";
 	if (e->kind == DENY_CLIENT && cidr_parse(e->value, &e->net, a, &why))
 		e->value = cidr_text(a, &e->net);
-	else if ((e->kind == DENY_SENDER || e->kind == DENY_RECIPIENT) && !str_holds(e->value, '@') &&
-	         !str_is(e->value, "<>") && e->value.p[0] != '.')
+	else if ((e->kind == DENY_SENDER || e->kind == DENY_RECIPIENT) &&
+		 !str_holds(e->value, '@') && !str_is(e->value, "<>") && e->value.p[0] != '.')
 		e->value = arena_printf(a, "@%.*s", STR_ARG(e->value));
 	e->key = key_of(a, e->kind, e->kind == DENY_CLIENT ? ip_bytes(&e->net) : e->value);
 }
@@ -188,7 +194,8 @@ static void derive(struct deny_entry *e, struct arena *a)
 
 static int by_key(const void *x, const void *y)
 {
-	const struct deny_entry *a = *(const struct deny_entry *const *)x, *b = *(const struct deny_entry *const *)y;
+	const struct deny_entry *a = *(const struct deny_entry *const *)x,
+				*b = *(const struct deny_entry *const *)y;
 
 	return str_cmp(a->key, b->key);
 }
@@ -282,7 +289,8 @@ static size_t lower_bound(const struct deny_table *t, str key)
 	return low;
 }
 
-static const struct deny_entry *find_exact(const struct deny_table *t, enum deny_kind kind, str bytes, int64_t now)
+static const struct deny_entry *find_exact(const struct deny_table *t, enum deny_kind kind,
+					   str bytes, int64_t now)
 {
 	char room[512];
 	str  key = { room, bytes.n + 1 };
@@ -298,7 +306,8 @@ static const struct deny_entry *find_exact(const struct deny_table *t, enum deny
 	return NULL;
 }
 
-const struct deny_entry *deny_find_client(const struct deny_table *t, const struct sockaddr *sa, int64_t now)
+const struct deny_entry *deny_find_client(const struct deny_table *t, const struct sockaddr *sa,
+					  int64_t now)
 {
 	const struct deny_entry *e;
 	struct cidr one;
@@ -307,7 +316,8 @@ const struct deny_entry *deny_find_client(const struct deny_table *t, const stru
 		return NULL;
 	e = find_exact(t, DENY_CLIENT, ip_bytes(&one), now);
 	for (size_t i = 0; e == NULL && i < t->nloose[DENY_CLIENT]; i++)
-		if (in_force(t->loose[DENY_CLIENT][i], now) && cidr_holds(&t->loose[DENY_CLIENT][i]->net, sa))
+		if (in_force(t->loose[DENY_CLIENT][i], now) &&
+		    cidr_holds(&t->loose[DENY_CLIENT][i]->net, sa))
 			e = t->loose[DENY_CLIENT][i];
 	return e;
 }
@@ -320,7 +330,8 @@ static bool loose_fits(str pattern, str subject)
 	return subject.n > pattern.n && str_ends_nocase(subject, pattern);
 }
 
-static const struct deny_entry *find_loose(const struct deny_table *t, enum deny_kind kind, str subject, int64_t now)
+static const struct deny_entry *find_loose(const struct deny_table *t, enum deny_kind kind,
+					   str subject, int64_t now)
 {
 	for (size_t i = 0; i < t->nloose[kind]; i++) {
 		const struct deny_entry *e = t->loose[kind][i];
@@ -331,7 +342,8 @@ static const struct deny_entry *find_loose(const struct deny_table *t, enum deny
 	return NULL;
 }
 
-const struct deny_entry *deny_find_name(const struct deny_table *t, enum deny_kind kind, str name, int64_t now)
+const struct deny_entry *deny_find_name(const struct deny_table *t, enum deny_kind kind, str name,
+					int64_t now)
 {
 	const struct deny_entry *e;
 
@@ -343,8 +355,8 @@ const struct deny_entry *deny_find_name(const struct deny_table *t, enum deny_ki
 	return e != NULL ? e : find_loose(t, kind, name, now);
 }
 
-const struct deny_entry *deny_find_path(const struct deny_table *t, enum deny_kind kind, const struct path *p,
-                                        int64_t now)
+const struct deny_entry *deny_find_path(const struct deny_table *t, enum deny_kind kind,
+					const struct path *p, int64_t now)
 {
 	const struct deny_entry *e;
 	size_t at;

@@ -67,14 +67,16 @@ typedef void dnsbl_tested(struct dnsbl_tests *, void *user);
 /* Tests those of `zones` (the module's settings, after its setup) that are due:
  * never tested, good for a day, bad for ten minutes.  `done` fires once, never
  * inside; then, or instead, dnsbl_tests_end.  NULL: none is due. */
-struct dnsbl_tests *dnsbl_tests_start(const struct conf_list *zones, struct dns *, dnsbl_tested *, void *user);
+struct dnsbl_tests *dnsbl_tests_start(const struct conf_list *zones, struct dns *, dnsbl_tested *,
+				      void *user);
 void                dnsbl_tests_end(struct dnsbl_tests *);    /* harmless with NULL */
 /* What an older generation found out about the same zones. */
 void                dnsbl_inherit(const struct conf_list *zones, const struct conf_list *older);
 
 /* ---- the module ------------------------------------------------------------- */
 
-extern const struct module dnsbl_module;      /* its settings are a struct conf_list of struct dnsbl_zone */
+extern const struct module
+	dnsbl_module; /* its settings are a struct conf_list of struct dnsbl_zone */
 
 struct dnsbl_finding {                        /* one zone, for verify, explain and the log */
 	str  zone;
@@ -84,6 +86,7 @@ struct dnsbl_finding {                        /* one zone, for verify, explain a
 	str  answer;                          /* "127.0.0.2" */
 	str  reason;                          /* the zone's TXT, or why it was not used */
 };
-const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *, size_t *n);
+const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *,
+					   size_t *n);
 
 #endif

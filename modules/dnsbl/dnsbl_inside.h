@@ -6,6 +6,7 @@
 #define MODULES_DNSBL_INSIDE_H
 
 #include "modules/dnsbl/dnsbl.h"
+#include "modules/module.h"
 #include "smtpd/base/err.h"
 
 extern const struct conf_section dnsbl_section;
@@ -14,7 +15,25 @@ enum err dnsbl_setup(const void *conf, struct arena *, str *why);
 bool dnsbl_exempts_client(const struct dnsbl_zone *, const struct sockaddr *);
 bool dnsbl_exempts_name(const struct dnsbl_zone *, str name);     /* itself or what it lies below */
 
-/* Logged once a zone and generation: its answer can mean nothing. */
-void dnsbl_report(const struct dnsbl_zone *, struct in_addr);
+enum dnsbl_found { NOT_ASKED, OUT, NOT_LISTED, IS_LISTED, NO_ANSWER };
+
+struct dnsbl_lookup {                           /* one zone, about one address or name */
+	struct mod              *mod;
+	const struct dnsbl_zone *zone;
+	struct arena            *scratch, *keep;   /* answers; what is kept of them */
+	struct dns_ask           address, text;
+	enum dnsbl_found               found;
+	str                      question, subject, answer, reason;
+};
+
+struct dnsbl_memory { struct arena *scratch, *keep; };
+/* No question: nothing is asked and `found` stays NOT_ASKED.  Else OUT, until
+ * dnsbl_looked_up, which is the module's. */
+void dnsbl_ask(struct mod *, struct dnsbl_lookup *, const struct dnsbl_zone *, str question,
+	       str subject, struct dnsbl_memory);
+void dnsbl_looked_up(struct dnsbl_lookup *);
+/* Of the zone, for the kind of address or name that is looked up. */
+enum dnsbl_health dnsbl_health(const struct dnsbl_lookup *);
+bool dnsbl_counts(const struct dnsbl_lookup *);       /* listed, by a zone that is fit */
 
 #endif

@@ -18,7 +18,6 @@
 #include "smtpd/base/loop.h"
 
 #define SCRATCH_MAX   ((size_t)128 << 10)
-#define REASON_MAX    300
 #define TEST_LOOK_MS  20              /* between looks whether a zone's first test is done */
 #define TEST_WAIT_MS  3000
 
@@ -34,21 +33,11 @@ static const struct stat_def stats[] = {
 	[UNUSED]      = { "unused",      "listings of zones that fail their test" },
 };
 
-enum found { NOT_ASKED, OUT, NOT_LISTED, IS_LISTED, NO_ANSWER };
-
-struct lookup {                           /* one zone, about one address or name */
-	struct mod              *mod;
-	const struct dnsbl_zone *zone;
-	struct arena            *scratch, *keep;   /* answers; what is kept of them */
-	struct dns_ask           address, text;
-	enum found               found;
-	str                      question, subject, answer, reason;
-};
-
 struct dnsbl_conn {
 	struct mod        *mod;
 	struct arena       scratch;
-	struct lookup     *ip, *helo, *ptr;        /* one for each zone of that kind; NULL: none is asked */
+	struct dnsbl_lookup *ip, *helo,
+		*ptr; /* one for each zone of that kind; NULL: none is asked */
 	struct iprev_wait  ptr_wait;
 	bool               ptr_out;
 	size_t             out;                    /* lookups of connection and message */
@@ -58,7 +47,7 @@ struct dnsbl_conn {
 };
 
 struct dnsbl_msg {
-	struct lookup *sender;
+	struct dnsbl_lookup *sender;
 	bool           refused;               /* a recipient was, for this */
 };
 
@@ -69,40 +58,21 @@ static const struct conf_list *zones_of(const struct mod *m)
 	return m->conf != NULL ? m->conf : &none;
 }
 
-/* ---- health ------------------------------------------------------------------- */
-
-static enum dnsbl_health health(const struct lookup *l)
-{
-	const struct dnsbl_state *s = l->zone->state;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&l->mod->peer->addr;
-
-	if (l->zone->type == DNSBL_NAME)
-		return (enum dnsbl_health)atomic_load(&s->name);
-	if (v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
-		return (enum dnsbl_health)atomic_load(&s->v6);
-	return (enum dnsbl_health)atomic_load(&s->v4);
-}
-
-static bool counts(const struct lookup *l)
-{
-	return l->found == IS_LISTED && health(l) == DNSBL_GOOD;
-}
-
 /* ---- what the zones say together ------------------------------------------------ */
 
 struct sum {
 	enum say             say;
-	const struct lookup *because;         /* the heaviest */
+	const struct dnsbl_lookup *because;         /* the heaviest */
 	bool                 allowed, untested;
 	uint64_t             reject, quarantine;
 };
 
-static void add(struct sum *s, const struct lookup *l)
+static void add(struct sum *s, const struct dnsbl_lookup *l)
 {
 	if (l->found != IS_LISTED)
 		return;
-	s->untested = s->untested || health(l) == DNSBL_UNTESTED;
-	if (!counts(l))
+	s->untested = s->untested || dnsbl_health(l) == DNSBL_UNTESTED;
+	if (!dnsbl_counts(l))
 		return;
 	s->allowed = s->allowed || l->zone->action == DNSBL_ACCEPT;
 	if (l->zone->action != DNSBL_REJECT && l->zone->action != DNSBL_QUARANTINE)
@@ -110,7 +80,8 @@ static void add(struct sum *s, const struct lookup *l)
 	s->quarantine += l->zone->weight;
 	s->reject += l->zone->action == DNSBL_REJECT ? l->zone->weight : 0;
 	if (s->because == NULL || l->zone->action > s->because->zone->action ||
-	    (l->zone->action == s->because->zone->action && l->zone->weight > s->because->zone->weight))
+	    (l->zone->action == s->because->zone->action &&
+	     l->zone->weight > s->because->zone->weight))
 		s->because = l;
 }
 
@@ -118,7 +89,7 @@ static struct sum sum_up(const struct mod *m)
 {
 	const struct dnsbl_conn *c = m->conn;
 	const struct dnsbl_msg  *d = m->msg;
-	const struct lookup     *sets[] = { c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL };
+	const struct dnsbl_lookup *sets[] = {c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL};
 	struct sum               s = { .say = SAY_NEXT };
 
 	for (size_t i = 0; i < COUNT(sets); i++)
@@ -133,18 +104,19 @@ static struct sum sum_up(const struct mod *m)
 	return s;
 }
 
-static void reply(struct mod *m, const struct lookup *l)
+static void reply(struct mod *m, const struct dnsbl_lookup *l)
 {
 	str text;
 
 	if (l->zone->reply.n > 0)
 		text = l->zone->reply;
 	else if (l->reason.n > 0)
-		text = arena_printf(m->arena, "%.*s is listed in %.*s: %.*s", STR_ARG(l->subject), STR_ARG(l->zone->zone),
-		                    STR_ARG(l->reason));
+		text = arena_printf(m->arena, "%.*s is listed in %.*s: %.*s", STR_ARG(l->subject),
+				    STR_ARG(l->zone->zone), STR_ARG(l->reason));
 	else
-		text = arena_printf(m->arena, "%.*s is listed in %.*s (%.*s); ask its operators why", STR_ARG(l->subject),
-		                    STR_ARG(l->zone->zone), STR_ARG(l->answer));
+		text = arena_printf(
+			m->arena, "%.*s is listed in %.*s (%.*s); ask its operators why",
+			STR_ARG(l->subject), STR_ARG(l->zone->zone), STR_ARG(l->answer));
 	mod_reply(m, 550, "5.7.1", text);
 }
 
@@ -155,8 +127,10 @@ static enum say objected(struct mod *m, const struct sum *s)
 		reply(m, s->because);
 	} else if (s->say == SAY_QUARANTINE) {
 		stat_add(m->stats + QUARANTINED, 1);
-		mod_reply(m, 250, "2.7.1", arena_printf(m->arena, "%.*s is listed in %.*s", STR_ARG(s->because->subject),
-		                                        STR_ARG(s->because->zone->zone)));
+		mod_reply(m, 250, "2.7.1",
+			  arena_printf(m->arena, "%.*s is listed in %.*s",
+				       STR_ARG(s->because->subject),
+				       STR_ARG(s->because->zone->zone)));
 	}
 	return s->say;
 }
@@ -228,108 +202,29 @@ static void test_may_be_done(struct loop_timer *t)
 	look_again(SUPER(t, struct dnsbl_conn, look));
 }
 
-/* ---- a lookup --------------------------------------------------------------------- */
+/* ---- who is asked about ------------------------------------------------------------ */
 
-static void looked_up(struct lookup *l, enum found found)
+void dnsbl_looked_up(struct dnsbl_lookup *l)
 {
 	struct dnsbl_conn *c = l->mod->conn;
+	unsigned           counter = l->found == NO_ANSWER ? FAILED : l->found != IS_LISTED ? CLEAR
+	                           : dnsbl_health(l) == DNSBL_BAD ? UNUSED : LISTED;
 
-	l->found = found;
-	stat_add(l->mod->stats + (found == NO_ANSWER ? FAILED : found != IS_LISTED ? CLEAR :
-	                          health(l) == DNSBL_BAD ? UNUSED : LISTED), 1);
+	stat_add(l->mod->stats + counter, 1);
 	if (--c->out == 0)
 		look_again(c);
 }
 
-/* A person reads it in a reply: one line of printable ASCII. */
-static str printable(struct arena *a, str text)
+static struct dnsbl_lookup *places(struct mod *m, struct arena *a)
 {
-	char *p;
-
-	text = str_trim(str_head(text, REASON_MAX));
-	p = arena_alloc(a, text.n + 1);
-	for (size_t i = 0; p != NULL && i < text.n; i++)
-		p[i] = text.p[i] < ' ' || text.p[i] > '~' ? '?' : text.p[i];
-	return (str){ p, p != NULL ? text.n : 0 };
-}
-
-static void text_arrived(struct dns_ask *ask, const struct dns_answer *a)
-{
-	struct lookup *l = ask->user;
-
-	if (a->status == DNS_FOUND)
-		l->reason = printable(l->keep, a->rr[0].txt);
-	looked_up(l, IS_LISTED);
-}
-
-void dnsbl_report(const struct dnsbl_zone *z, struct in_addr ip)
-{
-	char text[INET_ADDRSTRLEN];
-
-	if (atomic_exchange(&z->state->reported, true))
-		return;
-	inet_ntop(AF_INET, &ip, text, sizeof(text));
-	log_event(NULL, LOG_WARN, "dnsbl.answer-ignored", KV("zone", z->zone), KV_C("answer", text),
-	          KV_C("why", "such an answer lists nobody: the zone may be gone, or refuse this server's resolver"));
-}
-
-/* The first record that counts. */
-static bool is_listed(struct lookup *l, const struct dns_answer *a)
-{
-	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++) {
-		char text[INET_ADDRSTRLEN];
-
-		switch (dnsbl_answer(l->zone, a->rr[i].a)) {
-		case DNSBL_LISTED:
-			inet_ntop(AF_INET, &a->rr[i].a, text, sizeof(text));
-			l->answer = str_keep(l->keep, str_of(text));
-			return true;
-		case DNSBL_NEVER_COUNTS:
-			dnsbl_report(l->zone, a->rr[i].a);
-			break;
-		default:
-			break;
-		}
-	}
-	return false;
-}
-
-static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
-{
-	struct lookup *l = ask->user;
-
-	if (dns_failed(a->status))
-		looked_up(l, NO_ANSWER);
-	else if (is_listed(l, a))
-		dns_ask(l->mod->dns, &l->text, l->scratch, l->question, DNS_TXT, 0, text_arrived, l);
-	else
-		looked_up(l, NOT_LISTED);
-}
-
-struct memory { struct arena *scratch, *keep; };
-
-static void ask(struct mod *m, struct lookup *l, const struct dnsbl_zone *z, str question, str subject, struct memory at)
-{
-	*l = (struct lookup){ .mod = m, .zone = z, .scratch = at.scratch, .keep = at.keep, .found = NOT_ASKED };
-	if (question.n == 0)
-		return;
-	l->question = question;
-	l->subject = str_keep(at.keep, subject);
-	l->found = OUT;
-	((struct dnsbl_conn *)m->conn)->out++;
-	dns_ask(m->dns, &l->address, at.scratch, question, DNS_A, 0, address_arrived, l);
-}
-
-static struct lookup *places(struct mod *m, struct arena *a)
-{
-	struct lookup *set = ARENA_ARRAY(a, struct lookup, zones_of(m)->n);
+	struct dnsbl_lookup *set = ARENA_ARRAY(a, struct dnsbl_lookup, zones_of(m)->n);
 
 	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++)
-		set[i] = (struct lookup){ .mod = m, .zone = zones_of(m)->v[i] };
+		set[i] = (struct dnsbl_lookup){ .mod = m, .zone = zones_of(m)->v[i] };
 	return set;
 }
 
-static void cancel(const struct mod *m, struct lookup *set)
+static void cancel(const struct mod *m, struct dnsbl_lookup *set)
 {
 	struct dnsbl_conn *c = m->conn;
 
@@ -346,26 +241,39 @@ static bool is_wanted(const struct mod *m, const struct dnsbl_zone *z)
 	return !dnsbl_exempts_client(z, (const struct sockaddr *)&m->peer->addr);
 }
 
+static void ask(struct mod *m, struct dnsbl_lookup *l, const struct dnsbl_zone *z, str question,
+                str subject, struct dnsbl_memory at)
+{
+	struct dnsbl_conn *c = m->conn;
+
+	dnsbl_ask(m, l, z, question, subject, at);
+	c->out += l->found == OUT;
+}
+
 static void ask_ip(struct mod *m, struct dnsbl_conn *c)
 {
-	struct memory at = { &c->scratch, m->conn_arena };
+	struct dnsbl_memory at = { &c->scratch, m->conn_arena };
 
 	c->ip = places(m, m->conn_arena);
 	for (size_t i = 0; c->ip != NULL && i < zones_of(m)->n; i++) {
 		const struct dnsbl_zone *z = zones_of(m)->v[i];
 
 		if (z->type == DNSBL_IP && is_wanted(m, z))
-			ask(m, &c->ip[i], z, dnsbl_question_ip(m->conn_arena, z, (const struct sockaddr *)&m->peer->addr),
+			ask(m, &c->ip[i], z,
+			    dnsbl_question_ip(m->conn_arena, z,
+					      (const struct sockaddr *)&m->peer->addr),
 			    m->peer->ip, at);
 	}
 }
 
-static void ask_name(struct mod *m, struct lookup *set, size_t of, str name, struct memory at)
+static void ask_name(struct mod *m, struct dnsbl_lookup *set, size_t of, str name,
+		     struct dnsbl_memory at)
 {
 	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++) {
 		const struct dnsbl_zone *z = zones_of(m)->v[i];
 
-		if (*(const bool *)((const char *)z + of) && is_wanted(m, z) && !dnsbl_exempts_name(z, name))
+		if (*(const bool *)((const char *)z + of) && is_wanted(m, z) &&
+		    !dnsbl_exempts_name(z, name))
 			ask(m, &set[i], z, dnsbl_question_name(at.keep, z, name), name, at);
 	}
 }
@@ -386,7 +294,8 @@ static void ask_ptr(struct mod *m)
 	if (o == NULL || o->result != IPREV_PASS)
 		return;
 	c->ptr = places(m, m->conn_arena);
-	ask_name(m, c->ptr, offsetof(struct dnsbl_zone, by_ptr), o->name, (struct memory){ &c->scratch, m->conn_arena });
+	ask_name(m, c->ptr, offsetof(struct dnsbl_zone, by_ptr), o->name,
+		 (struct dnsbl_memory){&c->scratch, m->conn_arena});
 }
 
 static void ptr_known(struct iprev_wait *w)
@@ -437,7 +346,8 @@ static enum say helo(struct mod *m, str name)
 		cancel(m, c->helo);
 	for (size_t i = 0; c->helo != NULL && i < zones_of(m)->n; i++)
 		c->helo[i].found = NOT_ASKED;
-	ask_name(m, c->helo, offsetof(struct dnsbl_zone, by_helo), name, (struct memory){ &c->scratch, m->conn_arena });
+	ask_name(m, c->helo, offsetof(struct dnsbl_zone, by_helo), name,
+		 (struct dnsbl_memory){&c->scratch, m->conn_arena});
 	return SAY_NEXT;
 }
 
@@ -449,7 +359,8 @@ static enum say mail(struct mod *m, const struct path *from)
 	if (!concerned(m) || c->mod == NULL || from->is_null || from->is_literal)
 		return SAY_NEXT;
 	d->sender = places(m, m->arena);
-	ask_name(m, d->sender, offsetof(struct dnsbl_zone, by_sender), from->domain, (struct memory){ m->arena, m->arena });
+	ask_name(m, d->sender, offsetof(struct dnsbl_zone, by_sender), from->domain,
+		 (struct dnsbl_memory){m->arena, m->arena});
 	return SAY_NEXT;
 }
 
@@ -492,25 +403,25 @@ static void gone(struct mod *m)
 
 /* ---- what is told --------------------------------------------------------------------- */
 
-static const char *why_unused(const struct lookup *l)
+static const char *why_unused(const struct dnsbl_lookup *l)
 {
 	if (l->found == NO_ANSWER)
 		return "DNS gave no answer";
-	if (l->found == IS_LISTED && health(l) != DNSBL_GOOD)
+	if (l->found == IS_LISTED && dnsbl_health(l) != DNSBL_GOOD)
 		return "listed, but the zone fails its test and does not count";
 	return NULL;
 }
 
-static void find(struct dnsbl_finding *f, const struct lookup *l)
+static void find(struct dnsbl_finding *f, const struct dnsbl_lookup *l)
 {
 	const char *unused = why_unused(l);
 
 	if (l->found == NOT_ASKED || f->listed)
 		return;
 	f->asked = true;
-	if (f->subject.n == 0 || unused != NULL || counts(l))
+	if (f->subject.n == 0 || unused != NULL || dnsbl_counts(l))
 		f->subject = l->subject;
-	f->listed = counts(l);
+	f->listed = dnsbl_counts(l);
 	if (unused != NULL)
 		f->reason = str_of(unused);
 	if (f->listed) {
@@ -519,7 +430,8 @@ static void find(struct dnsbl_finding *f, const struct lookup *l)
 	}
 }
 
-const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *a, size_t *n)
+const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *a,
+					   size_t *n)
 {
 	const struct dnsbl_conn *c = conn;
 	const struct dnsbl_msg  *d = msg;
@@ -528,7 +440,7 @@ const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, st
 	*n = 0;
 	if (c == NULL || c->mod == NULL)
 		return NULL;
-	const struct lookup *sets[] = { c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL };
+	const struct dnsbl_lookup *sets[] = {c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL};
 
 	v = ARENA_ARRAY(a, struct dnsbl_finding, zones_of(c->mod)->n);
 	for (size_t i = 0; v != NULL && i < zones_of(c->mod)->n; i++) {

@@ -22,7 +22,7 @@ enum { V4_LISTED, V4_CLEAN, V6_LISTED, V6_CLEAN, NAME_LISTED, NAME_CLEAN, QUESTI
 
 static const char *const v6_tail = ".0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0";
 
-enum met { NOT_ASKED, ASKED, LISTS, LISTS_NOT, ERROR_CODE, NO_ANSWER };
+enum met { UNASKED, ASKED, LISTS, LISTS_NOT, ERROR_CODE, NO_REPLY };
 
 struct zone_test {
 	struct dnsbl_tests *tests;
@@ -45,7 +45,7 @@ struct dnsbl_tests {
 /* NULL: it passed. */
 static const char *why_bad(enum met listed, enum met clean)
 {
-	if (listed == NO_ANSWER || clean == NO_ANSWER)
+	if (listed == NO_REPLY || clean == NO_REPLY)
 		return "DNS gave no answer";
 	if (listed == ERROR_CODE || clean == ERROR_CODE)
 		return "it answers with an error: it may refuse this server's resolver";
@@ -65,10 +65,12 @@ static bool note(_Atomic int *state, const char *bad)
 static void tell(const struct dnsbl_zone *z, const char *family, const char *bad)
 {
 	if (bad == NULL)
-		log_event(NULL, LOG_NOTICE, "dnsbl.zone-passed", KV("zone", z->zone), KV_C("test", family));
+		log_event(NULL, LOG_NOTICE, "dnsbl.zone-passed", KV("zone", z->zone),
+			  KV_C("test", family));
 	else
-		log_event(NULL, LOG_WARN, "dnsbl.zone-failed", KV("zone", z->zone), KV_C("test", family), KV_C("why", bad),
-		          KV_C("then", "it is not used until it passes"));
+		log_event(NULL, LOG_WARN, "dnsbl.zone-failed", KV("zone", z->zone),
+			  KV_C("test", family), KV_C("why", bad),
+			  KV_C("then", "it is not used until it passes"));
 }
 
 static void weigh_v6(struct zone_test *t)
@@ -111,7 +113,7 @@ static enum met met_by(const struct dns_answer *a)
 	enum met m = LISTS_NOT;
 
 	if (dns_failed(a->status) || a->status == DNS_BADNAME)
-		return NO_ANSWER;
+		return NO_REPLY;
 	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++) {
 		if (dnsbl_answer(&any, a->rr[i].a) == DNSBL_NEVER_COUNTS)
 			return ERROR_CODE;
@@ -146,8 +148,10 @@ static void ask_zone(struct zone_test *t, struct dns *dns)
 	const struct dnsbl_zone *z = t->zone;
 
 	if (z->type == DNSBL_NAME) {
-		ask(t, dns, NAME_LISTED, arena_printf(a, "%.*s.%.*s", STR_ARG(z->test_listed), STR_ARG(z->zone)));
-		ask(t, dns, NAME_CLEAN, arena_printf(a, "%.*s.%.*s", STR_ARG(z->test_clean), STR_ARG(z->zone)));
+		ask(t, dns, NAME_LISTED,
+		    arena_printf(a, "%.*s.%.*s", STR_ARG(z->test_listed), STR_ARG(z->zone)));
+		ask(t, dns, NAME_CLEAN,
+		    arena_printf(a, "%.*s.%.*s", STR_ARG(z->test_clean), STR_ARG(z->zone)));
 		return;
 	}
 	ask(t, dns, V4_LISTED, arena_printf(a, "2.0.0.127.%.*s", STR_ARG(z->zone)));
@@ -166,10 +170,12 @@ static bool is_due(const struct dnsbl_zone *z, int64_t now)
 
 	if (!z->test)
 		return false;
-	return health == DNSBL_UNTESTED || age < 0 || age >= (health == DNSBL_GOOD ? GOOD_FOR_S : BAD_FOR_S);
+	return health == DNSBL_UNTESTED || age < 0 ||
+	       age >= (health == DNSBL_GOOD ? GOOD_FOR_S : BAD_FOR_S);
 }
 
-struct dnsbl_tests *dnsbl_tests_start(const struct conf_list *zones, struct dns *dns, dnsbl_tested *done, void *user)
+struct dnsbl_tests *dnsbl_tests_start(const struct conf_list *zones, struct dns *dns,
+				      dnsbl_tested *done, void *user)
 {
 	struct dnsbl_tests *all = calloc(1, sizeof(*all));
 	int64_t now = clock_wall();
@@ -209,7 +215,8 @@ void dnsbl_inherit(const struct conf_list *zones, const struct conf_list *older)
 			const struct dnsbl_zone *to = zones->v[i], *from = older->v[k];
 
 			if (!to->test || to->type != from->type || !str_eq(to->zone, from->zone) ||
-			    !str_eq(to->test_listed, from->test_listed) || !str_eq(to->test_clean, from->test_clean) || !from->test)
+			    !str_eq(to->test_listed, from->test_listed) ||
+			    !str_eq(to->test_clean, from->test_clean) || !from->test)
 				continue;
 			atomic_store(&to->state->v4, atomic_load(&from->state->v4));
 			atomic_store(&to->state->v6, atomic_load(&from->state->v6));

@@ -56,7 +56,8 @@ enum dnsbl_says dnsbl_answer(const struct dnsbl_zone *z, struct in_addr a)
 	unsigned char ip[4];
 
 	memcpy(ip, &a, sizeof(ip));
-	if (ip[0] != 127 || (ip[1] == 255 && ip[2] == 255) || (ip[1] == 0 && ip[2] == 0 && ip[3] == 1))
+	if (ip[0] != 127 || (ip[1] == 255 && ip[2] == 255) ||
+	    (ip[1] == 0 && ip[2] == 0 && ip[3] == 1))
 		return DNSBL_NEVER_COUNTS;
 	for (size_t i = 0; i < z->ncodes; i++)
 		if (code_fits(&z->code[i], ip))
@@ -121,7 +122,8 @@ static bool code_check(str value, struct arena *a, str *why)
 	struct dnsbl_code c;
 
 	(void)a;
-	*why = STR("must be an answer inside 127.0.0.0/8 such as 127.0.0.2, 127.0.0.4-7 or 127.0.*.1-3");
+	*why = STR("must be an answer inside 127.0.0.0/8 such as 127.0.0.2, 127.0.0.4-7 or "
+		   "127.0.*.1-3");
 	return dnsbl_code_parse(value, &c);
 }
 
@@ -145,7 +147,11 @@ static bool name_check(str value, struct arena *a, str *why)
 
 static const char *const types[] = { [DNSBL_IP] = "ip", [DNSBL_NAME] = "name", NULL };
 static const char *const actions[] = {
-	[DNSBL_MARK] = "mark", [DNSBL_QUARANTINE] = "quarantine", [DNSBL_REJECT] = "reject", [DNSBL_ACCEPT] = "accept", NULL,
+	[DNSBL_MARK] = "mark",
+	[DNSBL_QUARANTINE] = "quarantine",
+	[DNSBL_REJECT] = "reject",
+	[DNSBL_ACCEPT] = "accept",
+	NULL,
 };
 
 #define OPT(field, type_, name_, fallback_, help_)                                       \
@@ -153,23 +159,39 @@ static const char *const actions[] = {
 	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
-	{ OPT(type, CONF_WORD, "type", "ip", "what the zone lists: addresses of clients, or names"), .words = types },
-	{ OPT(action, CONF_WORD, "action", "reject", "what is done with mail of who is listed; accept is for allow lists: then "
-	      "no other zone objects"), .words = actions },
-	{ OPT(weight, CONF_NUMBER, "weight", "100", "what one listing is worth: reject and quarantine happen when the weights "
-	      "of the zones that list a client add up to 100"), .least = 1, .most = 1000 },
-	{ OPT(codes, CONF_LIST, "codes", NULL, "the answers that count, each octet a number, a range or *; empty: all in "
-	      "127.0.0.0/8 but 127.0.0.1 and 127.255.255.0/24, which never do"), .check = code_check, .example = "127.0.0.2-11" },
-	{ OPT(names, CONF_LIST, "names", "sender,helo,ptr", "of a zone of names: which are looked up, the sender's domain, the "
-	      "name in HELO, the client's confirmed name"), .check = name_check },
-	{ OPT(exempt, CONF_LIST, "exempt", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10",
-	      "clients that are not asked about, and domains that a zone of names is not asked about"), .check = exempt_check },
-	{ OPT(reply, CONF_STRING, "reply", NULL, "what who is refused hears, behind 550 5.7.1; empty: the zone's name and its "
-	      "own reason"), .example = "Your address is listed, see https://bl.example.org/" },
-	{ OPT(test, CONF_BOOL, "test", "yes", "test the zone at start and daily (RFC 5782 5) and do not use it while it fails") },
-	{ OPT(test_listed, CONF_STRING, "test-listed", "TEST", "a name that a zone of names always lists") },
-	{ OPT(test_clean, CONF_STRING, "test-clean", "INVALID", "a name that it never lists") },
-	{ 0 },
+	{OPT(type, CONF_WORD, "type", "ip", "what the zone lists: addresses of clients, or names"),
+	 .words = types},
+	{OPT(action, CONF_WORD, "action", "reject",
+	     "what is done with mail of who is listed; accept is for allow lists: then "
+	     "no other zone objects"),
+	 .words = actions},
+	{OPT(weight, CONF_NUMBER, "weight", "100",
+	     "what one listing is worth: reject and quarantine happen when the weights "
+	     "of the zones that list a client add up to 100"),
+	 .least = 1, .most = 1000},
+	{OPT(codes, CONF_LIST, "codes", NULL,
+	     "the answers that count, each octet a number, a range or *; empty: all in "
+	     "127.0.0.0/8 but 127.0.0.1 and 127.255.255.0/24, which never do"),
+	 .check = code_check, .example = "127.0.0.2-11"},
+	{OPT(names, CONF_LIST, "names", "sender,helo,ptr",
+	     "of a zone of names: which are looked up, the sender's domain, the "
+	     "name in HELO, the client's confirmed name"),
+	 .check = name_check},
+	{OPT(exempt, CONF_LIST, "exempt",
+	     "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,169.254.0.0/16,fc00::/7,fe80::/10",
+	     "clients that are not asked about, and domains that a zone of names is not asked "
+	     "about"),
+	 .check = exempt_check},
+	{OPT(reply, CONF_STRING, "reply", NULL,
+	     "what who is refused hears, behind 550 5.7.1; empty: the zone's name and its "
+	     "own reason"),
+	 .example = "Your address is listed, see https://bl.example.org/"},
+	{OPT(test, CONF_BOOL, "test", "yes",
+	     "test the zone at start and daily (RFC 5782 5) and do not use it while it fails")},
+	{OPT(test_listed, CONF_STRING, "test-listed", "TEST",
+	     "a name that a zone of names always lists")},
+	{OPT(test_clean, CONF_STRING, "test-clean", "INVALID", "a name that it never lists")},
+	{0},
 };
 
 /* Who may choose a name freely could put himself on any list of good names. */
@@ -178,20 +200,29 @@ static void checked(void *section, struct conf_reader *r)
 	const struct dnsbl_zone *z = section;
 
 	if (z->type == DNSBL_IP && conf_given(&z->head, "names"))
-		conf_fault(r, &z->head, "names", "belongs to type = name: take it out, or set the type");
+		conf_fault(r, &z->head, "names",
+			   "belongs to type = name: take it out, or set the type");
 	if (z->type == DNSBL_NAME && z->action == DNSBL_ACCEPT)
 		for (size_t i = 0; i < z->names.n; i++)
 			if (!str_is(z->names.v[i], "ptr")) {
-				conf_fault(r, &z->head, "action", "anybody can write the name of another in HELO and MAIL FROM, so a "
-				           "zone of good names goes by the confirmed name alone: names = {\"ptr\"}");
+				conf_fault(r, &z->head, "action",
+					   "anybody can write the name of another in HELO and MAIL "
+					   "FROM, so a "
+					   "zone of good names goes by the confirmed name alone: "
+					   "names = {\"ptr\"}");
 				break;
 			}
 }
 
 const struct conf_section dnsbl_section = {
-	.name = "dnsbl", .options = options, .size = sizeof(struct dnsbl_zone), .titled = true, .check = checked,
-	.help = "A block or allow list in DNS; the title is its zone. Asked at connect, waited for at RCPT; postmaster and "
-	        "abuse stay reachable.",
+	.name = "dnsbl",
+	.options = options,
+	.size = sizeof(struct dnsbl_zone),
+	.titled = true,
+	.check = checked,
+	.help = "A block or allow list in DNS; the title is its zone. Asked at connect, waited for "
+		"at RCPT; postmaster and "
+		"abuse stay reachable.",
 };
 
 /* ---- setup ---------------------------------------------------------------------------- */
@@ -234,13 +265,15 @@ static void read_names(struct dnsbl_zone *z)
 static enum err zone_setup(struct dnsbl_zone *z, struct arena *a, str *why)
 {
 	if (!domain_to_ascii(a, z->head.title, &z->zone)) {
-		*why = arena_printf(a, "%s:%d: \"%.*s\" is not a zone's name", z->head.file ? z->head.file : "?", z->head.line,
-		                    STR_ARG(z->head.title));
+		*why = arena_printf(a, "%s:%d: \"%.*s\" is not a zone's name",
+				    z->head.file ? z->head.file : "?", z->head.line,
+				    STR_ARG(z->head.title));
 		return ERR_BAD;
 	}
 	z->ncodes = z->nnets = z->domains.n = 0;
 	if (!read_codes(z, a) || !read_exempt(z, a)) {
-		*why = arena_printf(a, "dnsbl %.*s: codes or exempt cannot be read", STR_ARG(z->zone));
+		*why = arena_printf(a, "dnsbl %.*s: codes or exempt cannot be read",
+				    STR_ARG(z->zone));
 		return ERR_BAD;
 	}
 	read_names(z);

@@ -89,8 +89,10 @@ static enum say verdict(struct mod *m)
 
 	if (action == MARK || action == QUARANTINE)
 		return action == MARK ? SAY_NEXT : SAY_QUARANTINE;
-	text = arena_printf(m->arena, "Reverse DNS: %.*s Ask whoever runs this address to give it a "
-	                    "PTR record whose name leads back to it", STR_ARG(c->outcome.reason));
+	text = arena_printf(m->arena,
+			    "Reverse DNS: %.*s Ask whoever runs this address to give it a "
+			    "PTR record whose name leads back to it",
+			    STR_ARG(c->outcome.reason));
 	mod_reply(m, action == DEFER ? 451 : 550, action == DEFER ? "4.7.25" : "5.7.25", text);
 	return action == DEFER ? SAY_DEFER : SAY_REJECT;
 }
@@ -213,7 +215,8 @@ static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 	}
 	if (a->status != DNS_FOUND) {
 		settle(c, IPREV_PERMERROR,
-		       arena_printf(m->conn_arena, "%.*s has no name in DNS.", STR_ARG(m->peer->ip)));
+		       arena_printf(m->conn_arena, "%.*s has no name in DNS.",
+				    STR_ARG(m->peer->ip)));
 		return;
 	}
 	c->n = c->out = a->n < NAMES_MOST ? a->n : NAMES_MOST;
@@ -334,11 +337,15 @@ static const char *const later[] = { "mark", "quarantine", "defer", NULL };
 	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
-	{ OPT(verify, CONF_BOOL, "verify", "yes", "look for the client's name and whether it leads back to the address") },
-	{ OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when the name does not lead back"), .words = actions },
-	{ OPT(on_permerror, CONF_WORD, "permerror", "mark", "what is done when there is no name"), .words = actions },
-	{ OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when DNS gives no answer"), .words = later },
-	{ 0 },
+	{OPT(verify, CONF_BOOL, "verify", "yes",
+	     "look for the client's name and whether it leads back to the address")},
+	{OPT(on_fail, CONF_WORD, "fail", "mark", "what is done when the name does not lead back"),
+	 .words = actions},
+	{OPT(on_permerror, CONF_WORD, "permerror", "mark", "what is done when there is no name"),
+	 .words = actions},
+	{OPT(on_temperror, CONF_WORD, "temperror", "mark", "what is done when DNS gives no answer"),
+	 .words = later},
+	{0},
 };
 
 static const struct conf_section section = {

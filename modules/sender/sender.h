@@ -8,8 +8,15 @@
 
 #include "smtpd/base/str.h"
 
-enum sender_result { SENDER_NOT_DONE, SENDER_GOOD, SENDER_MISSING, SENDER_NULL_MX, SENDER_TEMPERROR };
-const char *sender_result_word(enum sender_result);      /* "pass", "missing", "null-mx", "temperror"; NULL */
+enum sender_result {
+	SENDER_NOT_DONE,
+	SENDER_GOOD,
+	SENDER_MISSING,
+	SENDER_NULL_MX,
+	SENDER_TEMPERROR
+};
+const char *sender_result_word(
+	enum sender_result); /* "pass", "missing", "null-mx", "temperror"; NULL */
 
 struct sender_outcome {
 	enum sender_result result;

@@ -124,7 +124,8 @@ static void settle(struct sender_msg *s, enum sender_result r, const char *becau
 
 	s->outcome.result = r;
 	if (because != NULL)
-		s->outcome.reason = arena_printf(m->arena, "The sender's domain %.*s %s", STR_ARG(s->outcome.domain), because);
+		s->outcome.reason = arena_printf(m->arena, "The sender's domain %.*s %s",
+						 STR_ARG(s->outcome.domain), because);
 	stat_add(m->stats + r, 1);
 	if (s->waiting == NOBODY_WAITS)
 		return;
@@ -134,7 +135,8 @@ static void settle(struct sender_msg *s, enum sender_result r, const char *becau
 
 static void missing(struct sender_msg *s)
 {
-	settle(s, SENDER_MISSING, "does not exist or takes no mail: it has neither MX nor address in DNS");
+	settle(s, SENDER_MISSING,
+	       "does not exist or takes no mail: it has neither MX nor address in DNS");
 }
 
 static void unknown(struct sender_msg *s)
@@ -164,7 +166,8 @@ static void ask_addresses(struct sender_msg *s)
 
 	s->out = 2;
 	dns_ask(m->dns, &s->address[A], m->arena, s->outcome.domain, DNS_A, 0, address_arrived, s);
-	dns_ask(m->dns, &s->address[AAAA], m->arena, s->outcome.domain, DNS_AAAA, 0, address_arrived, s);
+	dns_ask(m->dns, &s->address[AAAA], m->arena, s->outcome.domain, DNS_AAAA, 0,
+		address_arrived, s);
 }
 
 static bool is_null_mx(const struct dns_answer *a)
@@ -184,7 +187,8 @@ static void mx_arrived(struct dns_ask *ask, const struct dns_answer *a)
 	else if (a->status != DNS_FOUND)
 		missing(s);
 	else if (is_null_mx(a))
-		settle(s, SENDER_NULL_MX, "takes no mail (it has a null MX), so nobody could answer");
+		settle(s, SENDER_NULL_MX,
+		       "takes no mail (it has a null MX), so nobody could answer");
 	else
 		settle(s, SENDER_GOOD, NULL);
 }
@@ -195,8 +199,8 @@ static enum say mail(struct mod *m, const struct path *from)
 {
 	struct sender_msg *s = m->msg;
 
-	if (m->in->origin != FROM_STRANGER || !conf_of(m)->verify || from->is_null || from->is_literal ||
-	    mod_excused(m) != NULL) {
+	if (m->in->origin != FROM_STRANGER || !conf_of(m)->verify || from->is_null ||
+	    from->is_literal || mod_excused(m) != NULL) {
 		stat_add(m->stats + SENDER_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
@@ -266,16 +270,26 @@ static const char *const later[] = { "mark", "quarantine", "defer", NULL };
 	.fallback = (fallback_), .help = (help_)
 
 static const struct conf_option options[] = {
-	{ OPT(verify, CONF_BOOL, "verify", "yes", "look whether the domain of MAIL FROM could take an answer") },
-	{ OPT(on_missing, CONF_WORD, "missing", "reject", "what is done when it has neither MX nor address; 550 5.1.8"), .words = actions },
-	{ OPT(on_null_mx, CONF_WORD, "null-mx", "reject", "what is done when it says that it takes no mail; 550 5.7.27"), .words = actions },
-	{ OPT(on_temperror, CONF_WORD, "temperror", "defer", "what is done when DNS gives no answer; 451 4.1.8"), .words = later },
-	{ 0 },
+	{OPT(verify, CONF_BOOL, "verify", "yes",
+	     "look whether the domain of MAIL FROM could take an answer")},
+	{OPT(on_missing, CONF_WORD, "missing", "reject",
+	     "what is done when it has neither MX nor address; 550 5.1.8"),
+	 .words = actions},
+	{OPT(on_null_mx, CONF_WORD, "null-mx", "reject",
+	     "what is done when it says that it takes no mail; 550 5.7.27"),
+	 .words = actions},
+	{OPT(on_temperror, CONF_WORD, "temperror", "defer",
+	     "what is done when DNS gives no answer; 451 4.1.8"),
+	 .words = later},
+	{0},
 };
 
 static const struct conf_section section = {
-	.name = "sender", .options = options, .size = sizeof(struct sender_conf),
-	.help = "The envelope sender's domain: does it exist, does it take mail? Postmaster and abuse stay reachable.",
+	.name = "sender",
+	.options = options,
+	.size = sizeof(struct sender_conf),
+	.help = "The envelope sender's domain: does it exist, does it take mail? Postmaster and "
+		"abuse stay reachable.",
 };
 
 static const char *const after[] = { "deny", NULL };

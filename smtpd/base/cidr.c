@@ -84,7 +84,8 @@ bool cidr_parse(str text, struct cidr *c, struct arena *a, str *why)
 		c->bits = bits;
 	}
 	if (!masked(c)) {
-		*why = arena_printf(a, "must not have bits behind its prefix: %.*s", STR_ARG(cidr_text(a, c)));
+		*why = arena_printf(a, "must not have bits behind its prefix: %.*s",
+				    STR_ARG(cidr_text(a, c)));
 		return false;
 	}
 	unmap(c);

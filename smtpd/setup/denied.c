@@ -20,13 +20,15 @@ static bool stamp_of(const char *path, struct file_stamp *out)
 	*out = (struct file_stamp){ 0 };
 	if (path == NULL || stat(path, &st) != 0)
 		return false;
-	*out = (struct file_stamp){ st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (uint64_t)st.st_size, (uint64_t)st.st_ino };
+	*out = (struct file_stamp){st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (uint64_t)st.st_size,
+				   (uint64_t)st.st_ino};
 	return true;
 }
 
 static bool same_stamp(const struct file_stamp *x, const struct file_stamp *y)
 {
-	return x->seconds == y->seconds && x->nanos == y->nanos && x->size == y->size && x->inode == y->inode;
+	return x->seconds == y->seconds && x->nanos == y->nanos && x->size == y->size &&
+	       x->inode == y->inode;
 }
 
 static void table_unused(struct server *s, void *arg)

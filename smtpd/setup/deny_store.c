@@ -61,7 +61,9 @@ static enum err read_text(const char *path, struct arena *a, str *text, str *why
 
 	*text = STR("");
 	if (fd < 0)
-		return errno == ENOENT ? OK : complain(path, "run this as root or as the server's user", a, why);
+		return errno == ENOENT
+			       ? OK
+			       : complain(path, "run this as root or as the server's user", a, why);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size > DENY_FILE_MAX) {
 		close(fd);
 		*why = arena_printf(a, "%s: it has to be a plain file of at most 16 MiB", path);
@@ -81,7 +83,8 @@ static enum err read_text(const char *path, struct arena *a, str *text, str *why
 	return OK;
 }
 
-enum err deny_store_open(struct deny_store *s, const char *path, bool to_change, struct arena *a, str *why)
+enum err deny_store_open(struct deny_store *s, const char *path, bool to_change, struct arena *a,
+			 str *why)
 {
 	enum err e = OK;
 	str text;
@@ -116,7 +119,8 @@ static bool write_all(int fd, str text)
 
 static enum err replace(const struct deny_store *s, str text, struct arena *a, str *why)
 {
-	const char *mend = "the file is as it was; run this as root or as the server's user, and see that the disk has room";
+	const char *mend = "the file is as it was; run this as root or as the server's user, and "
+			   "see that the disk has room";
 	char *path = str_cstr(a, arena_printf(a, "%s.new", s->path));
 	int fd;
 

@@ -14,7 +14,8 @@ static void give(struct config *c, const struct module *to, const void *conf)
 			c->module_confs[i] = conf;
 }
 
-enum err knowledge_make(struct knowledge *k, struct config *c, struct deny_live *live, struct arena *a, str *why)
+enum err knowledge_make(struct knowledge *k, struct config *c, struct deny_live *live,
+			struct arena *a, str *why)
 {
 	struct deny_entry *v;
 	size_t n;
@@ -54,8 +55,10 @@ struct deny_table *knowledge_read_denied(const struct config *c)
 	else
 		log_event(NULL, LOG_ERROR, "deny.unread", KV_C("file", path), KV("why", why));
 	if (t != NULL && store.bad > 0)
-		log_event(NULL, LOG_ERROR, "deny.unread", KV_C("file", path), KV_N("line", store.bad),
-		          KV_C("why", "this line is no entry and denies nobody: correct it, or take it out"));
+		log_event(NULL, LOG_ERROR, "deny.unread", KV_C("file", path),
+			  KV_N("line", store.bad),
+			  KV_C("why", "this line is no entry and denies nobody: correct it, or "
+				      "take it out"));
 	deny_store_close(&store);
 	arena_fini(&a);
 	return t;

@@ -17,7 +17,8 @@ struct knowledge {
 };
 
 /* Before chain_new: module settings.  `live` may be NULL. */
-enum err knowledge_make(struct knowledge *, struct config *, struct deny_live *live, struct arena *, str *why);
+enum err knowledge_make(struct knowledge *, struct config *, struct deny_live *live, struct arena *,
+			str *why);
 void     knowledge_free(struct knowledge *);
 
 /* What STATE/deny holds, as a table.  Lines that cannot be read are logged and

@@ -27,9 +27,9 @@ struct asked {
 static int parse(int argc, char **argv, struct asked *out)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' }, { "until", required_argument, NULL, 'u' },
-		{ "for", required_argument, NULL, 'f' },    { "reply", required_argument, NULL, 'r' },
-		{ "json", no_argument, NULL, 'j' },         { 0 },
+		{"config", required_argument, NULL, 'c'}, {"until", required_argument, NULL, 'u'},
+		{"for", required_argument, NULL, 'f'},	  {"reply", required_argument, NULL, 'r'},
+		{"json", no_argument, NULL, 'j'},	  {0},
 	};
 	int c;
 
@@ -44,7 +44,10 @@ static int parse(int argc, char **argv, struct asked *out)
 		if (c == 'j')
 			out->json = true;
 		else
-			*(c == 'c' ? &out->file : c == 'u' ? &out->until : c == 'f' ? &out->lasting : &out->reply) = optarg;
+			*(c == 'c'   ? &out->file
+			  : c == 'u' ? &out->until
+			  : c == 'f' ? &out->lasting
+				     : &out->reply) = optarg;
 	}
 	if (optind < argc)
 		out->command = argv[optind];
@@ -69,7 +72,8 @@ static bool date_read(const char *text, int64_t *out)
 	if (*rest == '\0') {
 		tm.tm_hour = 23;
 		tm.tm_min = tm.tm_sec = 59;
-	} else if ((*rest != ' ' && *rest != 'T') || (rest = strptime(rest + 1, "%H:%M", &tm)) == NULL || *rest != '\0') {
+	} else if ((*rest != ' ' && *rest != 'T') ||
+		   (rest = strptime(rest + 1, "%H:%M", &tm)) == NULL || *rest != '\0') {
 		return false;
 	}
 	*out = (int64_t)mktime(&tm);
@@ -84,11 +88,14 @@ static int read_end(struct asked *q)
 		return verb_misused("deny", "either --until or --for");
 	if (q->lasting != NULL) {
 		if (!conf_time(str_of(q->lasting), &ms) || ms < 1000)
-			return verb_misused("deny", "--for %s is no time such as 4h or 7d", q->lasting);
+			return verb_misused("deny", "--for %s is no time such as 4h or 7d",
+					    q->lasting);
 		q->entry.until = clock_wall() + (int64_t)(ms / 1000);
 	}
 	if (q->until != NULL && !date_read(q->until, &q->entry.until))
-		return verb_misused("deny", "--until %s is no date such as 2026-12-31 or \"2026-12-31 18:00\"", q->until);
+		return verb_misused(
+			"deny", "--until %s is no date such as 2026-12-31 or \"2026-12-31 18:00\"",
+			q->until);
 	if (q->entry.until != 0 && q->entry.until <= clock_wall())
 		return verb_misused("deny", "--until %s is in the past", q->until);
 	return -1;
@@ -99,9 +106,13 @@ static int read_entry(struct asked *q, int n, char **words, struct arena *a)
 	str why = STR_NONE;
 
 	if (n != 2)
-		return verb_misused("deny", "%s what? Say a kind (client, ptr, helo, sender, recipient) and one value", q->command);
+		return verb_misused(
+			"deny",
+			"%s what? Say a kind (client, ptr, helo, sender, recipient) and one value",
+			q->command);
 	if (!deny_kind_read(str_of(words[0]), &q->entry.kind))
-		return verb_misused("deny", "\"%s\" is none of client, ptr, helo, sender, recipient", words[0]);
+		return verb_misused(
+			"deny", "\"%s\" is none of client, ptr, helo, sender, recipient", words[0]);
 	q->entry.value = str_of(words[1]);
 	if (!deny_value_check(q->entry.kind, q->entry.value, a, &why))
 		return verb_misused("deny", "\"%s\" %.*s", words[1], STR_ARG(why));
@@ -146,24 +157,29 @@ static size_t take_out(struct deny_store *s, const struct deny_entry *entry)
 	return fitted;
 }
 
-static int change(const struct config *c, const struct asked *q, struct deny_store *s, struct arena *a)
+static int change(const struct config *c, const struct asked *q, struct deny_store *s,
+		  struct arena *a)
 {
 	bool add = strcmp(q->command, "add") == 0;
 	str why = STR_NONE;
 	enum err e;
 
 	if (s->bad > 0)
-		return verb_fail(EXIT_FINDING, "deny", "%s:%zu cannot be read: correct that line, or take it out", s->path, s->bad);
+		return verb_fail(EXIT_FINDING, "deny",
+				 "%s:%zu cannot be read: correct that line, or take it out",
+				 s->path, s->bad);
 	if (take_out(s, &q->entry) == 0 && !add)
-		return verb_fail(EXIT_FINDING, "deny", "%s %.*s is not denied: `postern deny list` shows who is",
-		                 deny_kind_word(q->entry.kind), STR_ARG(q->entry.value));
+		return verb_fail(EXIT_FINDING, "deny",
+				 "%s %.*s is not denied: `postern deny list` shows who is",
+				 deny_kind_word(q->entry.kind), STR_ARG(q->entry.value));
 	if (add)
 		s->v[s->n++] = q->entry;
 	e = deny_store_write(s, a, &why);
 	if (e != OK)
 		return verb_fail(EXIT_FINDING, "deny", "%.*s", STR_ARG(why));
 	deny_store_close(s);
-	control_ask(str_cstr(a, server_control_path(c, a)), (const char *const[]){ "deny" }, 1, stdout);
+	control_ask(str_cstr(a, server_control_path(c, a)), (const char *const[]){"deny"}, 1,
+		    stdout);
 	return EXIT_DONE;
 }
 
@@ -206,12 +222,14 @@ static void show_text(const struct deny_entry *v, size_t n, struct arena *a, int
 {
 	for (size_t i = 0; i < n; i++)
 		if (v[i].until == 0 || v[i].until > now)
-			printf("%-9s  %-40.*s  %-22.*s  %.*s%s%.*s\n", deny_kind_word(v[i].kind), STR_ARG(v[i].value),
-			       STR_ARG(end_text(v[i].until, a)), STR_ARG(v[i].name), v[i].reply.n > 0 ? ": " : "",
+			printf("%-9s  %-40.*s  %-22.*s  %.*s%s%.*s\n", deny_kind_word(v[i].kind),
+			       STR_ARG(v[i].value), STR_ARG(end_text(v[i].until, a)),
+			       STR_ARG(v[i].name), v[i].reply.n > 0 ? ": " : "",
 			       STR_ARG(v[i].reply));
 }
 
-static int show(const struct config *c, const struct asked *q, struct deny_store *s, struct arena *a)
+static int show(const struct config *c, const struct asked *q, struct deny_store *s,
+		struct arena *a)
 {
 	size_t nfixed;
 	struct deny_entry *fixed = deny_from_sections(&c->denies, a, &nfixed);
@@ -231,7 +249,9 @@ static int show(const struct config *c, const struct asked *q, struct deny_store
 	}
 	if (s->bad == 0)
 		return EXIT_DONE;
-	return verb_fail(EXIT_FINDING, "deny", "%s:%zu cannot be read: correct that line, or take it out", s->path, s->bad);
+	return verb_fail(EXIT_FINDING, "deny",
+			 "%s:%zu cannot be read: correct that line, or take it out", s->path,
+			 s->bad);
 }
 
 /* ---- the verb ------------------------------------------------------------------------ */
@@ -267,12 +287,16 @@ int verb_deny(int argc, char **argv)
 		return verb_misused("deny", "say add, list or remove");
 	arena_init(&a, ARENA_UNBOUNDED);
 	if (strcmp(q.command, "list") == 0)
-		status = left > 0 || q.until || q.lasting || q.reply ? verb_misused("deny", "list takes no more than --json") : -1;
+		status = left > 0 || q.until || q.lasting || q.reply
+				 ? verb_misused("deny", "list takes no more than --json")
+				 : -1;
 	else if (strcmp(q.command, "add") == 0)
-		status = q.json ? verb_misused("deny", "--json belongs to list") : read_entry(&q, left, words, &a);
+		status = q.json ? verb_misused("deny", "--json belongs to list")
+				: read_entry(&q, left, words, &a);
 	else if (strcmp(q.command, "remove") == 0)
-		status = q.json || q.until || q.lasting || q.reply ? verb_misused("deny", "remove takes a kind and a value")
-		                                                    : read_entry(&q, left, words, &a);
+		status = q.json || q.until || q.lasting || q.reply
+				 ? verb_misused("deny", "remove takes a kind and a value")
+				 : read_entry(&q, left, words, &a);
 	else
 		status = verb_misused("deny", "unknown command \"%s\"", q.command);
 	if (status < 0)

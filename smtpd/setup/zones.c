@@ -16,7 +16,8 @@ static void tested(struct dnsbl_tests *t, void *user)
 void server_test_zones(struct server *s)
 {
 	if (s->zone_tests == NULL && s->main->dns != NULL && !s->stopping)
-		s->zone_tests = dnsbl_tests_start(generation_zones(s->now), s->main->dns, tested, s);
+		s->zone_tests =
+			dnsbl_tests_start(generation_zones(s->now), s->main->dns, tested, s);
 }
 
 void server_end_zone_tests(struct server *s)

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * chain_look: what askers see of a chain, and what modules see and say beside
+ * their answers.  Loop thread.
+ */
+#include <string.h>
+
+#include "modules/chain_inside.h"
+#include "smtpd/base/err.h"
+
+const struct verdict *chain_verdict(const struct chain_conn *c)
+{
+	return &c->verdict;
+}
+
+const struct verdict *chain_would_refuse(const struct chain_conn *c)
+{
+	const struct verdict *v = c->conn_would.say != SAY_NEXT ? &c->conn_would : &c->msg_would;
+
+	return v->say != SAY_NEXT ? v : NULL;
+}
+
+void mod_hold(struct mod *m)
+{
+	m->chain->held = true;
+}
+
+void mod_release(struct mod *m)
+{
+	m->chain->held = false;
+}
+
+void mod_vouch(struct mod *m, const struct trust_entry *e)
+{
+	struct chain_conn *c = m->chain;
+
+	must(c->in != NULL);
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->seats[i].msg_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
+			c->seats[i].msg_excuse = e;
+}
+
+const struct trust_entry *mod_excused(const struct mod *m)
+{
+	return chain_excuse(&m->chain->seats[m->index]);
+}
+
+static const struct mod *seat_of(const struct chain_conn *c, const struct module *m)
+{
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->chain->modules[i] == m)
+			return &c->seats[i].mod;
+	return NULL;
+}
+
+const struct trust_entry *chain_excused(const struct chain_conn *c, const struct module *m)
+{
+	for (size_t i = 0; i < c->chain->n; i++)
+		if (c->chain->modules[i] == m)
+			return chain_excuse(&c->seats[i]);
+	return NULL;
+}
+
+const void *chain_msg(const struct chain_conn *c, const struct module *m)
+{
+	const struct mod *mod = seat_of(c, m);
+
+	return mod != NULL ? mod->msg : NULL;
+}
+
+const void *chain_connstate(const struct chain_conn *c, const struct module *m)
+{
+	const struct mod *mod = seat_of(c, m);
+
+	return mod != NULL ? mod->conn : NULL;
+}
+
+const void *mod_other_msg(const struct mod *m, const struct module *other)
+{
+	return chain_msg(m->chain, other);
+}
+
+const void *mod_other_conn(const struct mod *m, const struct module *other)
+{
+	return chain_connstate(m->chain, other);
+}
+
+void mod_reply(struct mod *m, int code, const char *esc, str text)
+{
+	m->chain->seats[m->index].said = (struct said){
+		.code = code,
+		.esc = esc,
+		.text = str_keep(m->arena, text),
+		.of_message = m->arena != m->conn_arena,
+	};
+}
+
+void mod_set_ptr(struct mod *m, str confirmed_name)
+{
+	m->chain->peer->ptr = str_keep(m->conn_arena, confirmed_name);
+}
+
+void added_field(struct added *a, str field)
+{
+	if (a->n == a->room) {
+		size_t room = a->room ? 2 * a->room : 8;
+		str   *v = ARENA_ARRAY(a->arena, str, room);
+
+		if (v == NULL)
+			return;          /* the arena is spent, and its owner looks at that */
+		if (a->n)
+			memcpy(v, a->v, a->n * sizeof(*v));
+		a->v = v;
+		a->room = room;
+	}
+	a->v[a->n++] = str_keep(a->arena, field);
+}
