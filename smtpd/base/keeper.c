@@ -23,6 +23,7 @@
 #include <unistd.h>
 #include <dirent.h>
 
+#include "smtpd/base/conn.h"
 #include "smtpd/base/keeper_inside.h"
 
 #define PATIENCE_S 30      /* for an answer; reading a configuration takes milliseconds */
@@ -347,6 +348,23 @@ int keeper_listen(str endpoint)
 	if (fd >= 0)
 		return fd;
 	return keeper_present() ? ask_descriptor(KEEPER_LISTEN, endpoint) : listen_at(endpoint);
+}
+
+void keeper_port_holder(str endpoint, struct port_holder *out)
+{
+	struct keeper_answer a;
+	struct endpoint e;
+	int fd;
+
+	*out = (struct port_holder){ 0 };
+	if (!keeper_present() && endpoint_parse(endpoint, 0, &e))
+		(void)port_holder(e.port, out);
+	if (!keeper_present() || !ask(KEEPER_HOLDER, endpoint, &a, &fd))
+		return;
+	if (fd >= 0)
+		close(fd);
+	a.holder.who[sizeof(a.holder.who) - 1] = a.holder.stop[sizeof(a.holder.stop) - 1] = '\0';
+	*out = a.holder;
 }
 
 enum err keeper_reload(void)

@@ -61,7 +61,13 @@ int      listen_at(str endpoint);
  * keeper_listen looks here first. */
 int      listen_inherited(str endpoint);
 
-/* Who holds a TCP port: "nginx (process 812)" from /proc, where it tells. */
-str      port_holder(struct arena *, uint16_t port);
+/* Who listens on a TCP port, from /proc, where it tells: "nginx (process 812)"
+ * and "systemctl stop nginx", or "kill 812" for what is no system service. */
+struct port_holder {
+	char who[64], stop[160];
+};
+bool     port_holder(uint16_t port, struct port_holder *);   /* false: both are empty */
+/* The same for a listener's endpoint; the keeper sees more of /proc. */
+void     keeper_port_holder(str endpoint, struct port_holder *);
 
 #endif

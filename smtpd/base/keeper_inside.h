@@ -18,7 +18,7 @@
 #include "smtpd/base/arena.h"
 #include "smtpd/base/keeper.h"
 
-enum keeper_kind { KEEPER_OPEN = 1, KEEPER_LISTEN, KEEPER_RELOAD };
+enum keeper_kind { KEEPER_OPEN = 1, KEEPER_LISTEN, KEEPER_RELOAD, KEEPER_HOLDER };
 
 struct keeper_ask {
 	uint32_t kind;
@@ -30,6 +30,7 @@ struct keeper_ask {
 struct keeper_answer {
 	uint32_t serial;
 	int32_t  errnum;         /* an errno; for a reload an enum err */
+	struct port_holder holder;
 };
 
 struct keeper {                  /* root's side */

@@ -4,7 +4,8 @@
  *
  * Waits for two things: an ask of the server's, and signals.  It opens for
  * reading or binds what the configuration names (exact match, its own reading
- * of it), passes signals on, and ends as the server ended.  It never writes.
+ * of it), says who has a port of these, passes signals on, and ends as the
+ * server ended.  It never writes.
  * One thread; it shares nothing with the server but the socket pair.
  */
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "smtpd/base/conn.h"
 #include "smtpd/base/keeper_inside.h"
 
 /* ---- what may be handed out ------------------------------------------------ */
@@ -85,8 +87,9 @@ static void send_answer(int sock, const struct keeper_answer *a, int fd)
 }
 
 /* The descriptor asked for, or -1 with *errnum. */
-static int serve(struct keeper *k, uint32_t kind, str text, int32_t *errnum)
+static int serve(struct keeper *k, uint32_t kind, str text, int32_t *errnum, struct port_holder *holder)
 {
+	struct endpoint e;
 	int fd = -1;
 
 	errno = EACCES;
@@ -98,6 +101,10 @@ static int serve(struct keeper *k, uint32_t kind, str text, int32_t *errnum)
 	case KEEPER_LISTEN:
 		if (is_named(k->names.listeners, text))
 			fd = listen_at(text);
+		break;
+	case KEEPER_HOLDER:
+		if (is_named(k->names.listeners, text) && endpoint_parse(text, 0, &e))
+			(void)port_holder(e.port, holder);
 		break;
 	case KEEPER_RELOAD:
 		*errnum = (int32_t)keeper_read_names(k);
@@ -111,7 +118,7 @@ static int serve(struct keeper *k, uint32_t kind, str text, int32_t *errnum)
 static bool asked(struct keeper *k)
 {
 	struct keeper_ask ask;
-	struct keeper_answer a;
+	struct keeper_answer a = { 0 };
 	ssize_t n = recv(k->sock, &ask, sizeof(ask), MSG_TRUNC | MSG_DONTWAIT);
 	int fd;
 
@@ -121,7 +128,7 @@ static bool asked(struct keeper *k)
 		return false;
 	if ((size_t)n < KEEPER_ASK_HEAD || (size_t)n > sizeof(ask))
 		return true;
-	fd = serve(k, ask.kind, (str){ ask.text, (size_t)n - KEEPER_ASK_HEAD }, &a.errnum);
+	fd = serve(k, ask.kind, (str){ ask.text, (size_t)n - KEEPER_ASK_HEAD }, &a.errnum, &a.holder);
 	a.serial = ask.serial;
 	send_answer(k->sock, &a, fd);
 	if (fd >= 0)

@@ -208,9 +208,9 @@ static bool process_holds(const char *pid, const char *socket_name)
 	return found;
 }
 
-static str describe(struct arena *arena, const char *pid)
+static void name_program(const char *pid, struct port_holder *out)
 {
-	char path[64], name[64] = "";
+	char path[64], name[32] = "";
 	FILE *f;
 
 	snprintf(path, sizeof(path), "/proc/%.20s/comm", pid);
@@ -221,26 +221,50 @@ static str describe(struct arena *arena, const char *pid)
 		fclose(f);
 	}
 	name[strcspn(name, "\n")] = '\0';
-	return arena_printf(arena, "%s (process %s)", name[0] ? name : "a program", pid);
+	snprintf(out->who, sizeof(out->who), "%s (process %.20s)", name[0] ? name : "a program", pid);
 }
 
-str port_holder(struct arena *arena, uint16_t port)
+/* A system service is stopped by its unit's name, as its control group has it. */
+static void name_stop(const char *pid, struct port_holder *out)
+{
+	char path[64], line[512];
+	FILE *f;
+
+	snprintf(out->stop, sizeof(out->stop), "kill %.20s", pid);
+	snprintf(path, sizeof(path), "/proc/%.20s/cgroup", pid);
+	f = fopen(path, "re");
+	while (f != NULL && fgets(line, sizeof(line), f) != NULL) {
+		const char *slice = strstr(line, "/system.slice/"), *unit = strrchr(line, '/');
+		const char *end = unit != NULL ? strstr(unit, ".service") : NULL;
+
+		if (slice != NULL && end != NULL && end - unit < 100)
+			snprintf(out->stop, sizeof(out->stop), "systemctl stop %.*s", (int)(end - unit - 1), unit + 1);
+	}
+	if (f != NULL)
+		fclose(f);
+}
+
+bool port_holder(uint16_t port, struct port_holder *out)
 {
 	char socket_name[48];
 	unsigned long inode;
 	const struct dirent *d;
-	str holder = STR_NONE;
+	bool found = false;
 	DIR *proc;
 
+	*out = (struct port_holder){ 0 };
 	if (!inode_in("/proc/net/tcp", port, &inode) && !inode_in("/proc/net/tcp6", port, &inode))
-		return STR_NONE;
+		return false;
 	snprintf(socket_name, sizeof(socket_name), "socket:[%lu]", inode);
 	proc = opendir("/proc");
 	if (proc == NULL)
-		return STR_NONE;
-	while (holder.p == NULL && (d = readdir(proc)) != NULL)
-		if (isdigit((unsigned char)d->d_name[0]) && process_holds(d->d_name, socket_name))
-			holder = describe(arena, d->d_name);
+		return false;
+	while (!found && (d = readdir(proc)) != NULL)
+		if (isdigit((unsigned char)d->d_name[0]) && process_holds(d->d_name, socket_name)) {
+			name_program(d->d_name, out);
+			name_stop(d->d_name, out);
+			found = true;
+		}
 	closedir(proc);
-	return holder;
+	return found;
 }

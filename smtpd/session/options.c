@@ -47,7 +47,7 @@ static void listener_check(void *section, struct conf_reader *r)
 {
 	const struct listener_conf *l = section;
 
-	if (l->address.n == 0)
+	if (l->address.n == 0 && !conf_given(&l->head, "address"))
 		conf_fault(r, &l->head, NULL,
 		           "listener \"%.*s\" has no address: add address = {\"0.0.0.0:25\"}",
 		           STR_ARG(l->head.title));

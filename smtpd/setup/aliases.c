@@ -12,11 +12,18 @@ struct reading {
 	struct arena     *a;
 	str               file, domain;
 	unsigned          line;      /* where the entry began */
+	struct conf_faults *faults;  /* NULL: the first one ends it */
 	str              *why;
 };
 
 static enum err bad(struct reading *r, const char *what, str word)
 {
+	const struct conf_head at = { .file = str_cstr(r->a, r->file), .line = (int)r->line };
+
+	if (r->faults != NULL) {
+		conf_fault_add(r->faults, r->a, &at, NULL, "%s: \"%.*s\"", what, STR_ARG(word));
+		return OK;
+	}
 	*r->why = arena_printf(r->a, "%.*s:%u: %s: \"%.*s\"", STR_ARG(r->file), r->line, what, STR_ARG(word));
 	return ERR_BAD;
 }
@@ -35,7 +42,7 @@ static enum err take_target(struct reading *r, str word, struct strs *targets)
 		return bad(r, "programs, files and includes are not supported here, name addresses", word);
 	target = in_domain(r, word);
 	if (!path_of(r->a, target, &p))
-		return bad(r, "not a mail address", word);
+		return bad(r, "not a mail address, write user@example.org", word);
 	targets->v[targets->n++] = p.text;
 	return OK;
 }
@@ -43,6 +50,7 @@ static enum err take_target(struct reading *r, str word, struct strs *targets)
 static enum err take_entry(struct reading *r, str entry)
 {
 	struct strs targets = { .v = ARENA_ARRAY(r->a, str, entry.n / 2 + 1) };
+	size_t faults = r->faults != NULL ? r->faults->n : 0;
 	struct path name;
 	str rest = entry, word;
 	enum err e = OK;
@@ -57,19 +65,20 @@ static enum err take_entry(struct reading *r, str entry)
 	while (e == OK && str_cut(&rest, ',', &word))
 		if (str_trim(word).n > 0)
 			e = take_target(r, str_trim(word), &targets);
-	if (e != OK)
+	if (e != OK || (r->faults != NULL && r->faults->n > faults))
 		return e;
 	if (targets.n == 0)
-		return bad(r, "the alias leads nowhere", name.text);
+		return bad(r, "the alias leads nowhere, put an address behind the colon or take the line out", name.text);
 	e = directory_add_alias(r->directory, name.text, &targets);
-	return e == ERR_EXISTS ? bad(r, "this alias stands here twice", name.text)
-	     : e == ERR_ABSENT ? bad(r, "not a domain of this server", name.domain)
+	return e == ERR_EXISTS ? bad(r, "this alias stands here twice, make one line of them", name.text)
+	     : e == ERR_ABSENT ? bad(r, "not a domain of this server, add a domain section or take the line out", name.domain)
 	                       : e;
 }
 
-enum err aliases_read(struct directory *d, struct arena *a, str text, str file, str domain, str *why)
+enum err aliases_read(struct directory *d, struct arena *a, str text, str file, str domain,
+                      struct conf_faults *faults, str *why)
 {
-	struct reading r = { .directory = d, .a = a, .file = file, .domain = domain, .why = why };
+	struct reading r = { .directory = d, .a = a, .file = file, .domain = domain, .faults = faults, .why = why };
 	struct buf entry;
 	str line;
 	enum err e = OK;

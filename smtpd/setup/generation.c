@@ -69,9 +69,9 @@ static enum err add_aliases(struct generation *g, conf_open *open_file, str *why
 
 		if (d->aliases.n == 0)
 			continue;
-		e = file_read(open_file, d->aliases, 4 << 20, &g->arena, &text, why);
+		e = file_read(open_file, d->aliases, ALIASES_MOST, &g->arena, &text, why);
 		if (e == OK)
-			e = aliases_read(g->directory, &g->arena, text, d->aliases, d->name, why);
+			e = aliases_read(g->directory, &g->arena, text, d->aliases, d->name, NULL, why);
 		if (e != OK)
 			return e;
 	}

@@ -57,12 +57,15 @@ static bool bind_port(struct play *p, int which)
 	int fd = listen_at(want);
 
 	if (fd < 0) {
-		str holder = errno == EADDRINUSE ? port_holder(&p->a, p->port[which]) : STR_NONE;
+		int kept = errno;
+		struct port_holder holder;
 
-		p->why = holder.n > 0 ? arena_printf(&p->a, "port %u is in use by %.*s: stop it, or choose others with "
-		                                     "--ports 0,0,0", p->port[which], STR_ARG(holder))
-		                      : arena_printf(&p->a, "port %u: %s: choose others with --ports 0,0,0",
-		                                     p->port[which], strerror(errno));
+		if (kept == EADDRINUSE && port_holder((uint16_t)p->port[which], &holder))
+			p->why = arena_printf(&p->a, "port %u is in use by %s: stop it with `%s`, or choose others with "
+			                      "--ports 0,0,0", p->port[which], holder.who, holder.stop);
+		else
+			p->why = arena_printf(&p->a, "port %u: %s: choose others with --ports 0,0,0", p->port[which],
+			                      strerror(kept));
 		return false;
 	}
 	if (getsockname(fd, (struct sockaddr *)&at, &n) != 0)

@@ -137,16 +137,13 @@ static void say_opened(const struct listener_conf *l, str endpoint, int fd)
 
 static void say_why_not(struct server *s, const struct listener_conf *l, str endpoint, int errnum, str *why)
 {
-	struct endpoint e = { 0 };
-	str holder = STR_NONE;
+	struct port_holder holder = { 0 };
 
-	endpoint_parse(endpoint, 0, &e);
 	if (errnum == EADDRINUSE)
-		holder = port_holder(&s->arena, e.port);
-	if (errnum == EADDRINUSE && holder.n > 0)
-		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by %.*s: stop that program (for a system "
-		                    "service: systemctl stop NAME), or change the listener's address",
-		                    STR_ARG(l->head.title), STR_ARG(endpoint), STR_ARG(holder));
+		keeper_port_holder(endpoint, &holder);
+	if (errnum == EADDRINUSE && holder.who[0] != '\0')
+		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by %s: stop it with `%s`, or change the "
+		                    "listener's address", STR_ARG(l->head.title), STR_ARG(endpoint), holder.who, holder.stop);
 	else if (errnum == EADDRINUSE)
 		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by another program: `ss -ltnp` shows "
 		                    "which; stop it, or change the listener's address",

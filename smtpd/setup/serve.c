@@ -480,10 +480,30 @@ static bool split(const char *file, const struct config *c, struct arena *a, str
 	return keeper_split(&plan, why) == OK;
 }
 
+/* NULL: everything that is wrong has been said. */
+static struct config *read_all(const char *file, struct arena *a)
+{
+	struct conf_faults faults;
+	struct config *c = NULL;
+	str why = STR_NONE;
+	enum err e = config_read(file, verb_open_file, a, &c, &faults, &why);
+
+	if (e != OK && e != ERR_BAD) {
+		verb_fail(EXIT_FINDING, "serve", "%.*s", STR_ARG(why));
+		return NULL;
+	}
+	if (c != NULL)
+		config_check_files(c, verb_open_file, a, &faults);
+	if (faults.n == 0)
+		return c;
+	config_print_faults(&faults, stderr);
+	verb_fail(EXIT_FINDING, "serve", "%zu fault%s in %s: nothing was started", faults.n, faults.n == 1 ? "" : "s", file);
+	return NULL;
+}
+
 int verb_serve(int argc, char **argv)
 {
 	const char *file = CONFIG_FILE;
-	struct conf_faults faults;
 	struct arena arena;
 	struct config *c;
 	str why = STR_NONE;
@@ -492,17 +512,11 @@ int verb_serve(int argc, char **argv)
 	if (status >= 0)
 		return status;
 	arena_init(&arena, ARENA_UNBOUNDED);
-	switch (config_read(file, verb_open_file, &arena, &c, &faults, &why)) {
-	case OK:
-		break;
-	case ERR_BAD:
-		config_print_faults(&faults, stderr);
-		return verb_fail(EXIT_FINDING, "serve", "%zu fault%s in %s: nothing was started", faults.n,
-		                 faults.n == 1 ? "" : "s", file);
-	default:
-		return verb_fail(EXIT_FINDING, "serve", "%.*s", STR_ARG(why));
-	}
-	if (!split(file, c, &arena, &why))
-		return verb_fail(EXIT_FINDING, "serve", "%.*s", STR_ARG(why));
-	return serve_run(file, c, &arena, NULL, 0, NULL, NULL);
+	c = read_all(file, &arena);
+	if (c != NULL && split(file, c, &arena, &why))
+		return serve_run(file, c, &arena, NULL, 0, NULL, NULL);
+	if (c != NULL)
+		verb_fail(EXIT_FINDING, "serve", "%.*s", STR_ARG(why));
+	arena_fini(&arena);
+	return EXIT_FINDING;
 }

@@ -30,6 +30,20 @@ static bool take_file(int *argc, char **argv, const char **file)
 	return true;
 }
 
+/* Before the configuration is looked for: wrong usage is wrong without one, too. */
+static int words_fit(int argc, char **argv)
+{
+	static const char *const commands[] = { "add", "passwd", "list", "remove" };
+
+	if (argc < 2)
+		return verb_misused("account", "say add, passwd, list or remove");
+	for (size_t i = 0; i < COUNT(commands); i++)
+		if (strcmp(argv[1], commands[i]) == 0)
+			return argc > 2 || strcmp(argv[1], "list") == 0
+			               ? -1 : verb_misused("account", "%s needs an address", argv[1]);
+	return verb_misused("account", "unknown command \"%s\"", argv[1]);
+}
+
 int verb_account(int argc, char **argv)
 {
 	const char *file = CONFIG_FILE, *const words[] = { "accounts" };
@@ -39,8 +53,9 @@ int verb_account(int argc, char **argv)
 
 	if (!take_file(&argc, argv, &file))
 		return verb_misused("account", "-c needs a file");
-	if (argc < 2)
-		return verb_misused("account", "say add, passwd, list or remove");
+	status = words_fit(argc, argv);
+	if (status >= 0)
+		return status;
 	crypt_setup();
 	arena_init(&a, ARENA_UNBOUNDED);
 	c = verb_config("account", file, &a, &status);

@@ -85,11 +85,8 @@ static int generate(const struct asked *asked, const struct config *c, struct ar
 	struct key_file k = { 0 };
 	str why = STR_NONE;
 
-	if (asked->domain == NULL || asked->selector == NULL)
-		return verb_misused("key", "generate needs a domain and a selector");
-	if (!domain_to_ascii(a, str_of(asked->domain), &k.domain) || !domain_valid(str_of(asked->selector)))
-		return verb_misused("key", "\"%s\" or \"%s\" is not a name: letters, digits, - and dots", asked->domain,
-		                    asked->selector);
+	if (!domain_to_ascii(a, str_of(asked->domain), &k.domain))
+		return verb_misused("key", "\"%s\" is not a domain name", asked->domain);
 	k.selector = str_of(asked->selector);
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "making the key …\n");
@@ -145,8 +142,6 @@ static int walk(const struct asked *asked, const struct config *c, struct arena 
 	str domain = STR_NONE, why = STR_NONE;
 	size_t shown = 0;
 
-	if (show && asked->domain == NULL)
-		return verb_misused("key", "show needs a domain");
 	if (asked->domain != NULL && !domain_to_ascii(a, str_of(asked->domain), &domain))
 		return verb_misused("key", "\"%s\" is not a domain name", asked->domain);
 	if (key_files_read(c->state, c, a, &files, &why) != OK)
@@ -170,6 +165,22 @@ static int walk(const struct asked *asked, const struct config *c, struct arena 
 	return EXIT_DONE;
 }
 
+/* Before the configuration is looked for: wrong usage is wrong without one, too. */
+static int words_fit(const struct asked *asked)
+{
+	bool generate_it = strcmp(asked->what, "generate") == 0, show = strcmp(asked->what, "show") == 0;
+
+	if (!generate_it && !show && strcmp(asked->what, "list") != 0)
+		return verb_misused("key", "unknown command \"%s\"", asked->what);
+	if (generate_it && asked->selector == NULL)
+		return verb_misused("key", "generate needs a domain and a selector");
+	if (show && asked->domain == NULL)
+		return verb_misused("key", "show needs a domain");
+	if (asked->selector != NULL && !domain_valid(str_of(asked->selector)))
+		return verb_misused("key", "\"%s\" is not a selector: letters, digits, - and dots", asked->selector);
+	return -1;
+}
+
 int verb_key(int argc, char **argv)
 {
 	struct asked asked;
@@ -177,6 +188,8 @@ int verb_key(int argc, char **argv)
 	struct config *c;
 	int status = parse(argc, argv, &asked);
 
+	if (status < 0)
+		status = words_fit(&asked);
 	if (status >= 0)
 		return status;
 	crypt_setup();
@@ -186,10 +199,8 @@ int verb_key(int argc, char **argv)
 		;
 	else if (strcmp(asked.what, "generate") == 0)
 		status = generate(&asked, c, &a);
-	else if (strcmp(asked.what, "list") == 0 || strcmp(asked.what, "show") == 0)
-		status = walk(&asked, c, &a);
 	else
-		status = verb_misused("key", "unknown command \"%s\"", asked.what);
+		status = walk(&asked, c, &a);
 	arena_fini(&a);
 	return status;
 }

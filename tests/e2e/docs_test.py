@@ -178,13 +178,26 @@ def test_the_sample_file_has_no_faults():
 
 # ---- configurations that are shown --------------------------------------------
 
+def pair_in(folder, file):
+    """A certificate or its key, by the file's name; one pair for a folder."""
+    certificate, key = folder / "the-certificate", folder / "the-key"
+    if not key.exists():
+        made = run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                   "-subj", "/CN=mail.example.org", "-keyout", key, "-out", certificate)
+        assert made.returncode == 0, made.stderr
+    file.write_bytes((key if "key" in file.name else certificate).read_bytes())
+
+
 def in_folder(text, folder):
     """The same configuration with every file in a folder of the test's, where it is made."""
     text = f'state = "{folder}/state"\n' + text
     (folder / "state").mkdir(exist_ok=True)
     for path in re.findall(r'"(/(?:etc|var)/[^"%]*)"', text):
         here = folder / path.replace("/", "_")
-        here.write_text("")
+        if here.suffix == ".pem":
+            pair_in(folder, here)
+        else:
+            here.write_text("")
         text = text.replace(f'"{path}"', f'"{here}"')
     conf = folder / "postern.conf"
     conf.write_text(text)
