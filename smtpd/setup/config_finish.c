@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * What follows from what was read.  Main thread (and keeper).
+ */
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "modules/arc/arc.h"
+#include "smtpd/mail/addr.h"
+#include "smtpd/setup/config_inside.h"
+#include "smtpd/setup/verbs.h"
+
+static struct listener_conf *default_listener(struct arena *a, const char *name, str v4, str v6, int role, int tls)
+{
+	struct listener_conf *l = ARENA_NEW(a, struct listener_conf);
+	str *v = ARENA_ARRAY(a, str, 2);
+
+	if (l == NULL || v == NULL)
+		return NULL;
+	v[0] = v4;
+	v[1] = v6;
+	l->head.title = str_of(name);
+	l->address = (struct strs){ v, 2 };
+	l->role = role;
+	l->tls = tls;
+	return l;
+}
+
+/* CONTRACT: without a listener section there are three. */
+static enum err give_listeners(struct config *c, struct arena *a)
+{
+	if (c->listeners.n > 0)
+		return OK;
+	c->listeners.v = ARENA_ARRAY(a, void *, 3);
+	if (c->listeners.v == NULL)
+		return ERR_MEMORY;
+	c->listeners.v[0] = default_listener(a, "mx", STR("0.0.0.0:25"), STR("[::]:25"), ROLE_INBOUND, TLS_STARTTLS);
+	c->listeners.v[1] = default_listener(a, "submission", STR("0.0.0.0:587"), STR("[::]:587"), ROLE_SUBMISSION, TLS_REQUIRED);
+	c->listeners.v[2] = default_listener(a, "submissions", STR("0.0.0.0:465"), STR("[::]:465"), ROLE_SUBMISSION, TLS_IMPLICIT);
+	c->listeners.n = 3;
+	return c->listeners.v[0] && c->listeners.v[1] && c->listeners.v[2] ? OK : ERR_MEMORY;
+}
+
+static void judge_owner(struct config *c, struct domain_section *d, struct arena *a, struct conf_faults *faults)
+{
+	char *user = str_cstr(a, d->deliver.user), *group = str_cstr(a, d->deliver.group);
+
+	d->place.uid = (uid_t)-1;
+	d->place.gid = (gid_t)-1;
+	if (d->deliver.user.n > 0) {
+		struct passwd *pw = user ? getpwnam(user) : NULL;
+
+		if (pw == NULL)
+			conf_fault_add(faults, a, &d->deliver.head, "user",
+			               "there is no user \"%.*s\": create it, or take the option out",
+			               STR_ARG(d->deliver.user));
+		else if (pw->pw_uid != c->uid)
+			conf_fault_add(faults, a, &d->deliver.head, "user",
+			               "mailboxes of \"%.*s\" cannot be written by the server's user: set the top option "
+			               "user to the same name, or use group, or deliver by lmtp",
+			               STR_ARG(d->deliver.user));
+		else
+			d->place.uid = pw->pw_uid;
+	}
+	if (d->deliver.group.n > 0) {
+		struct group *gr = group ? getgrnam(group) : NULL;
+
+		if (gr == NULL)
+			conf_fault_add(faults, a, &d->deliver.head, "group",
+			               "there is no group \"%.*s\": create it, or take the option out",
+			               STR_ARG(d->deliver.group));
+		else
+			d->place.gid = gr->gr_gid;
+	}
+}
+
+static void finish_domain(struct config *c, struct domain_section *d, struct arena *a, struct conf_faults *faults)
+{
+	char *mode = str_cstr(a, d->deliver.mode);
+
+	if (!domain_to_ascii(a, d->head.title, &d->name)) {
+		conf_fault_add(faults, a, &d->head, NULL, "\"%.*s\" is not a domain name", STR_ARG(d->head.title));
+		return;
+	}
+	d->place.kind = d->deliver.lmtp.n > 0 ? PLACE_LMTP : PLACE_MAILDIR;
+	d->place.path = d->deliver.maildir;
+	d->place.lmtp = d->deliver.lmtp;
+	d->place.mode = mode ? (mode_t)strtoul(mode, NULL, 8) : 0700;
+	judge_owner(c, d, a, faults);
+	for (size_t i = 0; i < d->dkim.n; i++) {
+		struct dkim_section *k = d->dkim.v[i];
+
+		if (!domain_valid(k->head.title))
+			conf_fault_add(faults, a, &k->head, NULL, "\"%.*s\" is not a selector: letters, digits, - and dots",
+			               STR_ARG(k->head.title));
+		if (k->key.n == 0)
+			k->key = arena_printf(a, "%.*s/keys/%.*s/%.*s.pem", STR_ARG(c->state), STR_ARG(d->name),
+			                      STR_ARG(k->head.title));
+	}
+}
+
+/* Without a certificate the server makes one of its own: STARTTLS between
+ * servers takes any, mail programs warn once. */
+static enum err give_certificate(struct config *c, struct arena *a)
+{
+	str *v = ARENA_ARRAY(a, str, 2);
+
+	if (c->tls.certificate.n > 0 || c->tls.key.n > 0)
+		return OK;
+	if (v == NULL)
+		return ERR_MEMORY;
+	v[0] = arena_printf(a, "%.*s/self-signed.pem", STR_ARG(c->state));
+	v[1] = arena_printf(a, "%.*s/self-signed.key", STR_ARG(c->state));
+	c->tls.certificate = (struct strs){ &v[0], 1 };
+	c->tls.key = (struct strs){ &v[1], 1 };
+	c->self_signed = true;
+	return OK;
+}
+
+static void find_user(struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	char *name = str_cstr(a, c->user);
+	struct passwd *pw;
+
+	c->uid = geteuid();
+	c->gid = getegid();
+	if (c->uid != 0)
+		return;         /* not root: there is nobody to become */
+	pw = name ? getpwnam(name) : NULL;
+	if (pw != NULL) {
+		c->uid = pw->pw_uid;
+		c->gid = pw->pw_gid;
+	} else if (conf_given(&c->head, "user")) {
+		conf_fault_add(faults, a, &c->head, "user",
+		               "there is no user \"%.*s\": create it with `useradd --system %.*s`, or name another",
+		               STR_ARG(c->user), STR_ARG(c->user));
+	}
+}
+
+static void list_file(struct config *c, str file, size_t *room, struct arena *a)
+{
+	if (file.n == 0)
+		return;
+	if (c->secret_files.n == *room) {
+		size_t more = *room ? 2 * *room : 16;
+		str *v = ARENA_ARRAY(a, str, more);
+
+		if (v == NULL)
+			return;
+		if (c->secret_files.n > 0)
+			memcpy(v, c->secret_files.v, c->secret_files.n * sizeof(str));
+		c->secret_files.v = v;
+		*room = more;
+	}
+	c->secret_files.v[c->secret_files.n++] = file;
+}
+
+/* Everything the server opens at start or reload: what a keeper may hand out. */
+static void list_files(struct config *c, struct arena *a)
+{
+	const struct arc_conf *arc = config_module(c, &arc_module);
+	size_t room = 0;
+
+	list_file(c, str_of(c->file), &room, a);
+	for (size_t i = 0; i < c->tls.certificate.n; i++)
+		list_file(c, c->tls.certificate.v[i], &room, a);
+	for (size_t i = 0; i < c->tls.key.n; i++)
+		list_file(c, c->tls.key.v[i], &room, a);
+	list_file(c, c->tls.client_ca, &room, a);
+	list_file(c, c->auth.accounts, &room, a);
+	list_file(c, c->resolver.records, &room, a);
+	if (arc->seal)
+		list_file(c, arc->key, &room, a);
+	for (size_t i = 0; i < c->domains.n; i++) {
+		const struct domain_section *d = c->domains.v[i];
+
+		list_file(c, d->aliases, &room, a);
+		for (size_t k = 0; k < d->dkim.n; k++)
+			list_file(c, ((const struct dkim_section *)d->dkim.v[k])->key, &room, a);
+	}
+}
+
+/* `skip` names checks as verify {} has them. */
+static void judge_trust(const struct trust_section *t, struct arena *a, struct conf_faults *faults)
+{
+	const char *names[MAX_MODULES];
+	size_t n = 0;
+
+	while (builtin_modules[n] != NULL) {
+		names[n] = builtin_modules[n]->name;
+		n++;
+	}
+	for (size_t i = 0; i < t->skip.n; i++) {
+		const char *near = conf_nearest(t->skip.v[i], names, n);
+		bool known = near != NULL && str_is_nocase(t->skip.v[i], near);
+
+		if (!known)
+			conf_fault_add(faults, a, &t->head, "skip", "there is no check \"%.*s\": %s%s", STR_ARG(t->skip.v[i]),
+			               near != NULL ? "did you mean " : "name one of verify {}, such as spf, dmarc or dnsbl",
+			               near != NULL ? near : "");
+	}
+}
+
+enum err config_finish(struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	if (c->hostname.n == 0)
+		conf_fault_add(faults, a, &c->head, NULL,
+		               "hostname is missing: add hostname = \"mail.example.org\", the name in this server's PTR record");
+	else
+		domain_to_ascii(a, c->hostname, &c->hostname);
+	if (c->verify->authserv_id.n == 0)
+		c->verify->authserv_id = c->hostname;
+	if (c->auth.accounts.n == 0)
+		c->auth.accounts = arena_printf(a, "%.*s/accounts", STR_ARG(c->state));
+	c->auth.secret = arena_printf(a, "%.*s/accounts.secret", STR_ARG(c->state));
+	if (c->domains.n == 0)
+		conf_fault_add(faults, a, &c->head, NULL, "no domain receives here: add domain \"example.org\" {}");
+	find_user(c, a, faults);
+	for (size_t i = 0; i < c->domains.n; i++)
+		finish_domain(c, c->domains.v[i], a, faults);
+	for (size_t i = 0; i < c->trusts.n; i++)
+		judge_trust(c->trusts.v[i], a, faults);
+	if (give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+		return ERR_MEMORY;
+	list_files(c, a);
+	return OK;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The option tables of what no room owns: host name, domains, TLS, resolver,
+ * log, queue.  Pure.
+ */
+#include <stddef.h>
+#include <string.h>
+
+#include "smtpd/base/conn.h"
+#include "smtpd/mail/addr.h"
+#include "smtpd/setup/config_inside.h"
+
+/* ---- checks of single values --------------------------------------------- */
+
+static bool is_host_name(str value, struct arena *a, str *why)
+{
+	str ascii;
+
+	if (domain_to_ascii(a, value, &ascii) && str_holds(ascii, '.'))
+		return true;
+	*why = STR("must be a full host name such as \"mail.example.org\"");
+	return false;
+}
+
+static bool is_endpoint(str value, struct arena *a, str *why)
+{
+	struct endpoint e;
+
+	(void)a;
+	if (value.n == 0 || endpoint_parse(value, 0, &e))
+		return true;
+	*why = STR("must be ADDR:PORT, [V6]:PORT or unix:/path");
+	return false;
+}
+
+static bool is_address_or_empty(str value, struct arena *a, str *why)
+{
+	struct path p;
+
+	if (value.n == 0 || (path_of(a, value, &p) && p.domain.n > 0))
+		return true;
+	*why = STR("must be a mail address such as \"user@example.org\"");
+	return false;
+}
+
+static bool is_absolute(str value, struct arena *a, str *why)
+{
+	(void)a;
+	if (value.n == 0 || value.p[0] == '/')
+		return true;
+	*why = STR("must be a path that begins with /");
+	return false;
+}
+
+static bool is_mode(str value, struct arena *a, str *why)
+{
+	(void)a;
+	for (size_t i = 0; i < value.n; i++)
+		if (value.p[i] < '0' || value.p[i] > '7')
+			value.n = 0;
+	if (value.n == 3 || value.n == 4)
+		return true;
+	*why = STR("must be octal permissions such as \"0700\"");
+	return false;
+}
+
+static bool is_plus(str value, struct arena *a, str *why)
+{
+	(void)a;
+	if (value.n == 0 || (value.n == 1 && strchr("+-_=.", value.p[0]) != NULL))
+		return true;
+	*why = STR("must be one of + - _ = . or empty");
+	return false;
+}
+
+/* ---- tables ---------------------------------------------------------------- */
+
+static const char *const tls_versions[] = { "1.2", "1.3", NULL };
+static const char *const log_targets[] = { "stderr", "syslog", "file", NULL };
+static const char *const log_levels[] = { "debug", "info", "notice", "warn", "error", NULL };
+static const char *const algorithms[] = { "auto", "rsa-sha256", "ed25519-sha256", NULL };
+
+#define OPT(s, field, type_, name_, fallback_, help_) \
+	.name = (name_), .type = (type_), .offset = offsetof(struct s, field), .fallback = (fallback_), .help = (help_)
+
+static const struct conf_option tls_options[] = {
+	{ OPT(tls_section, certificate, CONF_LIST, "certificate", NULL, "PEM files, each a certificate with its chain; the first is used when a client asks for no name"),
+	  .example = "/etc/letsencrypt/live/mail.example.org/fullchain.pem" },
+	{ OPT(tls_section, key, CONF_LIST, "key", NULL, "PEM files with the private keys, in the order of the certificates"),
+	  .example = "/etc/letsencrypt/live/mail.example.org/privkey.pem" },
+	{ OPT(tls_section, minimum, CONF_WORD, "minimum", "1.2", "the oldest TLS version that is spoken"), .words = tls_versions },
+	{ OPT(tls_section, client_ca, CONF_STRING, "client-ca", NULL, "PEM file of the CA whose client certificates are recognised; empty: none is asked for"), .check = is_absolute,
+	  .example = "/etc/postern/clients.pem" },
+	{ 0 },
+};
+
+static void tls_checked(void *section, struct conf_reader *r)
+{
+	const struct tls_section *t = section;
+
+	if (t->certificate.n != t->key.n)
+		conf_fault(r, &t->head, t->key.n > t->certificate.n ? "key" : "certificate",
+		           "%zu certificates but %zu keys: name one key for each certificate, in the same order",
+		           t->certificate.n, t->key.n);
+}
+
+const struct conf_section config_tls = {
+	.name = "tls", .options = tls_options, .size = sizeof(struct tls_section),
+	.offset = offsetof(struct config, tls), .check = tls_checked,
+	.help = "Certificates. Files are read again when they change.",
+};
+
+static const struct conf_option resolver_options[] = {
+	{ OPT(resolver_section, forward, CONF_LIST, "forward", NULL, "name servers that are asked instead of the root, ADDR:PORT each; empty: full recursion, no daemon needed"), .check = is_endpoint,
+	  .example = "127.0.0.1:53" },
+	{ OPT(resolver_section, trust_anchor, CONF_STRING, "trust-anchor", "/usr/share/dns/root.key", "the root's DNSSEC keys, of Debian's dns-root-data; without the file nothing is validated"), .check = is_absolute },
+	{ OPT(resolver_section, timeout_ms, CONF_TIME, "timeout", "5s", "how long one question may take"), .least = 100, .most = 60000 },
+	{ OPT(resolver_section, records, CONF_STRING, "records", NULL, "a file of local answers, one `NAME TYPE DATA` a line, that come before all others; the playground uses it"), .check = is_absolute,
+	  .example = "/etc/postern/records" },
+	{ 0 },
+};
+
+const struct conf_section config_resolver = {
+	.name = "resolver", .options = resolver_options, .size = sizeof(struct resolver_section),
+	.offset = offsetof(struct config, resolver),
+	.help = "How names are looked up.",
+};
+
+static const struct conf_option log_options[] = {
+	{ OPT(log_section, to, CONF_WORD, "to", "stderr", "where it is written; standard error is what systemd and containers collect"), .words = log_targets },
+	{ OPT(log_section, file, CONF_STRING, "file", NULL, "the log file when to = file; opened again at reload"), .check = is_absolute,
+	  .example = "/var/log/postern.log" },
+	{ OPT(log_section, level, CONF_WORD, "level", "info", "the least level that is written"), .words = log_levels },
+	{ 0 },
+};
+
+static void log_checked(void *section, struct conf_reader *r)
+{
+	const struct log_section *l = section;
+
+	if (l->to == 2 && l->file.n == 0)
+		conf_fault(r, &l->head, "to", "to = file needs a file: add file = \"/var/log/postern.log\"");
+}
+
+const struct conf_section config_log = {
+	.name = "log", .options = log_options, .size = sizeof(struct log_section),
+	.offset = offsetof(struct config, log), .check = log_checked,
+	.help = "Where the log goes.",
+};
+
+static const struct conf_option queue_options[] = {
+	{ OPT(queue_section, map_bytes, CONF_SIZE, "size", "4 GiB", "the most that the queue's store may hold; its file grows as needed"), .least = 16 << 20, .most = (uint64_t)1 << 44 },
+	{ OPT(queue_section, full_percent, CONF_NUMBER, "full", "90", "new mail is taken until the store is this full, in percent; the rest belongs to deliveries"), .least = 10, .most = 98 },
+	{ OPT(queue_section, free_disk_percent, CONF_NUMBER, "free-disk", "5", "new mail is taken while at least this much of the file system is free, in percent"), .most = 90 },
+	{ 0 },
+};
+
+const struct conf_section config_queue = {
+	.name = "queue", .options = queue_options, .size = sizeof(struct queue_section),
+	.offset = offsetof(struct config, queue),
+	.help = "The store of what was accepted.",
+};
+
+static const struct conf_option dkim_options[] = {
+	{ OPT(dkim_section, key, CONF_STRING, "key", NULL, "PEM file of the private key; default STATE/keys/DOMAIN/SELECTOR.pem, where `postern key generate` puts it"), .check = is_absolute,
+	  .example = "/var/lib/postern/keys/example.org/NAME.pem" },
+	{ OPT(dkim_section, algorithm, CONF_WORD, "algorithm", "auto", "auto takes what the key is made for"), .words = algorithms },
+	{ OPT(dkim_section, headers, CONF_LIST, "headers", NULL, "header fields that are signed; empty: the usual list, over-signed"),
+	  .example = "From,To,Subject,Date,Message-ID" },
+	{ OPT(dkim_section, expire_ms, CONF_TIME, "expire", "0s", "how long a signature is valid (x=); 0: without end") },
+	{ 0 },
+};
+
+static const struct conf_section dkim_section = {
+	.name = "dkim", .options = dkim_options, .size = sizeof(struct dkim_section), .titled = true,
+	.offset = offsetof(struct domain_section, dkim),
+	.help = "A DKIM key that signs what this domain sends; the title is its selector.",
+};
+
+static const struct conf_option deliver_options[] = {
+	{ OPT(deliver_section, maildir, CONF_STRING, "maildir", "/var/mail/%d/%u", "the Maildir of an account; %d is the domain, %u the local part"), .check = is_absolute },
+	{ OPT(deliver_section, lmtp, CONF_STRING, "lmtp", NULL, "an LMTP server instead of Maildirs: ADDR:PORT or unix:/path"), .check = is_endpoint,
+	  .example = "unix:/run/dovecot/lmtp" },
+	{ OPT(deliver_section, user, CONF_STRING, "user", NULL, "whose the mailboxes are; default, and so far the only choice, is the server's own user"),
+	  .example = "postern" },
+	{ OPT(deliver_section, group, CONF_STRING, "group", NULL, "the mailboxes' group, of which the server's user is a member; default its own"),
+	  .example = "dovecot" },
+	{ OPT(deliver_section, mode, CONF_STRING, "mode", "0700", "permissions of the mailboxes' directories; files get the same without x"), .check = is_mode },
+	{ 0 },
+};
+
+static const struct conf_section deliver_section = {
+	.name = "deliver", .options = deliver_options, .size = sizeof(struct deliver_section),
+	.offset = offsetof(struct domain_section, deliver),
+	.help = "Where this domain's mail is put.",
+};
+
+static const struct conf_option domain_options[] = {
+	{ OPT(domain_section, aliases, CONF_STRING, "aliases", NULL, "alias file, `name: target, target` a line"), .check = is_absolute,
+	  .example = "/etc/postern/aliases" },
+	{ OPT(domain_section, catch_all, CONF_STRING, "catch-all", NULL, "who gets the mail for names that do not exist; empty: it is refused"), .check = is_address_or_empty,
+	  .example = "info@example.org" },
+	{ OPT(domain_section, copy, CONF_STRING, "copy", NULL, "an address that gets a copy of every message of this domain, in and out"), .check = is_address_or_empty,
+	  .example = "archive@example.org" },
+	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox"),
+	  .example = "127.0.0.1:25" },
+	{ 0 },
+};
+
+static const struct conf_section *const domain_sections[] = { &dkim_section, &deliver_section, NULL };
+
+static void domain_checked(void *section, struct conf_reader *r)
+{
+	struct domain_section *d = section;
+	struct endpoint e;
+
+	if (d->route.n > 0 && !endpoint_parse(d->route, 0, &e))
+		conf_fault(r, &d->head, "route", "\"%.*s\" must be HOST:PORT", STR_ARG(d->route));
+	if (d->deliver.lmtp.n > 0 && conf_given(&d->deliver.head, "maildir"))
+		conf_fault(r, &d->deliver.head, "lmtp", "either maildir or lmtp: take one of them out");
+}
+
+const struct conf_section config_domain = {
+	.name = "domain", .options = domain_options, .sections = domain_sections,
+	.size = sizeof(struct domain_section), .titled = true,
+	.offset = offsetof(struct config, domains), .check = domain_checked,
+	.help = "A domain that receives here and whose accounts send from here.", .example = "example.org",
+};
+
+const struct conf_option config_root_options[] = {
+	{ OPT(config, hostname, CONF_STRING, "hostname", NULL, "this server's own name, as its PTR record and certificate have it"), .check = is_host_name,
+	  .example = "mail.example.org", .required = true },
+	{ OPT(config, state, CONF_STRING, "state", "/var/lib/postern", "the directory of queue, keys and accounts; only the server writes there"), .check = is_absolute },
+	{ OPT(config, user, CONF_STRING, "user", "postern", "the user that the server becomes when it is started as root") },
+	{ OPT(config, loops, CONF_NUMBER, "loops", "0", "threads that talk to the network; 0: one for each processor"), .most = 256 },
+	{ OPT(config, plus, CONF_STRING, "plus", "+", "what separates a detail from the account's name, as in alice+shop@example.org; empty: nothing does"), .check = is_plus },
+	{ OPT(config, environment, CONF_BOOL, "environment", "no", "whether ${NAME} in this file stands for an environment variable") },
+	{ 0 },
+};
+
+const struct conf_option config_verify_options[] = {
+	{ OPT(verify_section, authserv_id, CONF_STRING, "authserv-id", NULL, "our name in Authentication-Results; default: hostname"),
+	  .example = "mail.example.org" },
+	{ OPT(verify_section, trial, CONF_BOOL, "trial", "no", "do everything and refuse nothing: what would have been refused is logged as message.would-refuse") },
+	{ 0 },
+};
