@@ -197,3 +197,33 @@ def test_what_cannot_be_trusted_is_a_fault(entry, says):
         s.configure(extra='trust "x" { %s }' % entry)
         done = s.run("check", "-c", str(s.file))
         assert done.returncode == 1 and says in done.stdout, done.stdout
+
+
+# The Ed25519 key of RFC 8463 A.2, published for tests.
+KEY = "v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="
+PEM = ("-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIJ1hsZ3v/VpguoRK9JLsLMREScVpezJpGXA7rAMcrn9g\n"
+       "-----END PRIVATE KEY-----\n")
+
+
+@pytest.mark.parametrize("trust,signer,list_id,action,override", [
+    ("", "lists.test", "<dev.lists.test>", "quarantine", "mailing_list"),          # CONTRACT: a sign of an indirect way
+    ('dkim-domain = {"lists.test"} skip = {"dmarc"}', "lists.test", "<dev.lists.test>", "accept", "mailing_list"),
+    ('dkim-domain = {"lists.test"} skip = {"spf"}', "lists.test", "<dev.lists.test>", "quarantine", "mailing_list"),
+    ('dkim-domain = {"lists.test"} skip = {"dmarc"}', "lists.test", "<dev.other.test>", "reject", None),   # not its list
+    ('dkim-domain = {"lists.test"} skip = {"dmarc"}', "evil.test", "<dev.lists.test>", "reject", None),    # not its signature
+])
+def test_a_list_is_trusted_by_its_signature(trust, signer, list_id, action, override):
+    zone = (f"s._domainkey.lists.test TXT {KEY}\ns._domainkey.evil.test TXT {KEY}\n"
+            "_dmarc.author.test TXT v=DMARC1; p=reject\nlists.test MX 10 lists.test\n")
+    with Server(zone=zone, extra='trust "lists" { %s }' % trust if trust else "", start=False) as s:
+        pem = s.dir / "key.pem"
+        pem.write_text(PEM)
+        pem.chmod(0o644)
+        message = f"From: a@author.test\nList-Id: {list_id}\nSubject: [dev] x\n\nhello\n-- \nfooter\n"
+        signed = s.run("sign", "--domain", signer, "--selector", "s", "--key", str(pem), input=message)
+        assert signed.returncode == 0, signed.stderr
+        words = ["--ip", "192.0.2.1", "--helo", "x", "--mail-from", "bounce@lists.test", "-c", str(s.file), "--resolver", s.dns.address]
+        got = json.loads(s.run("verify", *words, "--json", input=signed.stdout).stdout)
+        assert (got["dmarc"]["result"], got["dmarc"]["disposition"], got["action"]) == ("fail", "reject", action), got
+        story = s.run("explain", *words, input=signed.stdout).stdout
+        assert (f"softened: {override}" in story) == (override is not None), story
