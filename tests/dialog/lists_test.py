@@ -227,3 +227,20 @@ def test_a_list_is_trusted_by_its_signature(trust, signer, list_id, action, over
         assert (got["dmarc"]["result"], got["dmarc"]["disposition"], got["action"]) == ("fail", "reject", action), got
         story = s.run("explain", *words, input=signed.stdout).stdout
         assert (f"softened: {override}" in story) == (override is not None), story
+
+
+def test_zones_come_and_go_at_reload():
+    with Server(zone=GOOD + "2.0.0.127.late.test A SILENT\n") as s:
+        s.configure(extra='verify { dnsbl "good.test" {} dnsbl "late.test" {} }')
+        assert s.run("reload", "-c", str(s.file)).returncode == 0
+        s.configure(extra='verify { dnsbl "good.test" {} }')             # while a test is out
+        assert s.run("reload", "-c", str(s.file)).returncode == 0
+        s.wait("dnsbl.zone-passed", zone="good.test", test="ipv4")
+        assert first_rcpt(s, "127.0.0.9").startswith("550 5.7.1")
+        mark = s.mark()
+        assert s.run("reload", "-c", str(s.file)).returncode == 0
+        s.wait("configuration.loaded", since=mark)
+        assert first_rcpt(s, "127.0.0.9").startswith("550 5.7.1")        # what is known stays known
+        assert not s.find("dnsbl.zone-passed", since=mark)
+        s.configure(extra='verify { dnsbl "late.test" {} }')
+        assert s.run("reload", "-c", str(s.file)).returncode == 0        # and it stops while a test is out
