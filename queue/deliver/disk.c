@@ -161,6 +161,13 @@ static void was_read(struct timetable *t, struct part *p)
 		part_enter_line(t, p, true);
 }
 
+/* Not even for the notice of a delay: that cannot be written before it is read. */
+static void leave_alone(struct timetable *t, struct part *p)
+{
+	part_wait(t, p, clock_wall() + UNREADABLE_S);
+	must(due_put(&t->due, &p->due, p->next));
+}
+
 static void was_not_read(struct timetable *t, struct part *p, enum err e)
 {
 	char id[QUEUE_ID_TEXT];
@@ -172,7 +179,7 @@ static void was_not_read(struct timetable *t, struct part *p, enum err e)
 	if (e == ERR_ABSENT)
 		part_settled(t, p);
 	else
-		part_wait(t, p, clock_wall() + UNREADABLE_S);
+		leave_alone(t, p);
 }
 
 static void loaded(struct baton *b)
@@ -193,8 +200,10 @@ static void loaded(struct baton *b)
 		queue_entry_free(l->entry);
 	}
 	while ((p = one_that_waits(m)) != NULL) {
-		if (!p->judged)
+		if (!p->judged) {
 			p->to->loading--;
+			destination_ready(t, p->to);     /* for those behind, wherever this one goes */
+		}
 		if (l->result == OK)
 			was_read(t, p);
 		else

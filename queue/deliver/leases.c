@@ -149,7 +149,7 @@ static struct lease *try_lease(struct timetable *t, struct part *p)
 		return l;
 	send_elsewhere(t, p, to, n, all);
 	lease_free(t, l);
-	return leaving < n ? lease_make(t, p) : NULL;
+	return leaving < n ? try_lease(t, p) : NULL;
 }
 
 static void say_clear_host(struct part *p, struct lease *l)

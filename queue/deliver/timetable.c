@@ -122,6 +122,8 @@ static uint64_t wake_at(const struct timetable *t)
 	sooner_due(&ms, &t->rests);
 	sooner_due(&ms, &t->errands);
 	sooner(&ms, channels_next_ms(t));
+	if (t->one_by_one)
+		sooner(&ms, t->one_by_one_until_ms);
 	if (t->stopping)
 		sooner(&ms, t->hurried ? clock_ms() + 100 : t->stop_at_ms);
 	return ms;
