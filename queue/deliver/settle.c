@@ -48,6 +48,9 @@ static void wait_or_stand(struct timetable *t, struct part *p)
 {
 	if (part_wish_takes(t, p))
 		return;
+	if (p->again)
+		p->next = clock_wall();
+	p->again = false;
 	if (destination_rests(p->to) && p->next <= p->to->not_before) {
 		part_enter_line(t, p, false);
 		message_rest(t, p->message);

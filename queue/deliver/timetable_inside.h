@@ -62,6 +62,7 @@ struct part {                          /* about 100 bytes: there may be a millio
 	bool                first : 1; /* of the first round after an unclean stop */
 	bool                judged : 1;/* being read because its deadline passed */
 	bool                read : 1;  /* its message was read for this try */
+	bool                again : 1; /* to be tried as soon as its fate is written: the operator wants it */
 };
 
 struct message {

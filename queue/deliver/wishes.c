@@ -48,6 +48,11 @@ static void write_down(struct timetable *t, struct part *p, struct wish *w, enum
 static bool retry(struct timetable *t, struct part *p, struct wish *w)
 {
 	(void)w;
+	if (p->state == PART_SETTLING && p->after == AFTER_WAIT) {
+		p->again = true;
+		destination_wake(t, p->to);
+		return true;
+	}
 	if (p->state != PART_WAITING && p->state != PART_IN_LINE)
 		return false;
 	destination_wake(t, p->to);

@@ -401,8 +401,7 @@ static void wishes_are_granted(void **state)
 	a = yard_put_one(&y, "a@far.test", 0);
 	b = yard_put_one(&y, "b@far.test", 0);
 	c = yard_put(&y, "anna@us.test", &(struct yard_rcpt){ "c@far.test", 0 }, 1, MESSAGE_HELD);
-	until(figures(&y).deferred == 2 && figures(&y).leased == 0);
-	assert_int_equal(figures(&y).held, 1);
+	until(figures(&y).deferred == 2 && figures(&y).leased == 0 && figures(&y).held == 1);
 	assert_int_equal(yard_wish(&y, WISH_HOLD, a, &touched), OK);
 	assert_int_equal(touched, 1);
 	assert_int_equal(yard_rcpt_of(&y, a, 0, &r, said), OK);
