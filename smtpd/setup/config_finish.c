@@ -82,7 +82,8 @@ static void finish_domain(struct config *c, struct domain_section *d, struct are
 	char *mode = str_cstr(a, d->deliver.mode);
 
 	if (!domain_to_ascii(a, d->head.title, &d->name)) {
-		conf_fault_add(faults, a, &d->head, NULL, "\"%.*s\" is not a domain name", STR_ARG(d->head.title));
+		conf_fault_add(faults, a, &d->head, NULL, "section `domain`: \"%.*s\" must be a domain name, such as \"example.org\"",
+		               STR_ARG(d->head.title));
 		return;
 	}
 	d->place.kind = d->deliver.lmtp.n > 0 ? PLACE_LMTP : PLACE_MAILDIR;
@@ -206,10 +207,10 @@ static void judge_trust(const struct trust_section *t, struct arena *a, struct c
 
 enum err config_finish(struct config *c, struct arena *a, struct conf_faults *faults)
 {
-	if (c->hostname.n == 0)
+	if (c->hostname.n == 0 && !conf_given(&c->head, "hostname"))
 		conf_fault_add(faults, a, &c->head, NULL,
 		               "hostname is missing: add hostname = \"mail.example.org\", the name in this server's PTR record");
-	else
+	else if (c->hostname.n > 0)
 		domain_to_ascii(a, c->hostname, &c->hostname);
 	if (c->verify->authserv_id.n == 0)
 		c->verify->authserv_id = c->hostname;

@@ -100,8 +100,8 @@ static void tls_checked(void *section, struct conf_reader *r)
 
 	if (t->certificate.n != t->key.n)
 		conf_fault(r, &t->head, t->key.n > t->certificate.n ? "key" : "certificate",
-		           "%zu certificates but %zu keys: name one key for each certificate, in the same order",
-		           t->certificate.n, t->key.n);
+		           "section `tls` names %zu certificate%s and %zu key%s: name one key for each certificate, in the "
+		           "same order", t->certificate.n, t->certificate.n == 1 ? "" : "s", t->key.n, t->key.n == 1 ? "" : "s");
 }
 
 const struct conf_section config_tls = {
@@ -215,7 +215,8 @@ static void domain_checked(void *section, struct conf_reader *r)
 	struct endpoint e;
 
 	if (d->route.n > 0 && !endpoint_parse(d->route, 0, &e))
-		conf_fault(r, &d->head, "route", "\"%.*s\" must be HOST:PORT", STR_ARG(d->route));
+		conf_fault(r, &d->head, "route", "option `route` in section `domain`: `%.*s` must be HOST:PORT, such as \"127.0.0.1:25\"",
+		           STR_ARG(d->route));
 	if (d->deliver.lmtp.n > 0 && conf_given(&d->deliver.head, "maildir"))
 		conf_fault(r, &d->deliver.head, "lmtp", "either maildir or lmtp: take one of them out");
 }

@@ -4,6 +4,7 @@
  * belong to it (those that an address appears with, and the letters, bounces
  * that is, that came of them); the second shows every line of these ids.
  */
+#include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
@@ -129,12 +130,39 @@ static int look(FILE *from, const char *word)
 	                               "name one with --file", word);
 }
 
+static int look_in(const char *log, const char *word)
+{
+	FILE *f = strcmp(log, "-") == 0 ? stdin : fopen(log, "re");
+	int status;
+
+	if (f == NULL)
+		return verb_fail(EXIT_FINDING, "log", "%s cannot be read (%s): be root, or a member of its group", log,
+		                 strerror(errno));
+	status = look(f, word);
+	if (f != stdin)
+		fclose(f);
+	return status;
+}
+
+static int look_in_configured(const char *file, const char *word, struct arena *a)
+{
+	int status;
+	const struct config *c = verb_config("log", file, a, &status);
+	const char *log = c != NULL ? log_of(c, a) : NULL;
+
+	if (c == NULL)
+		return status;
+	if (log == NULL)
+		return verb_fail(EXIT_FINDING, "log", "the log goes to %s, not to a file: try `journalctl -u postern | "
+		                 "postern log --file - %s`", c->log.to == 1 ? "syslog" : "standard error", word);
+	return look_in(log, word);
+}
+
 int verb_log(int argc, char **argv)
 {
 	static const struct option options[] = { { "config", required_argument, NULL, 'c' }, { "file", required_argument, NULL, 'f' }, { 0 } };
 	const char *file = CONFIG_FILE, *log = NULL;
 	struct arena a;
-	FILE *f;
 	int o, status;
 
 	opterr = 0;
@@ -150,22 +178,7 @@ int verb_log(int argc, char **argv)
 	if (argc - optind != 1)
 		return verb_misused("log", "name one message id or address");
 	arena_init(&a, ARENA_UNBOUNDED);
-	if (log == NULL) {
-		const struct config *c = verb_config("log", file, &a, &status);
-
-		if (c == NULL)
-			return status;
-		log = log_of(c, &a);
-		if (log == NULL)
-			return verb_fail(EXIT_FINDING, "log", "the log goes to %s, not to a file: try `journalctl -u postern | "
-			                 "postern log --file - %s`", c->log.to == 1 ? "syslog" : "standard error", argv[optind]);
-	}
-	f = strcmp(log, "-") == 0 ? stdin : fopen(log, "re");
-	if (f == NULL)
-		return verb_fail(EXIT_FINDING, "log", "%s cannot be read: be root, or a member of its group", log);
-	status = look(f, argv[optind]);
-	if (f != stdin)
-		fclose(f);
+	status = log != NULL ? look_in(log, argv[optind]) : look_in_configured(file, argv[optind], &a);
 	arena_fini(&a);
 	return status;
 }
