@@ -13,8 +13,8 @@
 #include "smtpd/base/dns.h"
 
 enum adsp_result {
-	ADSP_NOT_DONE, ADSP_NONE, ADSP_PASS, ADSP_UNKNOWN, ADSP_FAIL, ADSP_DISCARD, ADSP_NXDOMAIN, ADSP_TEMPERROR,
-	ADSP_PERMERROR,
+	ADSP_NOT_DONE, ADSP_NONE, ADSP_PASS, ADSP_UNKNOWN, ADSP_FAIL, ADSP_DISCARD, ADSP_NXDOMAIN,
+	ADSP_TEMPERROR, ADSP_PERMERROR,
 };
 const char *adsp_result_word(enum adsp_result);      /* RFC 5617 5.4 */
 
@@ -33,7 +33,7 @@ struct adsp_outcome {
 struct adsp_conf {
 	struct conf_head head;
 	bool enable;                   /* evaluated and written */
-	bool evaluate;                 /* no option: verify and explain want the result in any case */
+	bool evaluate;                 /* no option: verify and explain want it in any case */
 };
 
 extern const struct module adsp_module;

@@ -36,8 +36,9 @@ struct adsp_msg {
 const char *adsp_result_word(enum adsp_result r)
 {
 	static const char *const words[] = {
-		[ADSP_NONE] = "none",         [ADSP_PASS] = "pass",           [ADSP_UNKNOWN] = "unknown",
-		[ADSP_FAIL] = "fail",         [ADSP_DISCARD] = "discard",     [ADSP_NXDOMAIN] = "nxdomain",
+		[ADSP_NONE] = "none",		[ADSP_PASS] = "pass",
+		[ADSP_UNKNOWN] = "unknown",	[ADSP_FAIL] = "fail",
+		[ADSP_DISCARD] = "discard",	[ADSP_NXDOMAIN] = "nxdomain",
 		[ADSP_TEMPERROR] = "temperror", [ADSP_PERMERROR] = "permerror",
 	};
 
@@ -56,7 +57,8 @@ enum adsp_practices adsp_record_parse(struct arena *a, str record)
 		return ADSP_NO_RECORD;
 	if (str_is_nocase(t.v[0].value, "all"))
 		return ADSP_SAYS_ALL;
-	return str_is_nocase(t.v[0].value, "discardable") ? ADSP_SAYS_DISCARDABLE : ADSP_SAYS_UNKNOWN;
+	return str_is_nocase(t.v[0].value, "discardable") ? ADSP_SAYS_DISCARDABLE
+							  : ADSP_SAYS_UNKNOWN;
 }
 
 /* ---- the questions ------------------------------------------------------------ */
@@ -149,7 +151,9 @@ static enum adsp_practices practices_of(struct adsp_msg *d)
 static enum adsp_result judged(struct adsp_msg *d, const char **why)
 {
 	static const enum adsp_result results[] = {
-		[ADSP_NO_RECORD] = ADSP_NONE, [ADSP_SAYS_UNKNOWN] = ADSP_UNKNOWN, [ADSP_SAYS_ALL] = ADSP_FAIL,
+		[ADSP_NO_RECORD] = ADSP_NONE,
+		[ADSP_SAYS_UNKNOWN] = ADSP_UNKNOWN,
+		[ADSP_SAYS_ALL] = ADSP_FAIL,
 		[ADSP_SAYS_DISCARDABLE] = ADSP_DISCARD,
 	};
 	const struct adsp_outcome *o = &d->outcome;
@@ -166,7 +170,8 @@ static enum adsp_result judged(struct adsp_msg *d, const char **why)
 		return ADSP_NXDOMAIN;
 	}
 	if (dns_failed(o->existence->status) || dns_failed(o->record->status) || open) {
-		*why = open ? "DNS left the author's signature open" : "DNS gave no answer for the author's domain";
+		*why = open ? "DNS left the author's signature open"
+			    : "DNS gave no answer for the author's domain";
 		return ADSP_TEMPERROR;
 	}
 	if (o->existence->status == DNS_BADNAME || o->record->status == DNS_BADNAME) {
@@ -229,7 +234,8 @@ const struct adsp_outcome *adsp_state_outcome(const void *msg)
 }
 
 static const struct conf_option options[] = {
-	{ .name = "enable", .type = CONF_BOOL, .offset = offsetof(struct adsp_conf, enable), .fallback = "no",
+	{ .name = "enable", .type = CONF_BOOL, .fallback = "no",
+	  .offset = offsetof(struct adsp_conf, enable),
 	  .help = "evaluate it and write the result; it never decides anything" },
 	{ 0 },
 };

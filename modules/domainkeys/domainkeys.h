@@ -28,11 +28,12 @@ struct domainkeys_signature {          /* a DomainKey-Signature field, read (RFC
 	enum canon canon;              /* CANON_SIMPLE or CANON_NOFWS */
 	str        b;                  /* decoded */
 	bool       has_h;
-	str       *h;                  /* names; a field of each stands in the digest where the message has it */
+	str       *h;                  /* names; the message's order is the digest's */
 	size_t     nh;
 	const char *fault;             /* NULL: well formed */
 };
-void domainkeys_signature_parse(struct arena *, const struct field *, struct domainkeys_signature *out);
+void domainkeys_signature_parse(struct arena *, const struct field *,
+                                struct domainkeys_signature *out);
 bool domainkeys_signature_covers(const struct domainkeys_signature *, const char *name);
 
 /* A key record (RFC 4870 3.2.3).  PASS: `key` can be used, and is to be freed. */
@@ -48,7 +49,8 @@ void domainkeys_key_drop(struct domainkeys_key *);           /* harmless twice *
 
 /* The policy record at _domainkey.DOMAIN (RFC 4870 3.6). */
 struct domainkeys_policy { bool signs_all, testing; };       /* o=-, t=y */
-bool domainkeys_policy_parse(struct arena *, str record, struct domainkeys_policy *out);  /* false: it is none */
+/* false: it is none */
+bool domainkeys_policy_parse(struct arena *, str record, struct domainkeys_policy *out);
 
 /* The sending address: Sender's first, else From's first (RFC 4870 2.3, 3.8).
  * `from` is what was read of From already. */
@@ -58,7 +60,8 @@ struct domainkeys_sender {
 	str         local, domain;
 	const char *fault;             /* NULL: it can be used */
 };
-void domainkeys_sender_find(struct arena *, const struct fields *, const struct from *, struct domainkeys_sender *out);
+void domainkeys_sender_find(struct arena *, const struct fields *, const struct from *,
+                            struct domainkeys_sender *out);
 
 /* One digest over the fields behind the signature's own, and the body. */
 struct domainkeys_hash {
@@ -66,14 +69,15 @@ struct domainkeys_hash {
 	struct canon_body body;
 	bool              open, any, ending;
 };
-bool   domainkeys_hash_begin(struct domainkeys_hash *, const struct fields *, const struct domainkeys_signature *);
+bool   domainkeys_hash_begin(struct domainkeys_hash *, const struct fields *,
+                             const struct domainkeys_signature *);
 void   domainkeys_hash_body(struct domainkeys_hash *, str chunk);
 size_t domainkeys_hash_end(struct domainkeys_hash *, unsigned char out[static DIGEST_MAX]);
 void   domainkeys_hash_drop(struct domainkeys_hash *);       /* harmless twice */
 
 struct domainkeys_outcome {
 	enum domainkeys_result result;
-	str  domain, selector;         /* of the signature that counts; without one the sending address's domain */
+	str  domain, selector;         /* of the signature; without one the sending address's */
 	str  reason;
 	const struct domainkeys_sender *sender;
 	size_t   signatures;           /* fields in the message */
@@ -85,10 +89,11 @@ struct domainkeys_outcome {
 struct domainkeys_conf {
 	struct conf_head head;
 	bool enable;                   /* evaluated and written */
-	bool evaluate;                 /* no option: verify and explain want the result in any case */
+	bool evaluate;                 /* no option: verify and explain want it in any case */
 };
 
 extern const struct module domainkeys_module;
-const struct domainkeys_outcome *domainkeys_state_outcome(const void *msg);   /* NULL: open, or not evaluated */
+/* NULL: open, or not evaluated */
+const struct domainkeys_outcome *domainkeys_state_outcome(const void *msg);
 
 #endif

@@ -22,7 +22,8 @@ static void body_sunk(void *arg, str bytes)
 	digest_add(&h->digest, bytes);
 }
 
-static bool header_hashed(struct domainkeys_hash *h, const struct fields *f, const struct domainkeys_signature *sig)
+static bool header_hashed(struct domainkeys_hash *h, const struct fields *f,
+			  const struct domainkeys_signature *sig)
 {
 	struct map named;
 	struct buf b;
@@ -45,7 +46,8 @@ static bool header_hashed(struct domainkeys_hash *h, const struct fields *f, con
 	return done;
 }
 
-bool domainkeys_hash_begin(struct domainkeys_hash *h, const struct fields *f, const struct domainkeys_signature *sig)
+bool domainkeys_hash_begin(struct domainkeys_hash *h, const struct fields *f,
+			   const struct domainkeys_signature *sig)
 {
 	*h = (struct domainkeys_hash){ 0 };
 	if (digest_begin(&h->digest, DIGEST_SHA1) != OK)

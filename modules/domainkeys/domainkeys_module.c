@@ -12,13 +12,13 @@
 #define SIGNATURES_MAX 4
 
 static const struct stat_def stats[] = {
-	[DOMAINKEYS_NOT_DONE]  = { "skipped",   "messages that DomainKeys was not evaluated for" },
+	[DOMAINKEYS_NOT_DONE]  = { "skipped",   "messages that it was not evaluated for" },
 	[DOMAINKEYS_NONE]      = { "none",      "messages without a signature" },
 	[DOMAINKEYS_PASS]      = { "pass",      "messages whose signature verified" },
-	[DOMAINKEYS_FAIL]      = { "fail",      "messages whose signature did not, or is missing against the policy" },
-	[DOMAINKEYS_POLICY]    = { "policy",    "messages signed with a key that is not acceptable" },
-	[DOMAINKEYS_TEMPERROR] = { "temperror", "messages whose key or policy could not be fetched" },
-	[DOMAINKEYS_PERMERROR] = { "permerror", "messages with a malformed signature or no usable key" },
+	[DOMAINKEYS_FAIL]      = { "fail",      "signatures that did not, or should be there" },
+	[DOMAINKEYS_POLICY]    = { "policy",    "signed with a key that is not acceptable" },
+	[DOMAINKEYS_TEMPERROR] = { "temperror", "key or policy could not be fetched" },
+	[DOMAINKEYS_PERMERROR] = { "permerror", "malformed signatures, or no usable key" },
 };
 
 struct domainkeys_msg;
@@ -103,7 +103,8 @@ static const char *mismatch(const struct domainkeys_msg *d, const struct domaink
 	if (d->sender.fault != NULL)
 		return d->sender.fault;
 	if (d->sender.field < sig->field)
-		return "the sending address stands above the signature, which covers only what is below it";
+		return "the sending address stands above the signature, which covers only what is "
+		       "below it";
 	if (!domainkeys_signature_covers(sig, d->sender.header))
 		return "h= does not cover the field with the sending address";
 	if (!within(d->sender.domain, sig->domain))
@@ -121,7 +122,8 @@ static void candidate_begin(struct domainkeys_msg *d, struct candidate *c)
 		c->result = DOMAINKEYS_PERMERROR;
 		return;
 	}
-	c->key_name = arena_printf(m->arena, "%.*s._domainkey.%.*s", STR_ARG(c->sig.selector), STR_ARG(c->sig.domain));
+	c->key_name = arena_printf(m->arena, "%.*s._domainkey.%.*s", STR_ARG(c->sig.selector),
+				   STR_ARG(c->sig.domain));
 	if (c->key_name.n == 0 || !domainkeys_hash_begin(&c->hash, m->in->fields, &c->sig)) {
 		c->result = DOMAINKEYS_TEMPERROR;
 		c->reason = "there is no memory left to verify it";
@@ -195,8 +197,9 @@ static void candidate_verify(struct candidate *c, const struct domainkeys_key *k
 		c->reason = k->testing ? "the domain is testing DomainKeys (t=y)" : NULL;
 	} else {
 		c->result = DOMAINKEYS_FAIL;
-		c->reason = k->testing ? "header or body were changed after signing; the domain is testing DomainKeys (t=y)"
-		                       : "header or body were changed after signing";
+		c->reason = k->testing ? "header or body were changed after signing; the domain is "
+					 "testing DomainKeys (t=y)"
+				       : "header or body were changed after signing";
 	}
 }
 
@@ -246,7 +249,8 @@ static void outcome_unsigned(struct domainkeys_msg *d)
 		o->result = DOMAINKEYS_TEMPERROR;
 		o->reason = STR("there is no signature, and the policy could not be fetched");
 	} else if (d->policy->status == DNS_FOUND &&
-	           domainkeys_policy_parse(d->mod->arena, d->policy->rr[0].txt, &p) && p.signs_all && !p.testing) {
+		   domainkeys_policy_parse(d->mod->arena, d->policy->rr[0].txt, &p) &&
+		   p.signs_all && !p.testing) {
 		o->result = DOMAINKEYS_FAIL;
 		o->reason = STR("there is no signature, and the domain signs all its mail (o=-)");
 	}
@@ -299,8 +303,10 @@ static void results(const struct mod *m, struct authres *r)
 	if (o->selector.n > 0)
 		authres_property(r, "header.d", o->domain);
 	if (o->sender->domain.n > 0)
-		authres_property(r, str_is(str_of(o->sender->header), "From") ? "header.from" : "header.sender",
-		                 o->sender->domain);
+		authres_property(r,
+				 str_is(str_of(o->sender->header), "From") ? "header.from"
+									   : "header.sender",
+				 o->sender->domain);
 }
 
 static void done(struct mod *m)
@@ -322,7 +328,8 @@ const struct domainkeys_outcome *domainkeys_state_outcome(const void *msg)
 }
 
 static const struct conf_option options[] = {
-	{ .name = "enable", .type = CONF_BOOL, .offset = offsetof(struct domainkeys_conf, enable), .fallback = "no",
+	{ .name = "enable", .type = CONF_BOOL, .fallback = "no",
+	  .offset = offsetof(struct domainkeys_conf, enable),
 	  .help = "evaluate it and write the result; it never decides anything" },
 	{ 0 },
 };

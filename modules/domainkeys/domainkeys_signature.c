@@ -19,7 +19,8 @@
 
 /* ---- DomainKey-Signature --------------------------------------------------- */
 
-static const char *names_read(struct arena *a, const struct tags *t, struct domainkeys_signature *sig)
+static const char *names_read(struct arena *a, const struct tags *t,
+			      struct domainkeys_signature *sig)
 {
 	str domain, selector;
 
@@ -34,7 +35,8 @@ static const char *names_read(struct arena *a, const struct tags *t, struct doma
 	return NULL;
 }
 
-static const char *ways_read(struct arena *a, const struct tags *t, struct domainkeys_signature *sig)
+static const char *ways_read(struct arena *a, const struct tags *t,
+			     struct domainkeys_signature *sig)
 {
 	str text;
 
@@ -54,7 +56,8 @@ static const char *ways_read(struct arena *a, const struct tags *t, struct domai
 	return NULL;
 }
 
-static const char *headers_read(struct arena *a, const struct tags *t, struct domainkeys_signature *sig)
+static const char *headers_read(struct arena *a, const struct tags *t,
+				struct domainkeys_signature *sig)
 {
 	str text, name;
 	size_t n = 1;
@@ -89,9 +92,11 @@ static const char *b_read(struct arena *a, const struct tags *t, struct domainke
 	return base64_decode(a, text, true, &sig->b) && sig->b.n > 0 ? NULL : "b= is not base64";
 }
 
-void domainkeys_signature_parse(struct arena *a, const struct field *f, struct domainkeys_signature *out)
+void domainkeys_signature_parse(struct arena *a, const struct field *f,
+				struct domainkeys_signature *out)
 {
-	typedef const char *reader(struct arena *, const struct tags *, struct domainkeys_signature *);
+	typedef const char *reader(struct arena *, const struct tags *,
+				   struct domainkeys_signature *);
 	static reader *const readers[] = { names_read, ways_read, headers_read, b_read };
 	struct arena scratch;       /* values are views into the field */
 	struct tags t;
@@ -139,7 +144,8 @@ static void key_weigh(struct domainkeys_key *k)
 	else if (key_bits(k->key) > DKIM_BITS_MAX)
 		refused(k, DOMAINKEYS_POLICY, "the key is too long: over 8192 bits");
 	else if (!key_exponent_odd_32(k->key))
-		refused(k, DOMAINKEYS_POLICY, "the key's public exponent is even or longer than 32 bits");
+		refused(k, DOMAINKEYS_POLICY,
+			"the key's public exponent is even or longer than 32 bits");
 }
 
 static void key_read(struct arena *a, const struct tags *t, struct domainkeys_key *k)
@@ -152,13 +158,15 @@ static void key_read(struct arena *a, const struct tags *t, struct domainkeys_ke
 	}
 	k->testing = tags_get(t, "t", &text) && str_is_nocase(text, "y");
 	if (tags_get(t, "g", &text))
-		k->granularity = str_is(text, "*") ? STR_NONE : text;    /* "*" is DKIM's way to write it */
+		k->granularity =
+			str_is(text, "*") ? STR_NONE : text; /* "*" is DKIM's way to write it */
 	if (tags_squeeze(a, p).n == 0)
 		refused(k, DOMAINKEYS_PERMERROR, "the key is revoked: p= is empty");
 	else if (tags_get(t, "k", &text) && !str_is_nocase(text, "rsa"))
 		refused(k, DOMAINKEYS_PERMERROR, "the key is no RSA key");
 	else if (!base64_decode(a, p, true, &der) || (k->key = key_public_rsa(der)) == NULL)
-		refused(k, DOMAINKEYS_PERMERROR, "the key record is malformed: p= holds no RSA key");
+		refused(k, DOMAINKEYS_PERMERROR,
+			"the key record is malformed: p= holds no RSA key");
 	else
 		key_weigh(k);
 }
@@ -216,7 +224,8 @@ static const struct field *only_one(const struct fields *f, const char *name, bo
 }
 
 /* NULL: it cannot be read. */
-static const struct mailbox *first_address(struct arena *a, const struct field *f, const struct mailboxes *read)
+static const struct mailbox *first_address(struct arena *a, const struct field *f,
+					   const struct mailboxes *read)
 {
 	struct mailboxes *list = ARENA_NEW(a, struct mailboxes);
 
@@ -224,7 +233,8 @@ static const struct mailbox *first_address(struct arena *a, const struct field *
 		mailboxes_parse(a, f->value, list);
 		read = list;
 	}
-	if (read == NULL || read->n == 0 || read->malformed || !read->v[0].usable || read->v[0].path.is_literal)
+	if (read == NULL || read->n == 0 || read->malformed || !read->v[0].usable ||
+	    read->v[0].path.is_literal)
 		return NULL;
 	return &read->v[0];
 }

@@ -19,7 +19,8 @@ struct senderid_pra {
 	const char *fault;           /* NULL: path is the PRA */
 };
 /* RFC 4407 2.  Linear in the header; `from` is what was read of From already. */
-void senderid_pra_find(struct arena *, const struct fields *, const struct from *, struct senderid_pra *out);
+void senderid_pra_find(struct arena *, const struct fields *, const struct from *,
+                       struct senderid_pra *out);
 
 struct senderid_outcome {
 	enum spf_result            result;   /* of the PRA; permerror when there is none */
@@ -27,16 +28,17 @@ struct senderid_outcome {
 	const struct senderid_pra *pra;
 	str                        reason;
 	const struct spf_outcome  *spf;      /* how it came about; NULL when there is no PRA */
-	const struct spf_outcome  *mfrom;    /* the same test of MAIL FROM (HELO's when it is null) */
+	const struct spf_outcome  *mfrom;    /* the same for MAIL FROM (HELO if it is null) */
 };
 
 struct senderid_conf {
 	struct conf_head head;
 	bool enable;                   /* evaluated and written */
-	bool evaluate;                 /* no option: verify and explain want the result in any case */
+	bool evaluate;                 /* no option: verify and explain want it in any case */
 };
 
 extern const struct module senderid_module;
-const struct senderid_outcome *senderid_state_outcome(const void *msg);   /* NULL: open, or not evaluated */
+/* NULL: open, or not evaluated */
+const struct senderid_outcome *senderid_state_outcome(const void *msg);
 
 #endif

@@ -16,7 +16,7 @@ static const struct stat_def stats[] = {
 	[SPF_FAIL]      = { "fail",      "clients that may not" },
 	[SPF_SOFTFAIL]  = { "softfail",  "clients that probably may not" },
 	[SPF_TEMPERROR] = { "temperror", "senders that DNS gave no answer for" },
-	[SPF_PERMERROR] = { "permerror", "senders whose record is faulty, and messages that name no sender" },
+	[SPF_PERMERROR] = { "permerror", "faulty records, and messages that name no sender" },
 };
 
 struct senderid_msg {
@@ -125,7 +125,8 @@ static void results(const struct mod *m, struct authres *r)
 
 	if (o == NULL || !conf->enable)
 		return;
-	authres_method(r, "sender-id", spf_result_word(o->result), o->result == SPF_PASS ? STR_NONE : o->reason);
+	authres_method(r, "sender-id", spf_result_word(o->result),
+		       o->result == SPF_PASS ? STR_NONE : o->reason);
 	if (o->spf == NULL)
 		return;
 	for (const char *p = o->pra->header; *p != '\0'; p++)
@@ -150,7 +151,8 @@ const struct senderid_outcome *senderid_state_outcome(const void *msg)
 }
 
 static const struct conf_option options[] = {
-	{ .name = "enable", .type = CONF_BOOL, .offset = offsetof(struct senderid_conf, enable), .fallback = "no",
+	{ .name = "enable", .type = CONF_BOOL, .fallback = "no",
+	  .offset = offsetof(struct senderid_conf, enable),
 	  .help = "evaluate it and write the result; it never decides anything" },
 	{ 0 },
 };

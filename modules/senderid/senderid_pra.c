@@ -17,7 +17,7 @@ struct seen { const struct field *first; size_t n; };
 
 struct header {
 	struct seen resent_sender, resent_from, sender, from;
-	bool        trace_between;   /* Received or Return-Path between the first Resent-From and Resent-Sender */
+	bool        trace_between;   /* trace fields part Resent-From from Resent-Sender */
 };
 
 static void count(struct seen *s, const struct field *f)
@@ -73,7 +73,8 @@ static const struct field *select_field(const struct header *h, struct senderid_
 }
 
 /* Step 5: exactly one, with a domain; NULL when it is not so. */
-static const struct mailbox *only_address(struct arena *a, const struct field *f, const struct mailboxes *read)
+static const struct mailbox *only_address(struct arena *a, const struct field *f,
+					  const struct mailboxes *read)
 {
 	struct mailboxes *list = ARENA_NEW(a, struct mailboxes);
 
@@ -81,13 +82,14 @@ static const struct mailbox *only_address(struct arena *a, const struct field *f
 		mailboxes_parse(a, f->value, list);
 		read = list;
 	}
-	if (read == NULL || read->n != 1 || read->malformed || !read->v[0].usable || read->v[0].path.is_literal ||
-	    read->v[0].path.text.n > SENDER_MAX)
+	if (read == NULL || read->n != 1 || read->malformed || !read->v[0].usable ||
+	    read->v[0].path.is_literal || read->v[0].path.text.n > SENDER_MAX)
 		return NULL;
 	return &read->v[0];
 }
 
-void senderid_pra_find(struct arena *a, const struct fields *fields, const struct from *from, struct senderid_pra *out)
+void senderid_pra_find(struct arena *a, const struct fields *fields, const struct from *from,
+		       struct senderid_pra *out)
 {
 	const struct mailbox *only;
 	struct header h = { 0 };
@@ -97,9 +99,11 @@ void senderid_pra_find(struct arena *a, const struct fields *fields, const struc
 	out->field = select_field(&h, out);
 	if (out->field == NULL)
 		return;
-	only = only_address(a, out->field, out->field == fields_first(fields, "From") ? from->mailboxes : NULL);
+	only = only_address(a, out->field,
+			    out->field == fields_first(fields, "From") ? from->mailboxes : NULL);
 	if (only != NULL)
 		out->path = only->path;
 	else
-		out->fault = "the field with the sender's address does not hold exactly one with a domain";
+		out->fault = "the field with the sender's address does not hold exactly one with a "
+			     "domain";
 }

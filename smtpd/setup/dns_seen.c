@@ -48,12 +48,14 @@ static str record_text(struct arena *a, enum dns_type type, const struct dns_rr 
 		inet_ntop(AF_INET6, &rr->aaaa, ip, sizeof(ip));
 		return str_keep(a, str_of(ip));
 	case DNS_MX:
-		return arena_printf(a, "%u %.*s", rr->mx.preference, STR_ARG(rr->mx.host.n > 0 ? rr->mx.host : STR(".")));
+		return arena_printf(a, "%u %.*s", rr->mx.preference,
+				    STR_ARG(rr->mx.host.n > 0 ? rr->mx.host : STR(".")));
 	case DNS_TXT:
 		return arena_printf(a, "\"%.*s%s\"", STR_ARG(str_head(rr->txt, TEXT_MOST)),
 		                    rr->txt.n > TEXT_MOST ? "..." : "");
 	case DNS_TLSA:
-		return arena_printf(a, "%u %u %u", rr->tlsa.usage, rr->tlsa.selector, rr->tlsa.matching);
+		return arena_printf(a, "%u %u %u", rr->tlsa.usage, rr->tlsa.selector,
+				    rr->tlsa.matching);
 	default:
 		return str_keep(a, rr->name);
 	}
@@ -95,8 +97,11 @@ static void answer_seen(void *user, str name, enum dns_type type, const struct d
 		s->more++;
 		return;
 	}
-	*one = (struct dns_sight){ .name = str_keep(s->arena, name), .type = type, .status = answer->status,
-		                   .secure = answer->secure, .why = str_keep(s->arena, answer->why) };
+	*one = (struct dns_sight){.name = str_keep(s->arena, name),
+				  .type = type,
+				  .status = answer->status,
+				  .secure = answer->secure,
+				  .why = str_keep(s->arena, answer->why)};
 	if (answer->cname)
 		one->canonical = str_keep(s->arena, answer->canonical);
 	one->records = ARENA_ARRAY(s->arena, str, n < RECORDS_MOST ? n + 1 : RECORDS_MOST);

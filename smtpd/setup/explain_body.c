@@ -16,7 +16,8 @@
 
 /* ---- hashing what might have been signed -------------------------------------- */
 
-static bool hash_is(struct judge *j, const struct dkim_signature *sig, enum canon kind, uint64_t length, str body)
+static bool hash_is(struct judge *j, const struct dkim_signature *sig, enum canon kind,
+		    uint64_t length, str body)
 {
 	struct bodyhash *h = bodyhash_new(&j->arena);
 	int wish = h == NULL ? -1 : bodyhash_wish(h, kind, DIGEST_SHA256, length);
@@ -33,7 +34,8 @@ static bool hash_is(struct judge *j, const struct dkim_signature *sig, enum cano
 
 static bool was_signed(struct judge *j, const struct dkim_signature *sig, str body)
 {
-	return hash_is(j, sig, sig->body_canon, sig->has_length ? sig->length : BODYHASH_WHOLE, body);
+	return hash_is(j, sig, sig->body_canon, sig->has_length ? sig->length : BODYHASH_WHOLE,
+		       body);
 }
 
 /* ---- undoing --------------------------------------------------------------------- */
@@ -181,15 +183,23 @@ static const struct {
 	const char *encoding;    /* only in a message of this Content-Transfer-Encoding */
 	const char *what;
 } suspects[] = {
-	{ every_end_crlf, NULL, "some lines came with another end than CR LF; the signer saw CR LF at all of them" },
-	{ blanks_at_ends_off, NULL, "blanks were added at the ends of lines; a signature with c=relaxed/relaxed survives that" },
-	{ quoted_printable_off, "quoted-printable", "a server on the way converted the body from 8-bit to quoted-printable "
-	  "after it was signed; signers should send 7-bit text" },
-	{ mbox_quotes_off, NULL, "a > was put in front of lines that begin with From (an mbox file on the way); quoted-printable "
-	  "text avoids that" },
-	{ dots_off, NULL, "dots at the beginnings of lines were doubled and not undone (RFC 5321 4.5.2)" },
-	{ dots_on, NULL, "a dot at the beginning of some line was lost (RFC 5321 4.5.2)" },
-	{ breaks_off, NULL, "lines longer than SMTP allows were broken on the way; signers should send lines under 998 octets" },
+	{every_end_crlf, NULL,
+	 "some lines came with another end than CR LF; the signer saw CR LF at all of them"},
+	{blanks_at_ends_off, NULL,
+	 "blanks were added at the ends of lines; a signature with c=relaxed/relaxed survives "
+	 "that"},
+	{quoted_printable_off, "quoted-printable",
+	 "a server on the way converted the body from 8-bit to quoted-printable after it was "
+	 "signed; signers should send 7-bit text"},
+	{mbox_quotes_off, NULL,
+	 "a > was put in front of lines that begin with From (an mbox file on the way); "
+	 "quoted-printable text avoids that"},
+	{dots_off, NULL,
+	 "dots at the beginnings of lines were doubled and not undone (RFC 5321 4.5.2)"},
+	{dots_on, NULL, "a dot at the beginning of some line was lost (RFC 5321 4.5.2)"},
+	{breaks_off, NULL,
+	 "lines longer than SMTP allows were broken on the way; signers should send lines under "
+	 "998 octets"},
 };
 
 static bool suspect_found(struct judge *j, const struct dkim_signature *sig, str body)
@@ -199,7 +209,8 @@ static bool suspect_found(struct judge *j, const struct dkim_signature *sig, str
 
 	buf_init(&b, 4 * BODY_MOST);
 	for (size_t i = 0; i < COUNT(suspects) && !found; i++) {
-		if (suspects[i].encoding != NULL && !str_is_nocase(encoding_of(j), suspects[i].encoding))
+		if (suspects[i].encoding != NULL &&
+		    !str_is_nocase(encoding_of(j), suspects[i].encoding))
 			continue;
 		buf_clear(&b);
 		suspects[i].undo(body, &b);
@@ -215,11 +226,11 @@ static bool base64_found(struct judge *j, const struct dkim_signature *sig, str 
 {
 	str decoded;
 
-	if (!str_is_nocase(encoding_of(j), "base64") || !base64_decode(&j->arena, body, true, &decoded) ||
-	    !was_signed(j, sig, decoded))
+	if (!str_is_nocase(encoding_of(j), "base64") ||
+	    !base64_decode(&j->arena, body, true, &decoded) || !was_signed(j, sig, decoded))
 		return false;
-	printf("  what happened: a server on the way converted the body to base64 after it was signed; signers should send "
-	       "7-bit text\n");
+	printf("  what happened: a server on the way converted the body to base64 after it was "
+	       "signed; signers should send 7-bit text\n");
 	return true;
 }
 
@@ -234,8 +245,10 @@ static bool lines_added(struct judge *j, const struct dkim_signature *sig, str w
 
 		body = str_head(body, at < end ? at + 1 : 0);
 		if (was_signed(j, sig, body)) {
-			printf("  what happened: without its last %zu line%s the body is the one that was signed; somebody on "
-			       "the way appended them (a list footer, a disclaimer)\n", lines, lines == 1 ? "" : "s");
+			printf("  what happened: without its last %zu line%s the body is the one "
+			       "that was signed; somebody on the way appended them (a list footer, "
+			       "a disclaimer)\n",
+			       lines, lines == 1 ? "" : "s");
 			return true;
 		}
 	}
@@ -243,8 +256,10 @@ static bool lines_added(struct judge *j, const struct dkim_signature *sig, str w
 	for (size_t lines = 1; lines <= LINES_TRIED / 4 && body.n > 0; lines++) {
 		body = str_skip(body, str_find(body, '\n') + 1);
 		if (was_signed(j, sig, body)) {
-			printf("  what happened: without its first %zu line%s the body is the one that was signed; somebody on "
-			       "the way put them in front (a warning, a banner)\n", lines, lines == 1 ? "" : "s");
+			printf("  what happened: without its first %zu line%s the body is the one "
+			       "that was signed; somebody on the way put them in front (a warning, "
+			       "a banner)\n",
+			       lines, lines == 1 ? "" : "s");
 			return true;
 		}
 	}
@@ -258,12 +273,15 @@ static bool signer_erred(struct judge *j, const struct dkim_signature *sig, str 
 	uint64_t length = sig->has_length ? sig->length : BODYHASH_WHOLE;
 
 	if (body.n > 0 && hash_is(j, sig, sig->body_canon, BODYHASH_WHOLE, STR_NONE))
-		printf("  what happened: the signature was made over an empty body, before the text was there\n");
+		printf("  what happened: the signature was made over an empty body, before the "
+		       "text was there\n");
 	else if (hash_is(j, sig, other, length, body))
-		printf("  what happened: the signer hashed the %s form, but c= says the other one: the signer's program is at fault\n",
+		printf("  what happened: the signer hashed the %s form, but c= says the other one: "
+		       "the signer's program is at fault\n",
 		       other == CANON_SIMPLE ? "simple" : "relaxed");
 	else if (sig->has_length && hash_is(j, sig, sig->body_canon, BODYHASH_WHOLE, body))
-		printf("  what happened: the hash is that of the whole body, but l= says otherwise: the signer's program is at fault\n");
+		printf("  what happened: the hash is that of the whole body, but l= says "
+		       "otherwise: the signer's program is at fault\n");
 	else
 		return false;
 	return true;
@@ -294,21 +312,24 @@ static bool holds_encoded_part(str body)
 static void possibilities_tell(struct judge *j, const struct dkim_signature *sig, str body)
 {
 	str encoding = encoding_of(j);
-	bool encoded = str_is_nocase(encoding, "quoted-printable") || str_is_nocase(encoding, "base64") ||
-	               holds_encoded_part(body);
+	bool encoded = str_is_nocase(encoding, "quoted-printable") ||
+		       str_is_nocase(encoding, "base64") || holds_encoded_part(body);
 
 	if (body.n == 0)
 		printf("  what may have happened: the body is empty; it was lost on the way\n");
 	if (sig->body_canon == CANON_SIMPLE)
-		printf("  what may have happened: c=.../simple breaks by any change of white space or of empty lines; relaxed survives "
-		       "most\n");
+		printf("  what may have happened: c=.../simple breaks by any change of white space "
+		       "or of empty lines; relaxed survives most\n");
 	if (encoded && !holds_8bit(body))
-		printf("  what may have happened: text of the body is encoded; if it was 8-bit when it was signed, a server on the way "
-		       "converted it: signers should send 7-bit text\n");
+		printf("  what may have happened: text of the body is encoded; if it was 8-bit "
+		       "when it was signed, a server on the way converted it: signers should send "
+		       "7-bit text\n");
 	if (!j->in.crlf)
-		printf("  note: the input has LF line ends; if some lines had other ends before, that alone breaks the hash\n");
-	printf("  what may have happened: text was changed within the body, or its end is missing; nothing that is usual explains "
-	       "this hash, so compare with what was sent (--canonical DIR writes what was hashed here)\n");
+		printf("  note: the input has LF line ends; if some lines had other ends before, "
+		       "that alone breaks the hash\n");
+	printf("  what may have happened: text was changed within the body, or its end is missing; "
+	       "nothing that is usual explains this hash, so compare with what was sent "
+	       "(--canonical DIR writes what was hashed here)\n");
 }
 
 static str body_whole(struct judge *j)
@@ -332,8 +353,8 @@ void explain_body(struct judge *j, const struct dkim_signature *sig)
 		possibilities_tell(j, sig, body);
 		return;
 	}
-	if (suspect_found(j, sig, body) || base64_found(j, sig, body) || signer_erred(j, sig, body) ||
-	    lines_added(j, sig, body))
+	if (suspect_found(j, sig, body) || base64_found(j, sig, body) ||
+	    signer_erred(j, sig, body) || lines_added(j, sig, body))
 		return;
 	possibilities_tell(j, sig, body);
 }

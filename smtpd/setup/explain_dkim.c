@@ -41,8 +41,9 @@ static FILE *dump_open(struct judge *j, size_t i, const char *what)
 	FILE *f = path == NULL ? NULL : fopen(path, "wx");
 
 	if (f == NULL)
-		verb_fail(EXIT_FINDING, "explain", "%.*s: %s: name an empty directory that can be written",
-		          STR_ARG(name), strerror(errno));
+		verb_fail(EXIT_FINDING, "explain",
+			  "%.*s: %s: name an empty directory that can be written", STR_ARG(name),
+			  strerror(errno));
 	else
 		printf("  its canonical %s is in %.*s\n", what, STR_ARG(name));
 	return f;
@@ -53,8 +54,9 @@ static void dump_close(FILE *f)
 	bool failed = ferror(f);
 
 	if (fclose(f) != 0 || failed)
-		verb_fail(EXIT_FINDING, "explain", "a file of --canonical could not be written: %s: make room there",
-		          strerror(errno));
+		verb_fail(EXIT_FINDING, "explain",
+			  "a file of --canonical could not be written: %s: make room there",
+			  strerror(errno));
 }
 
 static void canonical_dump(struct judge *j, size_t i, const struct dkim_verdict *v)
@@ -69,7 +71,7 @@ static void canonical_dump(struct judge *j, size_t i, const struct dkim_verdict 
 		dkim_header_bytes(index, &v->sig, to_file, &d);
 		dump_close(d.f);
 	}
-	d = (struct dump){ dump_open(j, i, "body"), v->sig.has_length ? v->sig.length : UINT64_MAX };
+	d = (struct dump){dump_open(j, i, "body"), v->sig.has_length ? v->sig.length : UINT64_MAX};
 	if (d.f != NULL) {
 		body_feed(j, v->sig.body_canon, to_file, &d);
 		dump_close(d.f);
@@ -104,9 +106,13 @@ static bool count_tell(struct judge *j, const struct dkim_signature *sig, str na
 	const char *shown = explain_shown(&j->arena, name, 60);
 
 	if (have == 0 && want == 1)
-		printf("  to look at: h= names %s, which the message does not have: was it removed?\n", shown);
+		printf("  to look at: h= names %s, which the message does not have: was it "
+		       "removed?\n",
+		       shown);
 	else if (have > 1 && have >= want)
-		printf("  to look at: the message has %zu fields %s, and h= counts %zu: was one added?\n", have, shown, want);
+		printf("  to look at: the message has %zu fields %s, and h= counts %zu: was one "
+		       "added?\n",
+		       have, shown, want);
 	else
 		return false;
 	return true;
@@ -127,7 +133,8 @@ static void subject_tell(struct judge *j, const struct dkim_signature *sig)
 	const struct field *f = fields_first(j->msg.fields, "Subject");
 
 	if (f != NULL && times_in_h(sig, STR("Subject")) > 0 && str_starts(str_trim(f->value), "["))
-		printf("  to look at: Subject begins with a word in brackets, as mailing lists put one in front\n");
+		printf("  to look at: Subject begins with a word in brackets, as mailing lists put "
+		       "one in front\n");
 }
 
 static void header_advice(struct judge *j, const struct dkim_signature *sig)
@@ -135,9 +142,11 @@ static void header_advice(struct judge *j, const struct dkim_signature *sig)
 	counts_tell(j, sig);
 	subject_tell(j, sig);
 	if (sig->header_canon == CANON_SIMPLE)
-		printf("  to look at: c=simple breaks when a field is folded anew or the case of its name changes; relaxed survives that\n");
-	printf("  to look at: fields in h= that servers on the way like to change (Subject tags, folded or re-encoded "
-	       "To and Cc, a second field of the same name); compare with --canonical DIR\n");
+		printf("  to look at: c=simple breaks when a field is folded anew or the case of "
+		       "its name changes; relaxed survives that\n");
+	printf("  to look at: fields in h= that servers on the way like to change (Subject tags, "
+	       "folded or re-encoded To and Cc, a second field of the same name); compare with "
+	       "--canonical DIR\n");
 }
 
 static void signature_advice(struct judge *j, const struct dkim_verdict *v)
@@ -151,14 +160,18 @@ static void signature_advice(struct judge *j, const struct dkim_verdict *v)
 	} else if (v->result == DKIM_FAIL && str_starts(r, "header mismatch")) {
 		header_advice(j, &v->sig);
 	} else if (v->result == DKIM_PASS && v->partial) {
-		printf("  to change it: the owner of %.*s signs without l=, so that nothing can be appended\n", STR_ARG(v->sig.domain));
+		printf("  to change it: the owner of %.*s signs without l=, so that nothing can be "
+		       "appended\n",
+		       STR_ARG(v->sig.domain));
 	} else if (v->result == DKIM_PERMERROR && v->sig.fault == NULL) {
-		printf("  to change it: the owner of %.*s publishes a usable key at %.*s\n", STR_ARG(v->sig.domain),
-		       STR_ARG(dkim_key_name(&j->arena, &v->sig)));
+		printf("  to change it: the owner of %.*s publishes a usable key at %.*s\n",
+		       STR_ARG(v->sig.domain), STR_ARG(dkim_key_name(&j->arena, &v->sig)));
 	} else if (v->result == DKIM_PERMERROR && v->sig.domain.n > 0) {
-		printf("  to change it: the owner of %.*s mends the program that signs\n", STR_ARG(v->sig.domain));
+		printf("  to change it: the owner of %.*s mends the program that signs\n",
+		       STR_ARG(v->sig.domain));
 	} else if (v->result == DKIM_POLICY && v->key_bits > 0) {
-		printf("  to change it: the owner of %.*s signs with an RSA key of 2048 bits and the usual exponent\n",
+		printf("  to change it: the owner of %.*s signs with an RSA key of 2048 bits and "
+		       "the usual exponent\n",
 		       STR_ARG(v->sig.domain));
 	}
 }
@@ -171,7 +184,8 @@ static void key_tell(struct judge *j, const void *state, const struct dkim_verdi
 
 	if (a == NULL)
 		return;
-	printf("  key: TXT %.*s -> %s", STR_ARG(dkim_key_name(&j->arena, &v->sig)), dns_status_text(a->status));
+	printf("  key: TXT %.*s -> %s", STR_ARG(dkim_key_name(&j->arena, &v->sig)),
+	       dns_status_text(a->status));
 	if (a->status == DNS_FOUND)
 		printf(": %s", explain_shown(&j->arena, a->rr[0].txt, 100));
 	if (a->cname)
@@ -185,13 +199,16 @@ static void body_hash_tell(struct judge *j, const void *state, const struct dkim
 
 	if (hash.n == 0)
 		return;
-	printf("  body hash: %.*s computed, %.*s in bh=%s\n", STR_ARG(base64_encode(&j->arena, hash)),
-	       STR_ARG(base64_encode(&j->arena, v->sig.bh)), str_eq(hash, v->sig.bh) ? ", the same" : ", different");
+	printf("  body hash: %.*s computed, %.*s in bh=%s\n",
+	       STR_ARG(base64_encode(&j->arena, hash)),
+	       STR_ARG(base64_encode(&j->arena, v->sig.bh)),
+	       str_eq(hash, v->sig.bh) ? ", the same" : ", different");
 }
 
 static void covers_tell(struct judge *j, const struct dkim_verdict *v)
 {
-	static const char *const kinds[] = { [CANON_SIMPLE] = "simple", [CANON_RELAXED] = "relaxed", [CANON_NOFWS] = "nofws" };
+	static const char *const kinds[] = {
+		[CANON_SIMPLE] = "simple", [CANON_RELAXED] = "relaxed", [CANON_NOFWS] = "nofws"};
 
 	if (v->sig.nh == 0)
 		return;
@@ -203,7 +220,8 @@ static void covers_tell(struct judge *j, const struct dkim_verdict *v)
 	putchar('\n');
 }
 
-static void signature_tell(struct judge *j, const void *state, size_t i, const struct dkim_verdict *v)
+static void signature_tell(struct judge *j, const void *state, size_t i,
+			   const struct dkim_verdict *v)
 {
 	printf("  signature %zu: %s", i + 1, dkim_result_word(v->result));
 	if (v->sig.domain.n > 0)

@@ -8,8 +8,8 @@
 
 static void sight_tell(struct judge *j, const struct dns_sight *s)
 {
-	printf("  %s %s -> %s%s", dns_seen_type(s->type), explain_shown(&j->arena, s->name, 255), dns_status_text(s->status),
-	       s->secure ? ", by DNSSEC" : "");
+	printf("  %s %s -> %s%s", dns_seen_type(s->type), explain_shown(&j->arena, s->name, 255),
+	       dns_status_text(s->status), s->secure ? ", by DNSSEC" : "");
 	if (s->canonical.n > 0)
 		printf(", an alias of %s", explain_shown(&j->arena, s->canonical, 255));
 	if (s->why.n > 0)

@@ -13,7 +13,8 @@ static void answer_tell(struct judge *j, const char *what, str name, const struc
 {
 	if (a == NULL)
 		return;
-	printf("  %s: TXT %s -> %s", what, explain_shown(&j->arena, name, 255), dns_status_text(a->status));
+	printf("  %s: TXT %s -> %s", what, explain_shown(&j->arena, name, 255),
+	       dns_status_text(a->status));
 	if (a->status == DNS_FOUND)
 		printf(": %s", explain_shown(&j->arena, a->rr[0].txt, 200));
 	putchar('\n');
@@ -27,13 +28,15 @@ static void reason_tell(struct judge *j, str reason)
 
 static void domainkeys_tell(struct judge *j)
 {
-	const struct domainkeys_outcome *o = domainkeys_state_outcome(chain_msg(j->conn, &domainkeys_module));
+	const struct domainkeys_outcome *o =
+		domainkeys_state_outcome(chain_msg(j->conn, &domainkeys_module));
 
 	if (o == NULL)
 		return;
 	printf("\nDOMAINKEYS (historic; decides nothing)\n");
 	if (o->sender->domain.n > 0)
-		printf("  the sending address is of %s, in %s\n", explain_shown(&j->arena, o->sender->domain, 255), o->sender->header);
+		printf("  the sending address is of %s, in %s\n",
+		       explain_shown(&j->arena, o->sender->domain, 255), o->sender->header);
 	printf("  %s", domainkeys_result_word(o->result));
 	if (o->selector.n > 0)
 		printf(", d=%.*s s=%.*s", STR_ARG(o->domain), STR_ARG(o->selector));
@@ -47,14 +50,15 @@ static void domainkeys_tell(struct judge *j)
 
 static void sender_id_tell(struct judge *j)
 {
-	const struct senderid_outcome *o = senderid_state_outcome(chain_msg(j->conn, &senderid_module));
+	const struct senderid_outcome *o =
+		senderid_state_outcome(chain_msg(j->conn, &senderid_module));
 
 	if (o == NULL)
 		return;
 	printf("\nSENDER ID (historic; decides nothing)\n");
 	if (o->spf != NULL)
-		printf("  the Purported Responsible Address is %s, in %s\n", explain_shown(&j->arena, o->pra->path.text, 255),
-		       o->pra->header);
+		printf("  the Purported Responsible Address is %s, in %s\n",
+		       explain_shown(&j->arena, o->pra->path.text, 255), o->pra->header);
 	printf("  PRA: %s", spf_result_word(o->result));
 	if (o->spf != NULL && o->spf->mechanism.n > 0)
 		printf(", matched by %s", explain_shown(&j->arena, o->spf->mechanism, 200));

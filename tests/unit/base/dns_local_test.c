@@ -419,10 +419,56 @@ static void addresses_have_reverse_names(void **state)
 	}
 }
 
+struct watched { size_t n; char text[200]; };
+
+static void watched(void *user, str name, enum dns_type type, const struct dns_answer *a)
+{
+	struct watched *w = user;
+	size_t          at = strlen(w->text);
+
+	w->n++;
+	snprintf(w->text + at, sizeof(w->text) - at, "%d %.*s %s; ", (int)type, STR_ARG(name),
+	         dns_status_text(a->status));
+}
+
+static void nobody_waits(struct dns_ask *ask, const struct dns_answer *a)
+{
+	(void)a;
+	if (++*(size_t *)ask->user == 4)
+		loop_stop(f.loop);
+}
+
+/* What is no question (a bad name) is no answer to see. */
+static void a_watcher_sees_what_askers_hear(void **state)
+{
+	static const struct { str name; enum dns_type type; } asks[] = {
+		{ STR("Home.test"), DNS_TXT },
+		{ STR("slow.test"), DNS_A },
+		{ STR("none.home.test"), DNS_MX },
+		{ STR("a..b"), DNS_A },
+	};
+	struct dns_ask ask[COUNT(asks)] = { 0 };
+	struct watched w = { 0 };
+	size_t         heard = 0;
+
+	(void)state;
+	dns_watch(f.dns, watched, &w);
+	for (size_t i = 0; i < COUNT(asks); i++)
+		dns_ask(f.dns, &ask[i], &f.arena, asks[i].name, asks[i].type, 0, nobody_waits, &heard);
+	assert_int_equal(w.n, 0);
+	run_until_stopped(f.loop);
+	assert_int_equal(w.n, 3);
+	assert_non_null(strstr(w.text, "16 home.test found; "));
+	assert_non_null(strstr(w.text, "1 slow.test timeout; "));
+	assert_non_null(strstr(w.text, "15 none.home.test NXDOMAIN; "));
+	dns_watch(f.dns, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(answers_come_from_the_table),
+		cmocka_unit_test(a_watcher_sees_what_askers_hear),
 		cmocka_unit_test(what_is_no_name_is_never_asked),
 		cmocka_unit_test(a_silent_source_meets_the_deadline),
 		cmocka_unit_test(each_asker_has_its_own_deadline),
