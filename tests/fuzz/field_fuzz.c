@@ -59,6 +59,16 @@ static void ended(struct seen *v)
 	arena_fini(&v->arena);
 }
 
+static bool reads_on(str in, size_t step)
+{
+	struct read_on r = { 0 };
+	bool           found = false;
+
+	for (; in.n > 0; in = str_skip(in, step))
+		found = read_on_feed(&r, str_head(in, step));
+	return found;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	str             in = { (const char *)data, size };
@@ -77,6 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			must(str_eq(pieces.s.fields.v[i].raw, whole.s.fields.v[i].raw) &&
 			     str_eq(pieces.s.fields.v[i].value, whole.s.fields.v[i].value));
 		ended(&pieces);
+		must(reads_on(in, step) == reads_on(in, size ? size : 1));
 	}
 	ended(&whole);
 	arena_init(&a, 2048);
