@@ -19,7 +19,7 @@
 #include "auth/inside.h"
 #include "smtpd/base/crypt.h"
 
-#define FILE_MOST ((off_t)16 << 20)
+#define FILE_MOST ((off_t)ACCOUNTS_MOST)
 
 enum err account_file_read(int fd, struct arena *a, str *text)
 {

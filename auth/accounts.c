@@ -173,6 +173,15 @@ struct accounts *accounts_parse(str file, str text, struct arena *a, str *why)
 	return NULL;
 }
 
+bool accounts_check(str file, str text, struct arena *a, str *why)
+{
+	struct accounts *t = accounts_parse(file, text, a, why);
+
+	if (t != NULL)
+		accounts_free(t);
+	return t != NULL;
+}
+
 void accounts_free(struct accounts *t)
 {
 	if (t == NULL)

@@ -95,6 +95,11 @@ bool     verifier_parse(struct arena *, str text, struct verifier *out);   /* "{
 str      verifier_text(struct arena *, const struct verifier *);
 bool     verifier_check(const struct verifier *, str password);   /* one PBKDF2: blocking */
 
+#define ACCOUNTS_MOST ((size_t)16 << 20)        /* the largest accounts file */
+/* Whether the server could read its accounts from this text; else the first
+ * damaged line, as "FILE:LINE: what: what to do", in `why`. */
+bool accounts_check(str file, str text, struct arena *, str *why);
+
 /* The account verb: add|passwd|list|remove (auth/account_verb.c). `accounts` is
  * the file's path, `local` says whether a domain is one of ours. */
 int account_verb(int argc, char **argv, const char *accounts, unsigned iterations,

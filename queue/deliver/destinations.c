@@ -145,11 +145,12 @@ static void empty_line(struct timetable *t, struct destination *d)
 static void begin_rest(struct timetable *t, struct destination *d)
 {
 	struct backoff_conf c = rests_of(t);
+	char stamp[40];
 
 	d->not_before = clock_wall() + backoff_next(&c, ++d->troubles, random_below(UINT64_MAX));
 	must(due_put(&t->rests, &d->due, d->not_before));
-	log_event(NULL, LOG_NOTICE, "destination.rests", KV("destination", d->key), KV_I("until", d->not_before),
-	          KV_C("why", d->said != NULL ? d->said : "-"));
+	log_event(NULL, LOG_NOTICE, "destination.rests", KV("destination", d->key),
+	          KV("until", clock_stamp((uint64_t)d->not_before * 1000000, stamp)), KV_C("why", d->said != NULL ? d->said : "-"));
 	empty_line(t, d);
 }
 

@@ -161,7 +161,7 @@ static const char *event_of(const struct lease *l, enum fate fate)
 
 static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fate fate, int64_t next)
 {
-	char id[QUEUE_ID_TEXT];
+	char id[QUEUE_ID_TEXT], stamp[40];
 	struct log log = { .id = queue_id_text(l->entry->id, id) };
 	struct log_kv v[8];
 	size_t n = 0;
@@ -174,7 +174,7 @@ static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fat
 	if (l->tls.n > 0)
 		v[n++] = KV("tls", l->tls);
 	if (fate == FATE_DEFERRED)
-		v[n++] = KV_I("next", next);
+		v[n++] = KV("next", clock_stamp((uint64_t)next * 1000000, stamp));
 	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)
 		v[n++] = KV_C("notice", "none: the sender is empty, so nobody is told");
 	log_write(&log, LOG_INFO, event_of(l, fate), v, n);

@@ -121,6 +121,40 @@ static void look_at_aliases(const struct look *l, const struct domain_section *s
 		aliases_read(d, l->a, text, s->aliases, s->name, l->faults, &why);
 }
 
+/* `why` is "FILE:LINE: text": a fault there, not where the file is named. */
+static void add_at_line(const struct look *l, str file, str why)
+{
+	struct conf_head at = { .file = str_cstr(l->a, file) };
+	str rest = str_skip(why, file.n + 1), number;
+	uint32_t line = 0;
+
+	str_cut(&rest, ':', &number);
+	str_to_u32(number, &line);
+	at.line = (int)line;
+	conf_fault_add(l->faults, l->a, &at, NULL, "%.*s", STR_ARG(str_trim(rest)));
+}
+
+/* The file may not be there yet: then nobody can log in, which the log says. */
+static void look_at_accounts(const struct look *l)
+{
+	const struct auth_conf *auth = &l->c->auth;
+	const char *option = conf_given(&auth->head, "accounts") ? "accounts" : NULL;
+	int fd = l->open_file(auth->accounts);
+	struct arena secret;
+	str text, why = STR_NONE;
+
+	if (fd < 0 && errno == ENOENT)
+		return;
+	if (fd >= 0)
+		close(fd);
+	arena_init(&secret, ARENA_UNBOUNDED);
+	if (file_read(l->open_file, auth->accounts, ACCOUNTS_MOST, &secret, &text, &why) != OK)
+		conf_fault_add(l->faults, l->a, &auth->head, option, "%.*s", STR_ARG(why));
+	else if (!accounts_check(auth->accounts, text, &secret, &why))
+		add_at_line(l, auth->accounts, why);
+	arena_wipe(&secret);
+}
+
 static void look_at_records(const struct look *l)
 {
 	const struct resolver_section *r = &l->c->resolver;
@@ -212,6 +246,7 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 	look_at_state(&l);
 	look_at_log(&l);
 	look_at_certificates(&l);
+	look_at_accounts(&l);
 	look_at_records(&l);
 	if (arc->seal && arc->key.n > 0)
 		look_at_key(&l, arc->key, &arc->head, 0, "make the key with `postern key generate`, or take seal = yes out");

@@ -145,6 +145,17 @@ def test_a_state_directory_of_somebody_else(place, verb, stream):
     assert f"`chown -R nobody {place}/state`" in said
 
 
+@pytest.mark.parametrize("verb,stream", [("check", "stdout"), ("serve", "stderr")])
+def test_a_damaged_accounts_file(place, verb, stream):
+    (place / "accounts").write_text("# mine\nalice@here.test:{SCRAM-SHA-256}garbage::::::\n")
+    conf = configure(place, f'auth {{ accounts = "{place}/accounts" }}')
+    done = postern(verb, "-c", conf)
+    assert done.returncode == 1
+    assert f"{place}/accounts:2: the verifier is damaged" in getattr(done, stream)
+    assert getattr(done, stream).startswith(str(place))
+    assert "garbage" not in done.stdout + done.stderr
+
+
 @pytest.mark.skipif(not ROOT, reason="otherwise the log belongs to whoever starts it")
 def test_a_log_that_the_server_may_not_write(place):
     conf = configure(place, f'log {{ to = file file = "{place}/log" }}')

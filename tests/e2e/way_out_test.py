@@ -108,7 +108,8 @@ def test_the_postmaster_of_a_bounce_can_be_written_to(house):
 
 def test_what_cannot_be_sent_waits_and_obeys_the_verbs(house):
     number = house.submit("x@dead.test")
-    house.wait("delivery.deferred", id=number)
+    event = house.wait("delivery.deferred", id=number)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]+[+-]\d\d:\d\d", event["next"])        # a time that people read
     house.until(lambda: house.listed() and house.listed()[0]["recipients"][0]["tries"] == 1, "a first try")
     text = house.verb("queue", "list").stdout
     assert number in text and "x@dead.test" in text and "refused" in text
