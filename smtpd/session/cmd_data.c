@@ -82,14 +82,14 @@ void data_ready(struct txn *t)
 /* ---- pace ------------------------------------------------------------------------- */
 
 /* Whoever sends a little all the time would hold a place for ever. */
-static bool crawls(struct session *s)
+static bool crawls(struct session *s, uint64_t bytes)
 {
 	const struct limits_conf *l = s->setup->limits;
 	uint64_t now = clock_ms(), took = now - s->crawl_ms;
 
 	if (s->crawl_ms != 0 && took < l->crawl_ms)
 		return false;
-	if (s->crawl_ms != 0 && s->txn->bytes - s->crawl_bytes < l->crawl_bytes * (took / 1000)) {
+	if (s->crawl_ms != 0 && bytes - s->crawl_bytes < l->crawl_bytes * (took / 1000)) {
 		count(TIMEOUTS);
 		s->why = "crawls";
 		farewell(s, 421, "4.4.2", "The message comes too slowly, good-bye");
@@ -97,7 +97,7 @@ static bool crawls(struct session *s)
 		return true;
 	}
 	s->crawl_ms = now;
-	s->crawl_bytes = s->txn->bytes;
+	s->crawl_bytes = bytes;
 	return false;
 }
 
@@ -120,7 +120,7 @@ static void data_take(struct session *s, str *in)
 	if (t->dot.done)
 		data_complete(s);
 	else
-		crawls(s);
+		crawls(s, t->bytes);
 }
 
 static bool can_begin(struct session *s, enum step *step)
@@ -177,7 +177,7 @@ static void chunk_take(struct session *s, str *in)
 	else if (s->chunk_left == 0)
 		chunk_complete(s);
 	else
-		crawls(s);
+		crawls(s, t->bytes);
 }
 
 static void skip_take(struct session *s, str *in)
@@ -189,6 +189,8 @@ static void skip_take(struct session *s, str *in)
 	s->chunk_left -= n;
 	if (s->chunk_left == 0)
 		s->take = session_take_lines;
+	else
+		crawls(s, UINT64_MAX - s->chunk_left);
 }
 
 static bool read_bdat(str args, uint64_t *n, bool *last)
@@ -212,6 +214,7 @@ enum step bdat_skip(struct session *s, str args, enum step refused)
 		s->why = args.n > 0 ? "octets without a number" : NULL;
 		return args.n > 0 ? STEP_CLOSE : STEP_DONE;
 	}
+	s->crawl_ms = 0;
 	if (s->chunk_left > 0)
 		s->take = skip_take;
 	return STEP_DONE;

@@ -130,22 +130,34 @@ static bool read_rcpt(struct session *s, str args, struct asked *a, enum step *s
 	return false;
 }
 
+/* Whoever goes on and on does not send a message. */
+static enum step one_too_many(struct session *s)
+{
+	const struct limits_conf *l = s->setup->limits;
+
+	if (s->txn->tried++ - l->recipients >= l->recipients + l->idle_commands)
+		return farewell(s, 421, "4.7.0", "Far more recipients than one message may have, good-bye");
+	return refuse_kindly(s, 452, "4.5.3", "Enough recipients for one message: send to these first");
+}
+
 enum step cmd_rcpt(struct session *s, str args)
 {
 	const struct limits_conf *l = s->setup->limits;
-	struct asked *a = ARENA_NEW(&s->txn->arena, struct asked);
+	struct asked *a;
 	enum step step;
 
-	if (a == NULL)
+	/* RFC 5321 4.5.3.1.10: those beyond are to come with another message. */
+	if (s->txn->tried >= l->recipients)
+		return one_too_many(s);
+	if (s->peer.login.n == 0 && !s->good_rcpt && s->bad_rcpts >= l->recipients_before_good)
+		return refuse(s, 452, "4.5.3", "Too many recipients that do not exist");
+	a = ARENA_NEW(&s->txn->arena, struct asked);
+	if (a == NULL) {
+		s->txn->tried++;
 		return refuse_kindly(
 			s, 452, "4.3.1",
 			"No memory for another recipient now, send to the others first");
-	/* RFC 5321 4.5.3.1.10: those beyond are to come with another message. */
-	if (s->txn->tried >= l->recipients)
-		return refuse_kindly(s, 452, "4.5.3",
-				     "Enough recipients for one message: send to these first");
-	if (s->peer.login.n == 0 && !s->good_rcpt && s->bad_rcpts >= l->recipients_before_good)
-		return refuse(s, 452, "4.5.3", "Too many recipients that do not exist");
+	}
 	a->session = s;
 	if (!read_rcpt(s, args, a, &step))
 		return step;

@@ -98,31 +98,35 @@ static void mail_judged(struct chain_conn *c, void *user)
 	struct injection *j = user;
 
 	(void)c;
-	if (!add_rcpt(j->txn, j->letter->rcpt) || !intake_begin(j->txn)) {
+	if (!add_rcpt(j->txn, j->letter->rcpt))
 		injection_end(j, j->txn->arena.spent ? ERR_MEMORY : ERR_BAD);
-		return;
-	}
-	feed(j);
+	else if (!intake_begin(j->txn))
+		injection_end(j, ERR_MEMORY);
+	else
+		feed(j);
 }
 
-static bool begin(struct injection *j)
+/* What is short of memory is tried again; only what can never be sent is bad. */
+static enum err begin(struct injection *j)
 {
 	const struct letter *l = j->letter;
 	struct txn *t;
 
 	j->chain = chain_open(j->era->setup->chain, j->front->loop, &j->peer, &j->arena, &j->log);
 	if (j->chain == NULL)
-		return false;
+		return ERR_MEMORY;
 	t = j->txn = txn_new(j->era->setup, j->front->loop, j->chain, &j->peer, FROM_OURSELVES, j);
 	if (t == NULL)
-		return false;
+		return ERR_MEMORY;
 	t->letter = l;
 	t->ready = ready;
 	t->finished = finished;
 	t->in.smtputf8 = l->utf8;
 	t->in.sender.is_null = l->sender.n == 0;
 	j->log.id = t->log.id;
-	return l->sender.n == 0 || path_of(&t->arena, l->sender, &t->in.sender);
+	if (l->sender.n == 0 || path_of(&t->arena, l->sender, &t->in.sender))
+		return OK;
+	return t->arena.spent ? ERR_MEMORY : ERR_BAD;
 }
 
 void inject_letter(struct baton *b)
@@ -130,6 +134,7 @@ void inject_letter(struct baton *b)
 	struct letter    *l = SUPER(b, struct letter, baton);
 	struct front     *f = front_here();
 	struct injection *j = f != NULL && f->era != NULL ? calloc(1, sizeof(*j)) : NULL;
+	enum err          e;
 
 	if (j == NULL) {
 		send_home(l, ERR_BUSY);
@@ -141,8 +146,9 @@ void inject_letter(struct baton *b)
 	j->era->users++;
 	arena_init(&j->arena, (size_t)256 << 10);
 	front_letter_came(f);
-	if (!begin(j))
-		injection_end(j, ERR_BAD);
+	e = begin(j);
+	if (e != OK)
+		injection_end(j, e);
 	else if (chain_mail(j->chain, &j->txn->in, &j->txn->arena, &j->txn->log, mail_judged, j) !=
 		 SAY_WAIT)
 		mail_judged(j->chain, j);

@@ -27,6 +27,7 @@ static struct {
 	uint64_t      last_id;
 	enum err      room, put_result, spool_result;
 	bool          hold_puts;            /* puts wait for release_puts */
+	bool          no_memory;            /* spool_new finds none */
 	size_t        spool_blocks_after;   /* octets after which each spool_add blocks once; 0: never */
 	size_t        spools;               /* alive */
 	struct queue_put *held;
@@ -69,10 +70,12 @@ enum err queue_room(const struct queue *unused, uint64_t bytes)
 
 struct spool *spool_new(struct queue *unused, struct mbox *home)
 {
-	struct spool *s = calloc(1, sizeof(*s));
+	struct spool *s = q.no_memory ? NULL : calloc(1, sizeof(*s));
 
 	(void)unused;
 	(void)home;
+	if (s == NULL)
+		return NULL;
 	buf_init(&s->bytes, BUF_UNBOUNDED);
 	q.spools++;
 	return s;

@@ -209,6 +209,14 @@ static void recipients_have_an_end(void **state)
 	talk("MAIL FROM:<a@far.test>", "250");
 	for (int i = 0; i < 100; i++)
 		talk("RCPT TO:<alice@here.test>", "250");
+	for (int i = 0; i < 150; i++)
+		talk("RCPT TO:<alice@here.test>", "452 4.5.3");
+	talk("RCPT TO:<alice@here.test>", "421 4.7.0");
+	hear_eof();
+	client_hello();
+	talk("MAIL FROM:<a@far.test>", "250");
+	for (int i = 0; i < 100; i++)
+		talk("RCPT TO:<alice@here.test>", "250");
 	for (int i = 0; i < 20; i++)
 		talk("RCPT TO:<alice@here.test>", "452 4.5.3");
 	talk("DATA", "354");

@@ -368,6 +368,26 @@ static void crawling_has_an_end(void **state)
 	assert_int_equal(q.nstored, 0);
 }
 
+/* Octets that nobody wants hold the place no longer than those of a message. */
+static void crawling_behind_a_refused_bdat(void **state)
+{
+	uint64_t until;
+
+	(void)state;
+	h.limits.crawl_ms = 1000;
+	h.limits.crawl_bytes = 1000000;
+	client_hello();
+	talk("BDAT 1000000", "503");
+	client_say("x");
+	turn();
+	until = clock_ms() + 1100;
+	while (clock_ms() < until)
+		turn();
+	client_say("y");
+	talk(NULL, "421 4.4.2");
+	hear_eof();
+}
+
 static void what_the_queue_gets(void **state)
 {
 	const struct stored *s;
@@ -438,7 +458,8 @@ int main(void)
 		HOUSE_TEST(a_dribbled_session), HOUSE_TEST(a_refused_bdat_brings_its_octets),
 		HOUSE_TEST(bdat_has_a_grammar), HOUSE_TEST(limits_of_a_message), HOUSE_TEST(failures_of_the_queue),
 		HOUSE_TEST(the_disk_may_be_slow), HOUSE_TEST(a_large_message_takes_little_memory),
-		HOUSE_TEST(crawling_has_an_end), HOUSE_TEST(what_the_queue_gets), HOUSE_TEST(verdicts_at_the_end),
+		HOUSE_TEST(crawling_has_an_end), HOUSE_TEST(crawling_behind_a_refused_bdat),
+		HOUSE_TEST(what_the_queue_gets), HOUSE_TEST(verdicts_at_the_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -79,6 +79,12 @@ static void failures_go_home(void **state)
 	UNTIL(letter_is_home());
 	assert_int_equal(letter.result, ERR_FULL);
 	q.put_result = OK;
+	/* It may be sent another time: not "bad", which gives it up. */
+	q.no_memory = true;
+	write_letter("", "alice@here.test", bounce);
+	UNTIL(letter_is_home());
+	assert_int_equal(letter.result, ERR_MEMORY);
+	q.no_memory = false;
 	write_letter("", "not an address", bounce);
 	UNTIL(letter_is_home());
 	assert_int_equal(letter.result, ERR_BAD);
