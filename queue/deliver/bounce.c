@@ -10,6 +10,8 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/mail/field.h"
 
+#define TEXT_MOST ((size_t)48 << 20)     /* some 10,000 recipients with long answers; a letter holds 64 MiB */
+
 /* ---- who hears ------------------------------------------------------------------------------ */
 
 bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum dsn_action action)
@@ -213,7 +215,7 @@ static void write_text(struct bounce *b, struct letter *l, str content)
 
 	d.subject_of = subject_of(&b->arena, d.original_header);
 	d.message_id = message_id(b, d.id);
-	buf_init(&out, BOUNCE_WHOLE_MOST * 4);
+	buf_init(&out, TEXT_MOST);
 	dsn_write(&out, &d, wants_whole(b));
 	if (wants_whole(b)) {
 		buf_add(&out, e->head);

@@ -116,6 +116,38 @@ static void whole_message_when_asked_for(void **state)
 	letter_free(l);
 }
 
+/* Thousands of recipients (it is an option), each with a long answer, and the whole message: what
+ * could not be written would be tried for ever. */
+static void many_recipients_fit(void **state)
+{
+	static char answer[1000];
+	static const struct queue_rcpt rcpt = { .address = STR("somebody.with.a.long.name@far.test"),
+	                                        .orcpt = STR("rfc822;somebody.with.a.long.name@far.test") };
+	char *content = calloc(1, BOUNCE_WHOLE_MOST);
+	struct queue_entry e = original;
+	struct bounce *b = bounce_new(5000);
+
+	(void)state;
+	memset(content, 'x', BOUNCE_WHOLE_MOST);
+	for (size_t i = 0; i < sizeof(answer); i++)
+		answer[i] = i % 10 == 9 ? ' ' : 'a';
+	e.flags = MESSAGE_RET_FULL;
+	e.content = (str){ content, BOUNCE_WHOLE_MOST };
+	e.bytes = BOUNCE_WHOLE_MOST;
+	b->setup = &setup;
+	b->entry = &e;
+	b->settles = true;
+	for (uint32_t i = 0; i < 5000; i++)
+		bounce_add(b, i, &rcpt, DSN_FAILED, STR("5.1.1"), (str){ answer, sizeof(answer) },
+		           STR("mx.far.test[192.0.2.1]"), 0);
+	bounce_work(&b->job);
+	assert_int_equal(b->result, OK);
+	assert_int_equal(b->letter->nsettles, 5000);
+	letter_free(b->letter);
+	bounce_free(b);
+	free(content);
+}
+
 static void notice_settles_nothing(void **state)
 {
 	struct letter *l = letter_of(NULL, &original, false);
@@ -192,6 +224,7 @@ int main(void)
 		cmocka_unit_test(who_hears),
 		cmocka_unit_test(letter_tells_all),
 		cmocka_unit_test(whole_message_when_asked_for),
+		cmocka_unit_test(many_recipients_fit),
 		cmocka_unit_test(notice_settles_nothing),
 		cmocka_unit_test(content_from_the_store),
 		cmocka_unit_test(utf8_sender),
