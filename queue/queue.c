@@ -269,8 +269,12 @@ void queue_close(struct queue *q)
 	if (q == NULL)
 		return;
 	store_close(q->store);
-	if (q->inbox != NULL)
+	if (q->inbox != NULL) {
+		/* Sent in the very moment of the end, when nobody looked any more: its
+		 * sender has ended too, and nothing was promised. */
+		(void)mbox_take_all(q->inbox);
 		mbox_free(q->inbox);
+	}
 	if (q->lock >= 0)
 		close(q->lock);
 	free(q->path);

@@ -403,6 +403,11 @@ enum err server_reload(struct server *s, str *why)
 {
 	enum err e;
 
+	/* Fronts and timetable are going: there is nobody to hand it to. */
+	if (s->stopping) {
+		*why = STR("the server is stopping");
+		return ERR_CLOSED;
+	}
 	notify_reloading();
 	e = reload(s, why);
 	notify_say("READY=1");

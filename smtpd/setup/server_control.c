@@ -257,7 +257,8 @@ static bool wish_asked(struct control_call *call, uint64_t id)
 	return false;
 }
 
-/* words: queue VERB [ID | --all] [--json]; the verb has checked them. */
+/* words: queue VERB [ID] [--json]; without an id all are meant, so what is none
+ * must not pass for that. */
 static void queue_asked(struct control_call *call)
 {
 	uint64_t id = 0;
@@ -267,6 +268,8 @@ static void queue_asked(struct control_call *call)
 		report_asked(call, false, 0);
 	else if (call->nwords > 1 && has_id && str_is(call->words[1], "show"))
 		report_asked(call, true, id);
+	else if (call->nwords > 2 && !has_id && !str_is(call->words[2], "--json"))
+		finish(call, ERR_ABSENT, no_such_message(call));
 	else if (call->nwords < 2 || !wish_asked(call, id))
 		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
 }
