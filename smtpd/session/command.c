@@ -122,6 +122,8 @@ enum step command_run(struct session *s, str line)
 
 enum step cmd_help(struct session *s, str args)
 {
+	/* A postmaster that can be written to: the host's own name is seldom a domain here. */
+	const struct directory_domain *home = directory_home(s->setup->directory);
 	char   text[256];
 	size_t n = 0;
 
@@ -130,5 +132,5 @@ enum step cmd_help(struct session *s, str args)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%s", i > 0 ? " " : "",
 				      commands[i].verb);
 	return tell(s, 214, "2.0.0", "%s\nRFC 5321 says what they do; postmaster@%.*s helps people",
-		    text, STR_ARG(s->setup->hostname));
+		    text, STR_ARG(home != NULL ? home->name : s->setup->hostname));
 }
