@@ -144,6 +144,7 @@ class Server:
         self.reader.start()
         for name in re.findall(r'^listener "(\w+)"', self.file.read_text(), re.M):
             self.wait("listener.opened", name=name, since=seen)
+        self.wait("server.started", since=seen)
         return self
 
     def _read_log(self, stream):
