@@ -18,7 +18,8 @@ struct deny_store {
 };
 
 /* A file that is not there holds nobody.  `to_change` waits for the lock. */
-enum err deny_store_open(struct deny_store *, const char *path, bool to_change, struct arena *, str *why);
+enum err deny_store_open(struct deny_store *, const char *path, bool to_change, struct arena *,
+			 str *why);
 /* v and n as they are now; the file belongs to its folder's owner. */
 enum err deny_store_write(const struct deny_store *, struct arena *, str *why);
 void     deny_store_close(struct deny_store *);
