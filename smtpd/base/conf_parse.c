@@ -134,6 +134,8 @@ static void error_met(cfg_t *cfg, const char *format, va_list ap)
 		r->missing = str_cstr(r->arena, str_of(name));
 		return;
 	}
+	if (r->text != NULL && r->text->faults.n > 0)
+		return;                 /* told already; what is left is how it was mended */
 	vsnprintf(text, sizeof(text), format, ap);
 	conf_faultf(r, cfg->line, "syntax: %s", text);
 }

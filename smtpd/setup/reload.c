@@ -290,6 +290,12 @@ static void close_unwanted(struct server *s, void *arg)
 	server_close_unwanted(s);
 }
 
+static void loaded(struct server *s, void *arg)
+{
+	close_unwanted(s, arg);
+	log_event(NULL, LOG_NOTICE, "configuration.loaded", KV_C("file", s->file));
+}
+
 /* ---- reload -------------------------------------------------------------------------- */
 
 static bool same_lists(const struct strs *a, const struct strs *b)
@@ -394,8 +400,7 @@ static enum err reload(struct server *s, str *why)
 	         str_cstr(&g->arena, g->config->log.file), why);
 	log_level_set((enum log_level)g->config->log.level);
 	server_use(s, g);
-	server_when_all_turned(s, close_unwanted, NULL);   /* they have taken the swap by then */
-	log_event(NULL, LOG_NOTICE, "configuration.loaded", KV_C("file", s->file));
+	server_when_all_turned(s, loaded, NULL);   /* they have taken the swap by then */
 	return OK;
 }
 

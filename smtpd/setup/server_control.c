@@ -38,17 +38,28 @@ static void finish(struct control_call *call, enum err e, str why)
 	control_end(call, e == OK ? EXIT_DONE : EXIT_FINDING);
 }
 
+/* "Done" is said when every loop uses what was loaded. */
+static void in_use(struct server *s, void *call)
+{
+	(void)s;
+	control_end(call, EXIT_DONE);
+}
+
 static void reload_asked(struct control_call *call)
 {
 	str why = STR_NONE;
+	enum err e = server_reload(call->house, &why);
 
-	finish(call, server_reload(call->house, &why), why);
+	if (e == OK)
+		server_when_all_turned(call->house, in_use, call);
+	else
+		finish(call, e, why);
 }
 
 static void accounts_asked(struct control_call *call)
 {
 	server_look_again(call->house);
-	control_end(call, EXIT_DONE);
+	server_when_all_turned(call->house, in_use, call);
 }
 
 static void deny_asked(struct control_call *call)
