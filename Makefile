@@ -52,15 +52,18 @@ BELOW_queue   := queue mail base
 BELOW_session := session modules auth queue mail base
 BELOW_setup   := setup session modules auth queue mail base
 
-LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson -lresolv -lpthread -lm
+LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson -lcurl -loath -lqrencode -lmicrohttpd \
+	-lcrypt -lresolv -lpthread -lm
 
 BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-modules liblmdb-dev \
-	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev
+	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev libcurl4-openssl-dev \
+	liboath-dev libqrencode-dev libmicrohttpd-dev libcrypt-dev
 # The lines that the playground prints are there to be pasted.
 RUN_PACKAGES   := curl swaks libnet-ssleay-perl
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
-	dovecot-imapd dovecot-lmtpd mandoc git procps openssl
+	dovecot-imapd dovecot-lmtpd dovecot-submissiond mandoc git procps openssl \
+	postfix msmtp mutt git-email
 
 # ---- flags ----------------------------------------------------------------
 

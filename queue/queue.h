@@ -17,6 +17,11 @@
  *   held       waits for the operator (or the circuit breaker's release)
  *   settled    delivered, bounced or removed: never tried again
  *
+ * What cannot be trusted is set aside, alone: a row whose checksum fails, or a
+ * message that was being tried in two lives that ended uncleanly.  It is never
+ * tried by itself, is named in the log and in `queue list`, and the operator
+ * may export, release or remove it.
+ *
  * What each step guarantees
  *
  *   submit → done(OK)    message row, body rows (or the body's file, its own
@@ -31,8 +36,12 @@
  *   staged → settled     the two steps of a Maildir: exactly once, ARCHITECTURE.md
  *   bounce               the commit that stores a bounce also settles the
  *                        recipient it speaks of: never both, never neither
- *   gone                 when the last recipient settles, the rows go in that
- *                        same transaction; a body's file goes after it
+ *   trying               after an unclean stop, before each first delivery: the
+ *                        mark is synced before anything is tried, and goes with
+ *                        the message's next fate
+ *   gone                 when the last recipient settles, the rows go and the
+ *                        record of how it ended comes in that same transaction;
+ *                        a body's file goes after it
  *
  * EIO from a sync ends the process with status 75: what is on the disk is then
  * in doubt, and the next start sees what really is there.
@@ -61,6 +70,7 @@ struct queue_conf {
 	uint64_t map_bytes;           /* 4 GiB */
 	uint64_t full_percent;        /* 90: of the map, for new mail */
 	uint64_t free_disk_percent;   /* 5: of the file system, for new mail */
+	uint64_t keep_finished_ms;    /* 7 days: how long the record of a finished message stays; 0: none */
 };
 
 /* Opens or makes the store; one server a directory (a lock file says who).
@@ -113,6 +123,10 @@ enum message_flag {
 	MESSAGE_LOGIN = 16,       /* submitted with a login */
 	MESSAGE_OWN = 32,         /* bounce, notice, report: written by postern */
 	MESSAGE_HELD = 64,        /* recipients start held */
+	MESSAGE_REQUIRETLS = 128, /* RFC 8689: verified TLS all the way, or back */
+	MESSAGE_TLS_OPTIONAL = 256, /* TLS-Required: No (RFC 8689 5): no policy stops it */
+	MESSAGE_BREAKER = 512,    /* held by the account's circuit breaker; with MESSAGE_HELD */
+	MESSAGE_RESTORED = 1024,  /* came back from a backup; with MESSAGE_HELD */
 };
 
 struct queue_put;
@@ -124,6 +138,7 @@ typedef void queue_done(struct queue_put *, enum err, void *arg);
 struct queue_put *queue_put_new(struct queue *, struct arena *a, struct mbox *home, uint64_t id);
 void queue_put_from(struct queue_put *, const struct path *sender, unsigned message_flags, str envid, str login);
 void queue_put_rcpt(struct queue_put *, const struct path *rcpt, unsigned rcpt_flags, str orcpt);
+void queue_put_not_before(struct queue_put *, int64_t);   /* seconds: no try before (grace time, RFC 4865); 0: at once */
 void queue_put_field(struct queue_put *, str field);       /* prepended in front of all before it; with CRLF */
 void queue_put_header_bytes(struct queue_put *, uint64_t); /* of the spool's front are header, empty line included */
 void queue_put_body(struct queue_put *, struct spool *);   /* takes the spool over */
@@ -141,6 +156,14 @@ uint64_t queue_put_id(const struct queue_put *);
 
 enum rcpt_state { RCPT_WAITING, RCPT_STAGED, RCPT_HELD, RCPT_SETTLED };
 
+/* One try of one recipient, as its row remembers it. */
+#define QUEUE_ATTEMPTS 12          /* the first two and the latest of one recipient */
+struct queue_attempt {
+	int64_t at;                /* seconds */
+	str     host;              /* who answered: "mx.example.org[192.0.2.1]"; empty: nobody, or we */
+	str     said;              /* the answer, or our sentence */
+};
+
 struct queue_rcpt {
 	str      address;          /* path text */
 	str      orcpt;
@@ -153,12 +176,20 @@ struct queue_rcpt {
 	bool     delay_told;       /* a delay notice went out */
 	str      place;            /* staged: the Maildir file's path without tmp/ or new/ ("DIR\nNAME") */
 	int64_t  staged_at;
+	struct queue_attempt *attempts;      /* oldest first */
+	size_t   nattempts;
+	unsigned char outcome;     /* enum fate, once settled: delivered, bounced, removed */
+	bool     damaged;          /* its row cannot be read: held, and nobody knows what became of it */
 };
 
 struct queue_entry {               /* one stored message, in an arena of its own */
 	struct arena       arena;
 	uint64_t           id;
 	int64_t            arrived;    /* seconds */
+	int64_t            not_before; /* seconds; 0: was due at once */
+	unsigned           lives;      /* that ended while it was being tried */
+	const char        *damage;     /* static: what of it cannot be read ("its row", "its content"); NULL: whole.
+	                                  A damaged row leaves id only. */
 	str                sender;     /* path text; "" for <> */
 	str                login, envid;
 	unsigned           flags;      /* enum message_flag */
@@ -178,11 +209,16 @@ void queue_entry_forget_content(struct queue_entry *);     /* frees the memory c
 struct queue_news { struct baton baton; struct queue_entry *entry; };
 void queue_watch(struct queue *, struct mbox *box, void (*arrived)(struct baton *));
 
-/* Before threads: every stored message without content, oldest first. */
+/* Before threads: every stored message without content, oldest first; damaged
+ * ones too. */
 enum err queue_walk(struct queue *, void (*seen)(void *arg, struct queue_entry *), void *arg);
 
 /* Fates: from the timetable (or a verb's wish) to the committer and home again. */
-enum fate { FATE_STAGED, FATE_DELIVERED, FATE_DEFERRED, FATE_BOUNCED, FATE_REMOVED, FATE_HELD, FATE_RELEASED, FATE_DELAY_TOLD };
+enum fate {
+	FATE_NONE,                 /* of what has none yet; never written */
+	FATE_STAGED, FATE_DELIVERED, FATE_DEFERRED, FATE_BOUNCED, FATE_REMOVED, FATE_HELD, FATE_RELEASED, FATE_DELAY_TOLD,
+	FATE_TRYING,               /* the message's mark, see above; `rcpt` does not count */
+};
 
 struct queue_fate {
 	uint32_t  rcpt;            /* index in the entry */
@@ -190,6 +226,7 @@ struct queue_fate {
 	int64_t   next;            /* deferred, released: when to try */
 	uint32_t  tries;
 	str       said;            /* cut at 1,000 bytes */
+	str       host;            /* who said it; may be empty */
 	str       place;           /* staged */
 };
 struct queue_fates {               /* malloc'ed by the sender; its strings live in arena */
@@ -210,6 +247,31 @@ void queue_settle(struct queue *, struct queue_fates *);
 enum err queue_load(struct queue *, uint64_t id, struct queue_entry **out);          /* without content */
 /* Copies n content bytes from offset; *got < n only at the end. */
 enum err queue_read(struct queue *, uint64_t id, bool in_file, uint64_t offset, char *out, size_t n, size_t *got);
+
+/* ---- what became of it --------------------------------------------------------- */
+
+/* The record of a finished message: an entry whose recipients are all settled,
+ * without content.  ERR_ABSENT: unknown, or longer ago than records are kept.
+ * Disk or slow desk, or a verb. */
+enum err queue_finished(struct queue *, uint64_t id, struct queue_entry **out, int64_t *at);
+
+/* ---- notes: small things others keep here --------------------------------------- */
+
+/* A note is a key ("sts:example.org", at most 200 octets) and a value (at most
+ * 64 KiB), replaced as a whole, written by the committer like anything else. */
+struct queue_note {                    /* malloc'ed by the sender; strings live in arena */
+	struct baton baton;            /* home, arrived: the sender's */
+	struct arena arena;
+	str          key, value;       /* value.p == NULL: the note is removed */
+	enum err     result;           /* when home: OK means synced */
+	void        *user;
+};
+struct queue_note *queue_note_new(void);
+void     queue_note_free(struct queue_note *);
+void     queue_note_put(struct queue *, struct queue_note *);
+/* Blocking (a desk, a verb, or before threads).  False: there is none. */
+bool     queue_note_get(struct queue *, str key, struct arena *, str *value);
+void     queue_notes_each(struct queue *, str prefix, bool (*seen)(void *, str key, str value), void *arg);
 
 /* Figures for status; any thread. */
 struct queue_figures { uint64_t messages, commits, puts, fates, map_used, map_size, batch_longest; };
