@@ -52,8 +52,8 @@ static void write_content(struct store_txn *t, const struct queue_entry *e)
 
 		if (row == NULL)
 			return;
-		record_head(row, RECORD_BODY_ROW, piece);
 		memcpy(row + RECORD_HEAD, piece.p, piece.n);
+		record_head(row, (struct record_name){ RECORD_BODY_ROW, e->id, i }, piece);
 		rest = str_skip(rest, piece.n);
 	}
 }

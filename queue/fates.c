@@ -42,7 +42,7 @@ static void apply(struct queue_rcpt *r, const struct queue_fate *f)
 
 /* A recipient without a row is as the message row left it; so is one whose row
  * is damaged: the fate that is written now makes it whole again. */
-static void read_rcpt(struct store_txn *t, const struct record_key *k, const struct record_summary *m,
+static void read_rcpt(struct store_txn *t, const struct record_key *k, uint32_t n, const struct record_summary *m,
                       struct arena *a, struct queue_rcpt *r)
 {
 	const struct queue_rcpt fresh = {
@@ -51,20 +51,16 @@ static void read_rcpt(struct store_txn *t, const struct record_key *k, const str
 	str row;
 
 	*r = fresh;
-	if (store_get(t, TABLE_RCPT, key_of(k), &row) && !record_read_rcpt(row, a, r))
+	if (store_get(t, TABLE_RCPT, key_of(k), &row) && !record_read_rcpt(row, m->id, n, a, r))
 		*r = fresh;
 }
 
 static bool count_settled(void *arg, str key, str row)
 {
-	struct queue_rcpt r = { 0 };
-	struct arena a;
+	enum rcpt_state state;
 
-	(void)key;
-	arena_init(&a, ROW_MAX);
-	if (record_read_rcpt(row, &a, &r) && r.state == RCPT_SETTLED)
+	if (record_peek_rcpt(row, record_key_id(key), record_key_number(key), &state) && state == RCPT_SETTLED)
 		++*(uint32_t *)arg;
-	arena_fini(&a);
 	return true;
 }
 
@@ -85,10 +81,10 @@ static enum err write_one(struct store_txn *t, const struct record_summary *m, c
 
 	arena_init(&a, ROW_MAX);
 	buf_init(&row, ROW_MAX);
-	read_rcpt(t, &k, m, &a, &r);
+	read_rcpt(t, &k, f->rcpt, m, &a, &r);
 	if (r.state != RCPT_SETTLED) {          /* what is settled stays so */
 		apply(&r, f);
-		record_rcpt(&row, &r);
+		record_rcpt(&row, m->id, f->rcpt, &r);
 		if (row.failed)
 			e = ERR_MEMORY;
 		else
@@ -110,7 +106,7 @@ enum err fates_write(struct store_txn *t, uint64_t id, const struct queue_fate *
 	*gone = *in_file = false;
 	if (!store_get(t, TABLE_MESSAGE, key_of(&k), &row))
 		return ERR_ABSENT;
-	if (!record_peek(row, &m) || m.id != id)
+	if (!record_peek(row, id, &m))
 		return ERR_BAD;
 	*in_file = m.in_file;
 	/* The usual case, one recipient settled at once, writes nothing first. */

@@ -116,6 +116,6 @@ void *committer_run(void *queue);
 enum err fates_write(struct store_txn *, uint64_t id, const struct queue_fate *, size_t n, bool *gone, bool *in_file);
 
 /* Reads one message's row and its recipients' rows. */
-enum err entry_read(struct store_txn *, str row, struct queue_entry **out);
+enum err entry_read(struct store_txn *, uint64_t id, str row, struct queue_entry **out);
 
 #endif

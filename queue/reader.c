@@ -36,7 +36,7 @@ static bool fill_rcpt(void *arg, str key, str row)
 		return true;
 	}
 	r = e->rcpts[n];
-	if (record_read_rcpt(row, &e->arena, &r)) {
+	if (record_read_rcpt(row, e->id, n, &e->arena, &r)) {
 		e->rcpts[n] = r;
 		return true;
 	}
@@ -47,14 +47,14 @@ static bool fill_rcpt(void *arg, str key, str row)
 	return true;
 }
 
-enum err entry_read(struct store_txn *t, str row, struct queue_entry **out)
+enum err entry_read(struct store_txn *t, uint64_t id, str row, struct queue_entry **out)
 {
 	struct queue_entry *e = entry_new();
 	struct record_key k;
 
 	if (e == NULL)
 		return ERR_MEMORY;
-	if (!record_read_message(row, e)) {
+	if (!record_read_message(row, id, e)) {
 		queue_entry_free(e);
 		return ERR_BAD;
 	}
@@ -77,7 +77,7 @@ enum err queue_load(struct queue *q, uint64_t id, struct queue_entry **out)
 
 	store_read(q->store, &t);
 	if (store_get(&t, TABLE_MESSAGE, key_of(&k), &row))
-		e = entry_read(&t, row, out);
+		e = entry_read(&t, id, row, out);
 	else if (t.err != OK)
 		e = t.err;
 	store_end(&t);
@@ -99,7 +99,7 @@ static bool walk_one(void *arg, str key, str row)
 {
 	struct walking *w = arg;
 	struct queue_entry *e = NULL;
-	enum err got = entry_read(w->t, row, &e);
+	enum err got = entry_read(w->t, record_key_id(key), row, &e);
 
 	if (got == OK)
 		w->seen(w->arg, e);
@@ -146,18 +146,20 @@ static enum err read_file(struct queue *q, uint64_t id, uint64_t offset, char *o
 	return e == ERR_ABSENT ? ERR_BAD : e;   /* its message is there */
 }
 
-static enum err read_rows(struct store_txn *t, uint64_t id, uint64_t offset, char *out, size_t n, size_t *got)
+static enum err read_rows(struct store_txn *t, const struct record_summary *m, uint64_t offset, char *out, size_t n,
+                          size_t *got)
 {
 	while (*got < n) {
 		uint64_t at = offset + *got;
-		struct record_key k = record_key_part(id, (uint32_t)(at / RECORD_BODY));
+		uint32_t number = (uint32_t)(at / m->piece);
+		struct record_key k = record_key_part(m->id, number);
 		str row, body;
 
 		if (!store_get(t, TABLE_BODY, key_of(&k), &row))
 			break;
-		if (!record_open(row, RECORD_BODY_ROW, &body))
+		if (!record_open(row, (struct record_name){ RECORD_BODY_ROW, m->id, number }, &body))
 			return ERR_BAD;
-		body = str_head(str_skip(body, at % RECORD_BODY), n - *got);
+		body = str_head(str_skip(body, at % m->piece), n - *got);
 		if (body.n == 0)
 			break;
 		memcpy(out + *got, body.p, body.n);
@@ -172,7 +174,7 @@ static enum err find(struct store_txn *t, uint64_t id, struct record_summary *m)
 	str row;
 
 	if (store_get(t, TABLE_MESSAGE, key_of(&k), &row))
-		return record_peek(row, m) && m->id == id ? OK : ERR_BAD;
+		return record_peek(row, id, m) ? OK : ERR_BAD;
 	return t->err != OK ? t->err : ERR_ABSENT;
 }
 
@@ -192,7 +194,7 @@ enum err queue_read(struct queue *q, uint64_t id, bool in_file, uint64_t offset,
 
 		n = left < n ? (size_t)left : n;
 		if (!in_file)
-			e = read_rows(&t, id, offset, out, n, got);
+			e = read_rows(&t, &m, offset, out, n, got);
 	}
 	store_end(&t);                          /* a file is read without it */
 	if (e == OK && in_file)

@@ -78,22 +78,70 @@ static uint64_t get_le(const char *p, size_t n)
 	return v;
 }
 
-void record_head(unsigned char head[static RECORD_HEAD], enum record_kind kind, str body)
+enum { AT_KIND = 4, AT_VERSION = 6, AT_LENGTH = 8, AT_NUMBER = 12, AT_ID = 16, AT_SUM = 24, AT_SUM_1 = 16 };
+
+/* Of what follows, then of the head with that in the checksum's place: one
+ * number for both, without putting them together. */
+static uint64_t checksum_of(const char *head, str body)
 {
-	put_le(head, MAGIC, 4);
-	put_le(head + 4, kind, 2);
-	put_le(head + 6, RECORD_VERSION, 2);
-	put_le(head + 8, body.n, 8);
-	put_le(head + 16, siphash(checksum_key, body), 8);
+	unsigned char h[RECORD_HEAD];
+
+	memcpy(h, head, AT_SUM);
+	put_le(h + AT_SUM, siphash(checksum_key, body), 8);
+	return siphash(checksum_key, (str){ (const char *)h, sizeof(h) });
 }
 
-bool record_open(str row, enum record_kind kind, str *body)
+void record_head(unsigned char head[static RECORD_HEAD], struct record_name name, str body)
 {
-	if (row.n < RECORD_HEAD || get_le(row.p, 4) != MAGIC || get_le(row.p + 4, 2) != kind ||
-	    get_le(row.p + 6, 2) != RECORD_VERSION || get_le(row.p + 8, 8) != row.n - RECORD_HEAD)
+	must(body.n <= UINT32_MAX);
+	put_le(head, MAGIC, 4);
+	put_le(head + AT_KIND, name.kind, 2);
+	put_le(head + AT_VERSION, RECORD_VERSION, 2);
+	put_le(head + AT_LENGTH, body.n, 4);
+	put_le(head + AT_NUMBER, name.number, 4);
+	put_le(head + AT_ID, name.id, 8);
+	put_le(head + AT_SUM, checksum_of((const char *)head, body), 8);
+}
+
+static unsigned version_of(str row)
+{
+	return (unsigned)get_le(row.p + AT_VERSION, 2);
+}
+
+/* A head of version 1 does not say whose it is. */
+static bool open_1(str row, enum record_kind kind, str *body)
+{
+	*body = str_skip(row, RECORD_HEAD_1);
+	return get_le(row.p + AT_KIND, 2) == kind && get_le(row.p + AT_LENGTH, 8) == body->n &&
+	       get_le(row.p + AT_SUM_1, 8) == siphash(checksum_key, *body);
+}
+
+bool record_recognise(str bytes, struct record_name *name, size_t *length)
+{
+	if (bytes.n < RECORD_HEAD || get_le(bytes.p, 4) != MAGIC || version_of(bytes) != RECORD_VERSION ||
+	    get_le(bytes.p + AT_LENGTH, 4) > bytes.n - RECORD_HEAD)
+		return false;
+	*length = RECORD_HEAD + (size_t)get_le(bytes.p + AT_LENGTH, 4);
+	*name = (struct record_name){
+		.kind = (enum record_kind)get_le(bytes.p + AT_KIND, 2), .id = get_le(bytes.p + AT_ID, 8),
+		.number = (uint32_t)get_le(bytes.p + AT_NUMBER, 4),
+	};
+	return get_le(bytes.p + AT_SUM, 8) == checksum_of(bytes.p, str_skip(str_head(bytes, *length), RECORD_HEAD));
+}
+
+bool record_open(str row, struct record_name want, str *body)
+{
+	struct record_name is;
+	size_t length;
+
+	if (row.n < RECORD_HEAD_1 || get_le(row.p, 4) != MAGIC)
+		return false;
+	if (version_of(row) == 1)
+		return open_1(row, want.kind, body);
+	if (!record_recognise(row, &is, &length) || length != row.n)
 		return false;
 	*body = str_skip(row, RECORD_HEAD);
-	return get_le(row.p + 16, 8) == siphash(checksum_key, *body);
+	return is.kind == want.kind && is.id == want.id && is.number == want.number;
 }
 
 /* The head is written last, when the length is known. */
@@ -106,10 +154,10 @@ static size_t begin(struct buf *out)
 	return at;
 }
 
-static void end(struct buf *out, size_t at, enum record_kind kind)
+static void end(struct buf *out, size_t at, struct record_name name)
 {
 	if (!out->failed)
-		record_head((unsigned char *)out->p + out->head + at, kind, str_skip(buf_str(out), at + RECORD_HEAD));
+		record_head((unsigned char *)out->p + out->head + at, name, str_skip(buf_str(out), at + RECORD_HEAD));
 }
 
 /* ---- fields -------------------------------------------------------------------------- */
@@ -128,7 +176,21 @@ static void add_str(struct buf *out, str s)
 	buf_add(out, s);
 }
 
-struct reader { str rest; bool bad; struct arena *arena; };
+struct reader {
+	str           rest;
+	bool          bad;
+	unsigned      version;
+	struct arena *arena;            /* NULL: strings lie in the row */
+};
+
+static bool reader_open(struct reader *r, str row, struct record_name name, struct arena *a)
+{
+	*r = (struct reader){ .arena = a };
+	if (!record_open(row, name, &r->rest))
+		return false;
+	r->version = version_of(row);
+	return true;
+}
 
 static uint64_t take_num(struct reader *r, size_t n)
 {
@@ -152,13 +214,20 @@ static str take_str(struct reader *r)
 		r->bad = true;
 		return STR_NONE;
 	}
-	s = str_keep(r->arena, str_head(r->rest, n));
+	s = str_head(r->rest, n);
+	if (r->arena != NULL)
+		s = str_keep(r->arena, s);
 	r->bad = n > 0 && s.p == NULL;
 	r->rest = str_skip(r->rest, n);
 	return s;
 }
 
 /* ---- message rows ---------------------------------------------------------------------- */
+
+static struct record_name message_name(uint64_t id)
+{
+	return (struct record_name){ .kind = RECORD_MESSAGE, .id = id };
+}
 
 /* The numbers stand first, for record_peek. */
 void record_message(struct buf *out, const struct queue_entry *e)
@@ -172,6 +241,7 @@ void record_message(struct buf *out, const struct queue_entry *e)
 	add_num(out, e->flags, 4);
 	add_num(out, e->header_bytes, 8);
 	add_num(out, e->bytes, 8);
+	add_num(out, (uint64_t)e->not_before, 8);
 	add_str(out, e->sender);
 	add_str(out, e->login);
 	add_str(out, e->envid);
@@ -181,53 +251,70 @@ void record_message(struct buf *out, const struct queue_entry *e)
 		add_str(out, e->rcpts[i].orcpt);
 		add_num(out, e->rcpts[i].flags, 4);
 	}
-	end(out, at, RECORD_MESSAGE);
+	end(out, at, message_name(e->id));
 }
 
-static bool read_rcpts(struct reader *r, struct queue_entry *e)
+/* Each recipient takes at least `least` octets: a count that lies allocates nothing. */
+static bool make_rcpts(struct reader *r, struct arena *a, struct queue_entry *e, size_t least)
 {
-	/* Each takes at least 12 octets: a count that lies allocates nothing. */
-	if (r->bad || e->nrcpts > r->rest.n / 12)
+	if (r->bad || e->nrcpts > r->rest.n / least)
 		return false;
-	e->rcpts = ARENA_ARRAY(&e->arena, struct queue_rcpt, e->nrcpts);
-	if (e->rcpts == NULL && e->nrcpts > 0)
+	e->rcpts = ARENA_ARRAY(a, struct queue_rcpt, e->nrcpts);
+	return e->rcpts != NULL || e->nrcpts == 0;
+}
+
+static bool read_rcpts(struct reader *r, struct arena *a, struct queue_entry *e)
+{
+	if (!make_rcpts(r, a, e, 12))
 		return false;
 	for (size_t i = 0; i < e->nrcpts; i++) {
 		e->rcpts[i].address = take_str(r);
 		e->rcpts[i].orcpt = take_str(r);
 		e->rcpts[i].flags = (unsigned)take_num(r, 4);
-		e->rcpts[i].next = e->arrived;
+		e->rcpts[i].next = e->not_before > e->arrived ? e->not_before : e->arrived;
 		e->rcpts[i].state = e->flags & MESSAGE_HELD ? RCPT_HELD : RCPT_WAITING;
 	}
 	return !r->bad;
 }
 
-bool record_read_message(str row, struct queue_entry *e)
+static bool read_message(struct reader *r, uint64_t id, struct arena *a, struct queue_entry *e)
 {
-	struct reader r = { .arena = &e->arena };
-
-	if (!record_open(row, RECORD_MESSAGE, &r.rest))
-		return false;
-	e->nrcpts = take_num(&r, 4);
-	e->in_file = take_num(&r, 1) != 0;
-	e->id = take_num(&r, 8);
-	e->arrived = (int64_t)take_num(&r, 8);
-	e->flags = (unsigned)take_num(&r, 4);
-	e->header_bytes = take_num(&r, 8);
-	e->bytes = take_num(&r, 8);
-	e->sender = take_str(&r);
-	e->login = take_str(&r);
-	e->envid = take_str(&r);
-	e->head = take_str(&r);
-	return read_rcpts(&r, e);
+	e->nrcpts = take_num(r, 4);
+	e->in_file = take_num(r, 1) != 0;
+	e->id = take_num(r, 8);
+	e->arrived = (int64_t)take_num(r, 8);
+	e->flags = (unsigned)take_num(r, 4);
+	e->header_bytes = take_num(r, 8);
+	e->bytes = take_num(r, 8);
+	e->not_before = r->version > 1 ? (int64_t)take_num(r, 8) : 0;
+	e->sender = take_str(r);
+	e->login = take_str(r);
+	e->envid = take_str(r);
+	e->head = take_str(r);
+	return read_rcpts(r, a, e) && e->id == id;
 }
 
-bool record_peek(str row, struct record_summary *out)
+bool record_read_message(str row, uint64_t id, struct queue_entry *e)
 {
-	struct reader r = { 0 };
+	struct reader r;
 
-	if (!record_open(row, RECORD_MESSAGE, &r.rest))
+	return reader_open(&r, row, message_name(id), &e->arena) && read_message(&r, id, &e->arena, e);
+}
+
+bool record_borrow_message(str row, uint64_t id, struct arena *a, struct queue_entry *e)
+{
+	struct reader r;
+
+	return reader_open(&r, row, message_name(id), NULL) && read_message(&r, id, a, e);
+}
+
+bool record_peek(str row, uint64_t id, struct record_summary *out)
+{
+	struct reader r;
+
+	if (!reader_open(&r, row, message_name(id), NULL))
 		return false;
+	out->piece = r.version > 1 ? RECORD_BODY : RECORD_BODY_1;
 	out->nrcpts = (uint32_t)take_num(&r, 4);
 	out->in_file = take_num(&r, 1) != 0;
 	out->id = take_num(&r, 8);
@@ -235,12 +322,56 @@ bool record_peek(str row, struct record_summary *out)
 	out->flags = (unsigned)take_num(&r, 4);
 	take_num(&r, 8);                        /* header_bytes */
 	out->bytes = take_num(&r, 8);
-	return !r.bad;
+	out->not_before = r.version > 1 ? (int64_t)take_num(&r, 8) : 0;
+	return !r.bad && out->id == id;
 }
 
 /* ---- recipient rows ---------------------------------------------------------------------- */
 
-void record_rcpt(struct buf *out, const struct queue_rcpt *r)
+/* A destination that is down says the same again and again: it is kept once. */
+static void add_attempt(struct buf *out, const struct queue_attempt *a, const struct queue_attempt *before)
+{
+	bool same = before != NULL && str_eq(a->host, before->host) && str_eq(a->said, before->said);
+
+	add_num(out, (uint64_t)a->at, 8);
+	add_num(out, same, 1);
+	if (same)
+		return;
+	add_str(out, a->host);
+	add_str(out, a->said);
+}
+
+static bool take_attempts(struct reader *r, struct arena *a, struct queue_rcpt *out)
+{
+	out->nattempts = (size_t)take_num(r, 1);
+	if (r->bad || out->nattempts > r->rest.n / 9)
+		return false;
+	out->attempts = ARENA_ARRAY(a, struct queue_attempt, out->nattempts);
+	if (out->attempts == NULL && out->nattempts > 0)
+		return false;
+	for (size_t i = 0; i < out->nattempts; i++) {
+		struct queue_attempt *v = &out->attempts[i];
+
+		v->at = (int64_t)take_num(r, 8);
+		if (take_num(r, 1) == 0) {
+			v->host = take_str(r);
+			v->said = take_str(r);
+		} else if (i > 0) {
+			v->host = v[-1].host;
+			v->said = v[-1].said;
+		} else {
+			return false;
+		}
+	}
+	return !r->bad;
+}
+
+static struct record_name rcpt_name(uint64_t id, uint32_t number)
+{
+	return (struct record_name){ .kind = RECORD_RCPT, .id = id, .number = number };
+}
+
+void record_rcpt(struct buf *out, uint64_t id, uint32_t number, const struct queue_rcpt *r)
 {
 	size_t at = begin(out);
 
@@ -252,15 +383,19 @@ void record_rcpt(struct buf *out, const struct queue_rcpt *r)
 	add_num(out, (uint64_t)r->staged_at, 8);
 	add_str(out, r->said);
 	add_str(out, r->place);
-	end(out, at, RECORD_RCPT);
+	add_num(out, r->outcome, 1);
+	add_num(out, r->nattempts, 1);
+	for (size_t i = 0; i < r->nattempts; i++)
+		add_attempt(out, &r->attempts[i], i > 0 ? &r->attempts[i - 1] : NULL);
+	end(out, at, rcpt_name(id, number));
 }
 
-bool record_read_rcpt(str row, struct arena *a, struct queue_rcpt *out)
+bool record_read_rcpt(str row, uint64_t id, uint32_t number, struct arena *a, struct queue_rcpt *out)
 {
-	struct reader r = { .arena = a };
+	struct reader r;
 	unsigned state;
 
-	if (!record_open(row, RECORD_RCPT, &r.rest))
+	if (!reader_open(&r, row, rcpt_name(id, number), a))
 		return false;
 	state = (unsigned)take_num(&r, 1);
 	if (state > RCPT_SETTLED)
@@ -273,5 +408,131 @@ bool record_read_rcpt(str row, struct arena *a, struct queue_rcpt *out)
 	out->staged_at = (int64_t)take_num(&r, 8);
 	out->said = take_str(&r);
 	out->place = take_str(&r);
+	if (r.version == 1)
+		return !r.bad;
+	out->outcome = (unsigned char)take_num(&r, 1);
+	return take_attempts(&r, a, out);
+}
+
+bool record_peek_rcpt(str row, uint64_t id, uint32_t number, enum rcpt_state *state)
+{
+	struct reader r;
+
+	if (!reader_open(&r, row, rcpt_name(id, number), NULL))
+		return false;
+	*state = (enum rcpt_state)take_num(&r, 1);
+	return !r.bad && *state <= RCPT_SETTLED;
+}
+
+/* ---- finished messages ----------------------------------------------------------------------- */
+
+#define FINISHED_SAID 300     /* octets of the last answer that are kept … */
+#define FINISHED_HOST 150     /* … and of who gave it */
+
+static struct record_name finished_name(uint64_t id)
+{
+	return (struct record_name){ .kind = RECORD_FINISHED, .id = id };
+}
+
+static struct queue_attempt last_word(const struct queue_rcpt *r)
+{
+	return (struct queue_attempt){
+		.at = r->changed,
+		.host = r->nattempts > 0 ? str_head(r->attempts[r->nattempts - 1].host, FINISHED_HOST) : STR_NONE,
+		.said = str_head(r->said, FINISHED_SAID),
+	};
+}
+
+void record_finished(struct buf *out, const struct queue_entry *e, int64_t finished)
+{
+	struct queue_attempt word, before = { 0 };
+	size_t at = begin(out);
+
+	add_num(out, (uint64_t)finished, 8);
+	add_num(out, e->nrcpts, 4);
+	add_num(out, (uint64_t)e->arrived, 8);
+	add_num(out, e->flags, 4);
+	add_num(out, e->bytes, 8);
+	add_str(out, e->sender);
+	add_str(out, e->login);
+	for (size_t i = 0; i < e->nrcpts; i++) {
+		const struct queue_rcpt *r = &e->rcpts[i];
+
+		add_str(out, r->address);
+		add_num(out, r->flags, 4);
+		add_num(out, r->outcome, 1);
+		add_num(out, r->tries, 4);
+		word = last_word(r);
+		add_attempt(out, &word, i > 0 ? &before : NULL);
+		before = word;
+	}
+	end(out, at, finished_name(e->id));
+}
+
+static bool take_ends(struct reader *r, struct queue_entry *e)
+{
+	struct queue_attempt *words = ARENA_ARRAY(&e->arena, struct queue_attempt, e->nrcpts);
+
+	if (words == NULL && e->nrcpts > 0)
+		return false;
+	for (size_t i = 0; i < e->nrcpts && !r->bad; i++) {
+		struct queue_rcpt *q = &e->rcpts[i];
+
+		q->state = RCPT_SETTLED;
+		q->address = take_str(r);
+		q->flags = (unsigned)take_num(r, 4);
+		q->outcome = (unsigned char)take_num(r, 1);
+		q->tries = (uint32_t)take_num(r, 4);
+		q->changed = words[i].at = (int64_t)take_num(r, 8);
+		if (take_num(r, 1) == 0) {
+			words[i].host = take_str(r);
+			words[i].said = take_str(r);
+		} else if (i > 0) {
+			words[i].host = words[i - 1].host;
+			words[i].said = words[i - 1].said;
+		}
+		q->said = words[i].said;
+		q->attempts = &words[i];
+		q->nattempts = words[i].said.n > 0;
+	}
+	return !r->bad;
+}
+
+bool record_read_finished(str row, uint64_t id, struct queue_entry *e, int64_t *at)
+{
+	struct reader r;
+
+	if (!reader_open(&r, row, finished_name(id), &e->arena))
+		return false;
+	e->id = id;
+	*at = (int64_t)take_num(&r, 8);
+	e->nrcpts = take_num(&r, 4);
+	e->arrived = (int64_t)take_num(&r, 8);
+	e->flags = (unsigned)take_num(&r, 4);
+	e->bytes = take_num(&r, 8);
+	e->sender = take_str(&r);
+	e->login = take_str(&r);
+	return make_rcpts(&r, &e->arena, e, 22) && take_ends(&r, e);
+}
+
+/* ---- notes ------------------------------------------------------------------------------------- */
+
+void record_note(struct buf *out, str key, str value)
+{
+	size_t at = begin(out);
+
+	add_str(out, key);
+	add_str(out, value);
+	end(out, at, (struct record_name){ .kind = RECORD_NOTE });
+}
+
+bool record_read_note(str row, str *key, str *value)
+{
+	struct reader r;
+
+	if (!reader_open(&r, row, (struct record_name){ .kind = RECORD_NOTE }, NULL))
+		return false;
+	*key = take_str(&r);
+	*value = take_str(&r);
 	return !r.bad;
 }

@@ -1,12 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * record: rows as bytes.  Each begins with magic, kind, version, length and a
- * checksum, so that a row can be recognised and judged wherever it is found.
+ * record: rows as bytes.  Each begins with a head that says what it is and of
+ * which message, and seals itself and what follows with a checksum, so that a
+ * row can be recognised and judged wherever in a damaged file it is found.
  * Pure.
  *
- *   message row   key: id (8, big-endian)             one a message
- *   rcpt row      key: id, recipient (8 + 4)          from a recipient's first fate on
- *   body row      key: id, number (8 + 4)             RECORD_BODY octets of content each
+ *   message row    key: id (8, big-endian)            one a message
+ *   rcpt row       key: id, recipient (8 + 4)         from a recipient's first fate on
+ *   body row       key: id, number (8 + 4)            RECORD_BODY octets of content each
+ *   finished row   key: id                            what became of it, for some days
+ *   mark row       key: id; number: lives             being tried in the rounds after an unclean stop
+ *   note row       key: the note's; id: 0             key and value of a note
+ *
+ * The head, version 2, little-endian:
+ *
+ *   0 magic (4)   4 kind (2)   6 version (2)   8 length of what follows (4)
+ *   12 number (4)   16 id (8)   24 checksum of both (8)
+ *
+ * Version 1 is read and never written: 0 magic, kind, version as above, 8 length
+ * (8), 16 checksum of what follows (8); it does not say whose it is.
  */
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
@@ -14,12 +26,16 @@
 #include "queue/queue.h"
 #include "smtpd/base/buf.h"
 
-enum record_kind { RECORD_MESSAGE = 1, RECORD_RCPT = 2, RECORD_BODY_ROW = 3 };
+enum record_kind {
+	RECORD_MESSAGE = 1, RECORD_RCPT = 2, RECORD_BODY_ROW = 3, RECORD_FINISHED = 4, RECORD_MARK = 5, RECORD_NOTE = 6,
+};
 
-#define RECORD_VERSION 1
-#define RECORD_HEAD    24
+#define RECORD_VERSION 2
+#define RECORD_HEAD    32
+#define RECORD_HEAD_1  24
 /* A body row fills four LMDB pages and their header to the last octet. */
 #define RECORD_BODY    (4 * 4096 - 16 - RECORD_HEAD)
+#define RECORD_BODY_1  (4 * 4096 - 16 - RECORD_HEAD_1)
 
 struct record_key { unsigned char b[12]; size_t n; };
 struct record_key record_key_message(uint64_t id);
@@ -27,20 +43,42 @@ struct record_key record_key_part(uint64_t id, uint32_t part);     /* recipient 
 uint64_t          record_key_id(str key);                          /* 0: too short */
 uint32_t          record_key_number(str key);
 
-/* Writes the head for `body.n` octets that follow it. */
-void record_head(unsigned char head[static RECORD_HEAD], enum record_kind, str body);
-/* The octets behind a good head; false: magic, kind, version, length or
- * checksum are wrong. */
-bool record_open(str row, enum record_kind, str *body);
+/* What a row is. */
+struct record_name { enum record_kind kind; uint64_t id; uint32_t number; };
+
+/* Writes the head for `body.n` octets (fewer than 4 GiB) that follow it. */
+void record_head(unsigned char head[static RECORD_HEAD], struct record_name, str body);
+/* The octets behind a good head; false: something in it or the checksum is
+ * wrong, or it is another row than the one that was looked for. */
+bool record_open(str row, struct record_name, str *body);
+/* Whether a good row of version 2 begins here, whatever follows it: what it is,
+ * and how long, head included.  For salvage. */
+bool record_recognise(str bytes, struct record_name *, size_t *length);
 
 /* Whole rows, head included, appended to `out`. */
 void record_message(struct buf *out, const struct queue_entry *);
-void record_rcpt(struct buf *out, const struct queue_rcpt *);
-/* Strings are copied into the entry's arena.  false: not such a row, or no memory. */
-bool record_read_message(str row, struct queue_entry *);
-bool record_read_rcpt(str row, struct arena *, struct queue_rcpt *);
+void record_rcpt(struct buf *out, uint64_t id, uint32_t number, const struct queue_rcpt *);
+void record_finished(struct buf *out, const struct queue_entry *, int64_t at);
+void record_note(struct buf *out, str key, str value);
+/* Strings are copied into the arena (the entry's), or, without one, lie in the
+ * row.  false: not such a row, or no memory. */
+bool record_read_message(str row, uint64_t id, struct queue_entry *);
+bool record_read_rcpt(str row, uint64_t id, uint32_t number, struct arena *, struct queue_rcpt *);
+bool record_read_finished(str row, uint64_t id, struct queue_entry *, int64_t *at);
+bool record_read_note(str row, str *key, str *value);                  /* both lie in the row */
+/* As record_read_message, but only the recipients' array is in `a`; all strings lie in the row. */
+bool record_borrow_message(str row, uint64_t id, struct arena *a, struct queue_entry *);
 /* The numbers of a message row, without its strings. */
-struct record_summary { uint32_t nrcpts; bool in_file; uint64_t id; int64_t arrived; unsigned flags; uint64_t bytes; };
-bool record_peek(str row, struct record_summary *);
+struct record_summary {
+	uint32_t nrcpts, piece;            /* piece: content octets in each of its body rows but the last */
+	bool     in_file;
+	uint64_t id;
+	int64_t  arrived, not_before;
+	unsigned flags;
+	uint64_t bytes;
+};
+bool record_peek(str row, uint64_t id, struct record_summary *);
+/* Only what state a recipient is in. */
+bool record_peek_rcpt(str row, uint64_t id, uint32_t number, enum rcpt_state *);
 
 #endif
