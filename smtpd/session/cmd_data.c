@@ -18,8 +18,10 @@ static void chunk_take(struct session *, str *in);
 static enum step answer(struct session *s, const struct answer *a)
 {
 	s->idle_commands = 0;
-	if (a->code == 250)
+	if (a->code == 250) {
 		s->errors = 0;
+		s->taken++;
+	}
 	return tell(s, a->code, a->esc, "%.*s", STR_ARG(a->text));
 }
 
@@ -101,6 +103,20 @@ static bool crawls(struct session *s, uint64_t bytes)
 	return false;
 }
 
+/* What was refused is read on to its end, but not for ever. */
+static bool goes_on_for_ever(struct session *s)
+{
+	uint64_t most = s->setup->limits->message_size;
+
+	if (s->txn->refusal.code == 0 || s->txn->bytes / 2 <= most)
+		return false;
+	s->why = "refused, and goes on";
+	tell(s, s->txn->refusal.code, s->txn->refusal.esc, "%.*s", STR_ARG(s->txn->refusal.text));
+	farewell(s, 421, "4.7.0", "The message was refused, and has no end: good-bye");
+	session_close(s, NULL, true);
+	return true;
+}
+
 /* ---- DATA --------------------------------------------------------------------------- */
 
 static void data_take(struct session *s, str *in)
@@ -119,7 +135,7 @@ static void data_take(struct session *s, str *in)
 	}
 	if (t->dot.done)
 		data_complete(s);
-	else
+	else if (!goes_on_for_ever(s))
 		crawls(s, t->bytes);
 }
 
@@ -176,7 +192,7 @@ static void chunk_take(struct session *s, str *in)
 		data_complete(s);
 	else if (s->chunk_left == 0)
 		chunk_complete(s);
-	else
+	else if (!goes_on_for_ever(s))
 		crawls(s, t->bytes);
 }
 
@@ -213,6 +229,10 @@ enum step bdat_skip(struct session *s, str args, enum step refused)
 		s->chunk_left = 0;
 		s->why = args.n > 0 ? "octets without a number" : NULL;
 		return args.n > 0 ? STEP_CLOSE : STEP_DONE;
+	}
+	if (s->chunk_left / 2 > s->setup->limits->message_size) {
+		s->why = "refused, and would go on";
+		return farewell(s, 421, "4.7.0", "A chunk of that size is not read here: good-bye");
 	}
 	s->crawl_ms = 0;
 	if (s->chunk_left > 0)

@@ -9,6 +9,7 @@
  */
 #include <stdio.h>
 
+#include "smtpd/base/clock.h"
 #include "smtpd/session/internal.h"
 
 #define PLAIN_OK    1u     /* may be said before TLS where TLS is required (RFC 3207 4) */
@@ -17,6 +18,7 @@
 #define NO_ARGS     8u
 #define CARRIES     16u    /* octets come behind it, even when it is refused */
 #define MAILS       32u    /* leads to a message: does not count as idle */
+#define LEADS_ON    64u    /* to a message, one day: whoever says it is not yet useless */
 
 /* Increments of line lengths: RFC 1870 3 (26), 6152 2 (17), 3461 4 (107; RCPT
  * 500), 6531 3.1 (10), 4954 3 (500). */
@@ -31,14 +33,14 @@ static const struct command {
 	unsigned    flags;
 	size_t      more;                /* octets over LINE_MAX_COMMAND */
 } commands[] = {
-	{ "EHLO",     cmd_ehlo,     ANY & ~CHUNKS, PLAIN_OK | ENDS_GROUP, 0 },
-	{ "HELO",     cmd_helo,     ANY & ~CHUNKS, ENDS_GROUP, 0 },
-	{ "STARTTLS", cmd_starttls, GREETED | READY, PLAIN_OK | ENDS_GROUP | NO_ARGS, 0 },
-	{ "AUTH",     cmd_auth,     READY,         ENDS_GROUP, MORE_FOR_AUTH },
-	{ "MAIL",     cmd_mail,     READY,         NEEDS_LOGIN, MORE_FOR_MAIL },
-	{ "RCPT",     cmd_rcpt,     MAIL | RCPT,   MAILS, MORE_FOR_RCPT },
-	{ "DATA",     cmd_data,     RCPT,          ENDS_GROUP | NO_ARGS | MAILS, 0 },
-	{ "BDAT",     cmd_bdat,     RCPT | CHUNKS, CARRIES | MAILS, 0 },
+	{ "EHLO",     cmd_ehlo,     ANY & ~CHUNKS, PLAIN_OK | ENDS_GROUP | LEADS_ON, 0 },
+	{ "HELO",     cmd_helo,     ANY & ~CHUNKS, ENDS_GROUP | LEADS_ON, 0 },
+	{ "STARTTLS", cmd_starttls, GREETED | READY, PLAIN_OK | ENDS_GROUP | NO_ARGS | LEADS_ON, 0 },
+	{ "AUTH",     cmd_auth,     READY,         ENDS_GROUP | LEADS_ON, MORE_FOR_AUTH },
+	{ "MAIL",     cmd_mail,     READY,         NEEDS_LOGIN | LEADS_ON, MORE_FOR_MAIL },
+	{ "RCPT",     cmd_rcpt,     MAIL | RCPT,   MAILS | LEADS_ON, MORE_FOR_RCPT },
+	{ "DATA",     cmd_data,     RCPT,          ENDS_GROUP | NO_ARGS | MAILS | LEADS_ON, 0 },
+	{ "BDAT",     cmd_bdat,     RCPT | CHUNKS, CARRIES | MAILS | LEADS_ON, 0 },
 	{ "RSET",     cmd_rset,     ANY,           NO_ARGS, 0 },
 	{ "VRFY",     cmd_vrfy,     ANY & ~CHUNKS, ENDS_GROUP, 10 },
 	{ "EXPN",     cmd_expn,     ANY & ~CHUNKS, ENDS_GROUP, 10 },
@@ -115,6 +117,8 @@ enum step command_run(struct session *s, str line)
 		              "Not a command of this server; HELP lists them");
 	if (s->more && (c->flags & ENDS_GROUP))
 		s->ahead = true;
+	if ((c->flags & LEADS_ON) && (s->phase & c->when))
+		s->useful_ms = clock_ms();
 	if (is_timely(s, c, line, args, &step))
 		return c->run(s, args);
 	return c->flags & CARRIES ? bdat_skip(s, args, step) : step;

@@ -15,7 +15,8 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/session/internal.h"
 
-#define SHED_IDLE_MS 1000    /* who was heard of that lately may be about to say something */
+#define SHED_IDLE_MS  1000   /* who was heard of that lately may be about to say something */
+#define SHED_BEGUN_MS 30000  /* who has said MAIL gets longer for the rest */
 
 /* Batons carry no word of where they arrive; a loop has one thread and a front. */
 static _Thread_local struct front *here;
@@ -116,20 +117,21 @@ uint64_t front_sessions(const struct front *f)
 	return atomic_load_explicit(&f->nsessions, memory_order_relaxed);
 }
 
-static bool is_useless(const struct session *s)
+/* One that has said MAIL and then only NOOP holds its place no better. */
+static bool is_useless(const struct session *s, uint64_t now)
 {
-	return s->txn == NULL && s->messages == 0 && s->peer.login.n == 0 && !s->waiting &&
+	return now - s->useful_ms >= (s->txn != NULL ? SHED_BEGUN_MS : SHED_IDLE_MS) &&
+	       !session_in_flight(s) && s->taken == 0 && s->peer.login.n == 0 && !s->waiting &&
 	       !s->closing;
 }
 
 bool front_shed(struct front *f)
 {
-	uint64_t before = clock_ms() - SHED_IDLE_MS;
+	uint64_t now = clock_ms();
 	struct session *oldest = NULL;
 
 	for (struct session *s = f->sessions; s != NULL; s = s->next)
-		if (is_useless(s) && s->active_ms <= before &&
-		    (oldest == NULL || s->active_ms < oldest->active_ms))
+		if (is_useless(s, now) && (oldest == NULL || s->useful_ms < oldest->useful_ms))
 			oldest = s;
 	if (oldest == NULL)
 		return false;

@@ -201,10 +201,11 @@ struct session {
 	void                       (*take)(struct session *, str *in);   /* what comes next */
 	const char                  *doing;         /* the command now at work, for the log */
 	const char                  *why;           /* of its end */
-	uint64_t                     opened_ms, active_ms;
+	uint64_t                     opened_ms, useful_ms;     /* when something last came that leads to a message */
 	uint64_t                     chunk_left;    /* BDAT: octets to come */
 	uint64_t                     crawl_ms, crawl_bytes;
-	uint32_t                     errors, idle_commands, bad_rcpts, messages;
+	uint32_t                     errors, idle_commands, bad_rcpts;
+	uint32_t                     messages, taken; /* begun, and stored with a 250 */
 	enum phase                   phase;
 	bool                         greeted, waiting, closing, politely, ghost;
 	bool                         ehlo_coming;   /* what cmd_helo waits for is an EHLO */

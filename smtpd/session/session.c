@@ -220,7 +220,6 @@ static size_t bytes(struct conn *c, str in)
 		farewell(s, 554, "5.5.1", "The server speaks first (RFC 5321 3.1), good-bye");
 		session_close(s, "spoke first", true);
 	}
-	s->active_ms = clock_ms();
 	do {
 		if (s->closing)
 			return in.n;
@@ -380,7 +379,7 @@ static struct session *session_new(struct front *f, const struct listener_conf *
 	s->listener = listener;
 	s->phase = GREETED;
 	s->take = session_take_lines;
-	s->opened_ms = s->active_ms = clock_ms();
+	s->opened_ms = s->useful_ms = clock_ms();
 	s->log.id = session_name(s->id, sizeof(s->id));
 	arena_init(&s->arena, ARENA_BUDGET);
 	loop_timer_init(&s->timer, f->loop, "session.timeout", waited_too_long);

@@ -176,7 +176,12 @@ static void the_idlest_makes_room(void **state)
 	until = clock_ms() + 1100;
 	while (clock_ms() < until)
 		turn();
-	assert_false(front_shed(h.front));               /* it has begun something */
+	assert_false(front_shed(h.front));               /* it has begun something … */
+	h.front->sessions->useful_ms -= 29000;
+	talk("NOOP", "250");
+	assert_true(front_shed(h.front));                /* … and NOOP is no way to go on */
+	talk(NULL, "421 4.3.2");
+	hear_eof();
 }
 
 /* ---- the stop ------------------------------------------------------------------ */
