@@ -376,7 +376,8 @@ static void stay_as_it_was(struct server *s, struct generation *g, str *why)
 
 	keep_sentence(why);
 	server_open_listeners(s, before, NULL, 0, &said);
-	server_close_unwanted(s);
+	/* Not at once: a loop may still watch what an earlier reload gave up. */
+	server_when_all_turned(s, close_unwanted, NULL);
 	auth_reconfigure(s->auth, &before->auth, &g->arena, &said);
 	generation_free(g);
 }
@@ -396,8 +397,10 @@ static enum err reload(struct server *s, str *why)
 		return e;
 	}
 	name_what_waits(before, g->config);
-	log_open(g->config->log.to == 2 ? LOG_TO_FILE : g->config->log.to == 1 ? LOG_TO_SYSLOG : LOG_TO_STDERR,
-	         str_cstr(&g->arena, g->config->log.file), why);
+	if (log_open(g->config->log.to == 2 ? LOG_TO_FILE : g->config->log.to == 1 ? LOG_TO_SYSLOG : LOG_TO_STDERR,
+	             str_cstr(&g->arena, g->config->log.file), why) != OK)
+		log_event(NULL, LOG_ERROR, "log.kept", KV("why", *why), KV_C("next", "the log goes on where it went before; "
+		          "mend it and reload again"));
 	log_level_set((enum log_level)g->config->log.level);
 	server_use(s, g);
 	server_when_all_turned(s, loaded, NULL);   /* they have taken the swap by then */
