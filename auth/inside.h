@@ -134,6 +134,12 @@ const struct accounts *auth_table(struct auth *, struct seat *);
 void                   auth_table_done(struct seat *);
 const char            *auth_mechanism_named(const struct auth *, str name);  /* NULL: not offered */
 
+/* ---- look.c: the table that is up ---- main, but for the seats' part above ---- */
+
+/* Reads the file; a table made of it is put up.  *changed is set, never cleared. */
+enum err look_read(struct auth *, const char *file, bool always, bool *changed, struct arena *, str *why);
+void     look_free_replaced(struct auth *);
+
 enum { COUNT_HASHED, COUNT_REMEMBERED, COUNTS };
 void auth_count(unsigned which);
 uint64_t auth_counted(unsigned which);
