@@ -86,8 +86,17 @@ void  conn_deadline(struct conn *, uint64_t in_ms);     /* replaces the earlier 
  * encrypted, so what is still held when TLS would start ends in CONN_TLS_FAILED. */
 void  conn_secure_server(struct conn *, struct tls_server *);
 void  conn_secure_client(struct conn *, struct tls_client *, const char *server_name);
+void  conn_secure_expecting(struct conn *, struct tls_client *, const struct tls_expect *);
+/* Right behind conn_secure_server, whose default is TLS_ASK. */
+void  conn_ask_client(struct conn *, enum tls_ask);
 struct tls_state conn_tls(const struct conn *);
+/* The names (addresses) in the client's certificate, when it verified: none else.
+ * `which`: enum tls_name, or'ed.  They live in the arena. */
+void  conn_tls_names(const struct conn *, unsigned which, struct arena *, struct strs *out);
 size_t conn_tls_binding(const struct conn *, unsigned char *out, size_t room, const char **type); /* RFC 9266, 5929; 0: none */
+
+/* The certificates that the peer showed, leaf first; at most `room`. */
+size_t conn_tls_chain(const struct conn *, struct arena *, struct tls_cert *out, size_t room);
 
 int   conn_errno(const struct conn *);
 str   conn_why(const struct conn *);                    /* a sentence about how it ended */

@@ -25,7 +25,9 @@ struct conn_tls {
 	void *ssl;                    /* SSL *, from TLS_SHAKING on */
 	struct tls_server *server;    /* one of the two */
 	struct tls_client *client;
+	enum tls_ask ask;             /* the server's */
 	char  *name;                  /* the client's idea of the server; may be NULL */
+	const struct tls_expect *expect;  /* instead of the name; lent until the handshake is over */
 	size_t clear;                 /* bytes of output written before conn_secure_* */
 	enum tls_phase phase;
 	int    wants;                 /* TLS_SHAKING: EV_READ or EV_WRITE */

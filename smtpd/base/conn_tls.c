@@ -62,6 +62,12 @@ void conn_secure_server(struct conn *c, struct tls_server *server)
 		t->server = server;
 }
 
+void conn_ask_client(struct conn *c, enum tls_ask ask)
+{
+	if (c->tls != NULL && c->tls->server != NULL)
+		c->tls->ask = ask;
+}
+
 void conn_secure_client(struct conn *c, struct tls_client *client, const char *server_name)
 {
 	struct conn_tls *t = attach(c);
@@ -76,6 +82,16 @@ void conn_secure_client(struct conn *c, struct tls_client *client, const char *s
 		conn_doom(c, CONN_TLS_FAILED, ENOMEM);
 }
 
+void conn_secure_expecting(struct conn *c, struct tls_client *client, const struct tls_expect *expect)
+{
+	struct conn_tls *t = attach(c);
+
+	if (t == NULL)
+		return;
+	t->client = client;
+	t->expect = expect;
+}
+
 void conn_tls_free(struct conn *c)
 {
 	if (c->tls == NULL)
@@ -84,6 +100,13 @@ void conn_tls_free(struct conn *c)
 	free(c->tls->name);
 	free(c->tls);
 	c->tls = NULL;
+}
+
+static SSL *ssl_for(const struct conn_tls *t)
+{
+	if (t->server != NULL)
+		return tls_server_ssl(t->server, t->ask);
+	return t->expect != NULL ? tls_client_ssl_for(t->client, t->expect) : tls_client_ssl(t->client, t->name);
 }
 
 static bool start(struct conn *c)
@@ -96,7 +119,8 @@ static bool start(struct conn *c)
 		fail(c, "TLS was not started", "the peer sent clear text ahead of it");
 		return false;
 	}
-	t->ssl = t->server != NULL ? tls_server_ssl(t->server) : tls_client_ssl(t->client, t->name);
+	t->ssl = ssl_for(t);
+	t->expect = NULL;
 	if (t->ssl == NULL || SSL_set_fd(t->ssl, c->fd) != 1) {
 		fail(c, "TLS was not started", "no memory");
 		return false;
@@ -272,11 +296,18 @@ struct tls_state conn_tls(const struct conn *c)
 	s.cipher = str_of(SSL_get_cipher_name(ssl));
 	s.bits = (unsigned)SSL_get_cipher_bits(ssl, NULL);
 	s.sni = str_of(SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name));
-	if (SSL_get0_peer_certificate(ssl) != NULL && SSL_get_verify_result(ssl) == X509_V_OK) {
-		s.client_cert = c->tls->server != NULL;
-		s.verified = c->tls->client != NULL;
-	}
+	if (c->tls->client != NULL)
+		tls_judge(ssl, &s);
+	else if (SSL_get0_peer_certificate(ssl) != NULL && SSL_get_verify_result(ssl) == X509_V_OK)
+		s.client_cert = c->tls->ask != TLS_ASK_NONE;
 	return s;
+}
+
+void conn_tls_names(const struct conn *c, unsigned which, struct arena *a, struct strs *out)
+{
+	*out = (struct strs){ 0 };
+	if (conn_tls(c).client_cert)
+		tls_names_of(SSL_get0_peer_certificate(c->tls->ssl), which, a, out);
 }
 
 /* tls-unique (RFC 5929 3): the first Finished of the handshake, the client's

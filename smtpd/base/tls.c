@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * tls: the set of certificates a server shows, and the outbound context.
+ * tls: the set of certificates a server shows (the outbound side: tls_client.c).
  *
  * The set in use is immutable and found by one atomic pointer.  Loops load it in
  * two places, for a new connection and when the client has named its host, and
@@ -10,7 +10,6 @@
  * appear as often as certificates are renewed.  So there is no lock and nothing
  * is freed under a reader.
  */
-#include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
@@ -48,12 +47,7 @@ struct tls_server {
 	bool             ca_gone;
 };
 
-struct tls_client {
-	SSL_CTX *ctx;
-};
-
-/* OpenSSL writes to sockets with write(2). */
-static void ignore_sigpipe(void)
+void tls_ignore_sigpipe(void)
 {
 	struct sigaction now;
 
@@ -91,13 +85,34 @@ static int host_named(SSL *ssl, int *alert, void *arg)
 	return SSL_TLSEXT_ERR_OK;
 }
 
-SSL *tls_server_ssl(struct tls_server *s)
+static int must_verify(int ok, X509_STORE_CTX *ctx)
+{
+	(void)ctx;
+	return ok;
+}
+
+/* A session that began where nobody asked has no certificate and would be
+ * resumed without one: where one is required, none is resumed. */
+static void ask(SSL *ssl, enum tls_ask how)
+{
+	if (how == TLS_ASK_NONE)
+		SSL_set_verify(ssl, SSL_VERIFY_NONE, NULL);
+	if (how != TLS_ASK_REQUIRE)
+		return;
+	SSL_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, must_verify);
+	SSL_set_options(ssl, SSL_OP_NO_TICKET);
+	SSL_set_num_tickets(ssl, 0);
+}
+
+SSL *tls_server_ssl(struct tls_server *s, enum tls_ask how)
 {
 	const struct tls_set *set = atomic_load_explicit(&s->now, memory_order_acquire);
 	SSL *ssl = SSL_new(set->ctx[0]);
 
-	if (ssl != NULL)
-		SSL_set_accept_state(ssl);
+	if (ssl == NULL)
+		return NULL;
+	SSL_set_accept_state(ssl);
+	ask(ssl, how);
 	return ssl;
 }
 
@@ -172,7 +187,7 @@ struct tls_server *tls_server_new(const struct tls_conf *conf, tls_open *opener,
 	*why = STR_NONE;
 	if (s == NULL)
 		return NULL;
-	ignore_sigpipe();
+	tls_ignore_sigpipe();
 	tls_ticket_rotate(clock_ms());
 	arena_init(&s->arena, ARENA_UNBOUNDED);
 	s->open = opener;
@@ -299,85 +314,4 @@ void tls_server_look_again(struct tls_server *s)
 	}
 	set->older = old;
 	atomic_store_explicit(&s->now, set, memory_order_release);
-}
-
-/* ---- outbound ------------------------------------------------------------------------- */
-
-/* Mail to a server with old cryptography goes out encrypted all the same: the
- * alternative is clear text (RFC 7435). */
-#define CLIENT_CIPHERS                                                                      \
-	"ECDHE+AESGCM:ECDHE+CHACHA20:ECDHE+AES:DHE+AESGCM:DHE+CHACHA20:DHE+AES:RSA+AESGCM:" \
-	"RSA+AES:!aNULL:!PSK:!SRP:@SECLEVEL=1"
-
-struct tls_client *tls_client_new(void)
-{
-	struct tls_client *c = calloc(1, sizeof(*c));
-	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-
-	ignore_sigpipe();
-	if (c == NULL || ctx == NULL || SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION) != 1 ||
-	    SSL_CTX_set_cipher_list(ctx, CLIENT_CIPHERS) != 1) {
-		SSL_CTX_free(ctx);
-		free(c);
-		return NULL;
-	}
-	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
-	                              SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-	                                 SSL_OP_IGNORE_UNEXPECTED_EOF | SSL_OP_LEGACY_SERVER_CONNECT);
-	SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
-	SSL_CTX_set_read_ahead(ctx, 1);
-	SSL_CTX_set_verify(ctx, SSL_VERIFY_NONE, NULL);
-	/* Without authorities on this machine nothing verifies, and mail still goes. */
-	(void)SSL_CTX_set_default_verify_paths(ctx);
-	ERR_clear_error();
-	c->ctx = ctx;
-	return c;
-}
-
-void tls_client_free(struct tls_client *c)
-{
-	if (c == NULL)
-		return;
-	SSL_CTX_free(c->ctx);
-	free(c);
-}
-
-static bool is_address(const char *name)
-{
-	unsigned char bytes[sizeof(struct in6_addr)];
-
-	return inet_pton(AF_INET, name, bytes) == 1 || inet_pton(AF_INET6, name, bytes) == 1;
-}
-
-/* The name to verify, and for SNI: a host name without the root's dot; an
- * address is never sent as SNI (RFC 6066 3). */
-static bool expect_name(SSL *ssl, const char *given)
-{
-	char name[256];
-	size_t n = strlen(given);
-
-	if (is_address(given))
-		return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), given) == 1;
-	if (n > 0 && given[n - 1] == '.')
-		n--;
-	if (n == 0 || n >= sizeof(name))
-		return true;
-	memcpy(name, given, n);
-	name[n] = '\0';
-	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
-}
-
-SSL *tls_client_ssl(struct tls_client *c, const char *name)
-{
-	SSL *ssl = SSL_new(c->ctx);
-
-	if (ssl == NULL)
-		return NULL;
-	SSL_set_connect_state(ssl);
-	if (name != NULL && !expect_name(ssl, name)) {
-		SSL_free(ssl);
-		return NULL;
-	}
-	return ssl;
 }

@@ -11,6 +11,8 @@
 #ifndef BASE_TLS_H
 #define BASE_TLS_H
 
+#include <stdint.h>
+
 #include "smtpd/base/err.h"
 #include "smtpd/base/str.h"
 
@@ -27,6 +29,16 @@ struct tls_conf {
 	str                    client_ca;              /* PEM file; empty: client certificates are not asked for */
 };
 
+/* Whether a client is asked for a certificate, where there is a client_ca. */
+enum tls_ask {
+	TLS_ASK,               /* it may have one */
+	TLS_ASK_NONE,
+	TLS_ASK_REQUIRE,       /* without one that verifies the handshake fails */
+};
+
+/* Where a certificate's names are taken from. */
+enum tls_name { TLS_NAME_SAN = 1, TLS_NAME_EMAIL = 2, TLS_NAME_CN = 4 };
+
 /* How files are opened: keeper_open, or plain open(2). */
 typedef int tls_open(str path);                        /* descriptor, or -1 with errno */
 
@@ -34,9 +46,28 @@ struct tls_server *tls_server_new(const struct tls_conf *, tls_open *, struct ar
 void tls_server_look_again(struct tls_server *);       /* main thread: re-read what has changed */
 void tls_server_free(struct tls_server *);             /* when no conn uses it any more */
 
-/* Outbound.  Opportunistic: any certificate.  A later issue adds DANE and names. */
+/* Outbound.  A handshake never ends because of the certificate: whoever asked
+ * looks at tls_state afterwards, before a word is said, and decides.  Who may
+ * sign is the system's list until tls_client_trust has named a file. */
 struct tls_client *tls_client_new(void);
 void               tls_client_free(struct tls_client *);
+/* From now on the CAs of this PEM file, read now, count for new connections.
+ * One thread; connections may be begun meanwhile.  False: why, and all stays. */
+bool               tls_client_trust(struct tls_client *, str file, struct arena *why_arena, str *why);
+
+/* One TLSA record, as DNS gave it (RFC 6698 2.1). */
+struct tls_tlsa { uint8_t usage, selector, matching; str data; };
+/* DANE-EE or DANE-TA, with parameters known and data that can be what it says
+ * (RFC 7672 2.1, 3.1.3: the PKIX usages cannot be used for SMTP).  Any thread. */
+bool               tls_tlsa_usable(struct tls_client *, const struct tls_tlsa *);
+
+/* Whom we expect to meet; views, which live until `secured` or the end. */
+struct tls_expect {
+	str                    name;    /* for SNI, and the first that the certificate may hold; empty: neither */
+	struct strs            others;  /* that it may hold instead (RFC 7672 3.2.2) */
+	const struct tls_tlsa *tlsa;    /* usable ones; with any, they decide and the CAs do not */
+	size_t                 ntlsa;
+};
 
 enum err tls_self_signed(const char *const names[], size_t n, int days, char **cert_pem, char **key_pem); /* ECDSA P-256; malloc'ed */
 
@@ -48,7 +79,21 @@ struct tls_state {
 	unsigned bits;
 	str  sni;
 	bool client_cert;      /* one came and verified against client-ca */
-	bool verified;         /* outbound: the chain and name held */
+	bool verified;         /* outbound: chain and name, or TLSA, held */
+	bool by_dane;          /* … and it was the TLSA records that vouched */
+	enum tls_fault {
+		TLS_GOOD, TLS_NO_CERTIFICATE, TLS_UNTRUSTED, TLS_EXPIRED, TLS_NOT_YET, TLS_OTHER_NAME, TLS_NO_TLSA_MATCH,
+		TLS_OTHERWISE,
+	} fault;               /* outbound: why it is not verified */
+	const char *why;       /* in OpenSSL's words, static */
+};
+
+/* What a server showed, leaf first: for people to read. */
+struct tls_cert {
+	str     subject, issuer;       /* one line each */
+	struct strs names;             /* DNS names of the subject */
+	int64_t not_before, not_after; /* seconds */
+	str     spki_sha256;           /* hexadecimal: what "3 1 1" names */
 };
 
 #endif

@@ -12,8 +12,15 @@
 #include "smtpd/base/tls.h"
 
 /* A connection's SSL with its role set; NULL: no memory.  Any loop. */
-SSL *tls_server_ssl(struct tls_server *);
+SSL *tls_server_ssl(struct tls_server *, enum tls_ask);
 SSL *tls_client_ssl(struct tls_client *, const char *name);   /* name may be NULL */
+SSL *tls_client_ssl_for(struct tls_client *, const struct tls_expect *);
+void tls_judge(const SSL *, struct tls_state *);   /* fills verified, by_dane, fault and why */
+
+void tls_ignore_sigpipe(void);                     /* OpenSSL writes to sockets with write(2) */
+
+/* tls_names.c: `which` of enum tls_name, in that order; at most 16. */
+void tls_names_of(X509 *, unsigned which, struct arena *, struct strs *out);
 
 /* tls_ticket.c: keys of the process, for every context. */
 void tls_ticket_setup(SSL_CTX *);

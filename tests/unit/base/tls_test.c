@@ -616,7 +616,7 @@ static void *visit(void *arg)
 	struct visitor *v = arg;
 
 	while (!v->stop || v->hands == 0) {
-		SSL *here = tls_server_ssl(v->server), *there = tls_client_ssl(client, "x.test");
+		SSL *here = tls_server_ssl(v->server, TLS_ASK), *there = tls_client_ssl(client, "x.test");
 		BIO *one, *two;
 
 		BIO_new_bio_pair(&one, 0, &two, 0);
