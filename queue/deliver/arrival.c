@@ -42,13 +42,13 @@ static bool start_part(struct timetable *t, struct message *m, const struct grou
 	return true;
 }
 
-static struct destination *where(struct timetable *t, struct arena *a, const struct queue_rcpt *r)
+static struct destination *where(struct timetable *t, struct arena *a, str sender, const struct queue_rcpt *r)
 {
 	struct route route;
 
 	if (r->state == RCPT_STAGED)
 		return t->maildir;
-	route_find(t->settings->setup, a, r->address, r->flags, &route);
+	route_find(t->settings->setup, a, sender, r->address, r->flags, &route);
 	return destination_get(t, route.key);
 }
 
@@ -66,7 +66,7 @@ static size_t group(struct timetable *t, struct message *m, struct arena *a, str
 		if (r->state == RCPT_SETTLED)
 			continue;
 		m->open++;
-		key.to = where(t, a, r);
+		key.to = where(t, a, e->sender, r);
 		while (k < n && (g[k].to != key.to || g[k].staged != key.staged || g[k].held != key.held))
 			k++;
 		if (k == n) {

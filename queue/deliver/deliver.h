@@ -11,11 +11,14 @@
 #define QUEUE_DELIVER_DELIVER_H
 
 #include "queue/backoff.h"
+#include "queue/deliver/hop.h"
 #include "queue/letter.h"
 #include "queue/queue.h"
 #include "smtpd/base/conf.h"
 #include "smtpd/base/loop.h"
 #include "smtpd/mail/directory.h"
+
+enum relay_ipv6 { IPV6_OFF, IPV6_AUTO, IPV6_ON };
 
 struct relay_conf {
 	struct conf_head head;
@@ -24,12 +27,22 @@ struct relay_conf {
 	uint64_t concurrency;                /* in all: 100 */
 	uint64_t messages_per_connection;    /* 100 */
 	uint64_t idle_ms;                    /* how long a connection waits for the next message: 2 s */
-	bool     ipv6;                       /* send over IPv6 too */
-	str      smarthost;                  /* HOST:PORT for everything that is not local; empty: MX */
+	int      ipv6;                       /* enum relay_ipv6: to MX hosts */
+	struct strs source;                  /* our addresses on the way out, at most one of a kind */
+	struct hop smarthost;                /* for everything that is not local; no via: MX */
+	struct conf_list routes;             /* struct hop_route, before the smarthost */
 	uint64_t connect_ms;                 /* 30 s */
+	uint64_t command_ms, data_ms, final_ms, tls_ms;   /* waits for answers; 0: RFC 5321 4.5.3.2 */
 	uint64_t port;                       /* of MX hosts: 25; tests use another */
+	str      ca;                         /* PEM file: the CAs of verified TLS */
+	uint64_t sts_port;                   /* of MTA-STS policies: 443 */
 };
 extern const struct conf_section relay_section;
+/* While a generation is built, and when it is freed. */
+enum err relay_read_passwords(struct relay_conf *, conf_open *, struct arena *, str *why);
+void     relay_wipe(struct relay_conf *);
+/* The `source` of that family; 0: none is set. */
+socklen_t relay_source(const struct relay_conf *, int family, struct sockaddr_storage *out);
 
 /* What a generation lends to the timetable and its clients: immutable, lives
  * until the timetable has sent `released` home for it. */

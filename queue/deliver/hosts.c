@@ -76,7 +76,7 @@ static void add_v6(struct hosts *h, const struct in6_addr *a)
  * IPv6 address only when the operator said that it is fit to be seen. */
 static bool wants_v6(const struct hosts *h)
 {
-	return h->setup->relay->ipv6 || h->route->kind != ROUTE_MX;
+	return h->setup->relay->ipv6 != IPV6_OFF || h->route->kind != ROUTE_MX;
 }
 
 static void addresses_came(struct dns_ask *ask, const struct dns_answer *a)

@@ -85,7 +85,7 @@ static struct destination *elsewhere(struct timetable *t, struct part *p, struct
 	struct lease_rcpt *r = &l->v[i];
 	struct route route;
 
-	route_find(l->setup, &l->arena, r->address, r->flags, &route);
+	route_find(l->setup, &l->arena, l->entry->sender, r->address, r->flags, &route);
 	if (r->staged) {
 		if (route.kind == ROUTE_MAILDIR)
 			find_mailbox(l, r, &route);

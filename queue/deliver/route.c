@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The rule: our domain → its `route` when the mail was submitted here and the
- * domain has one, else its mailboxes; any other domain → the smarthost, else
- * its MX hosts.  Aliases were followed when the message came in; one that has
+ * domain has one, else its mailboxes; any other domain → the first of relay's
+ * routes that fits sender and recipient, else the smarthost, else its MX hosts.  Aliases were followed when the message came in; one that has
  * appeared since is followed when it leads to one address.
  */
 #include "queue/deliver/route.h"
@@ -24,14 +24,44 @@ static void to_host(struct arena *a, struct route *out, str endpoint)
 	out->key = arena_printf(a, "route:%.*s", STR_ARG(endpoint));
 }
 
-static void to_elsewhere(const struct deliver_setup *s, struct arena *a, const struct path *p, struct route *out)
+/* Connections are shared by key: so it holds all that makes one different. */
+static void to_hop(struct arena *a, struct route *out, const struct hop *hop)
 {
+	static const char *const tls[] = { [HOP_AUTO] = "auto", [HOP_STARTTLS] = "starttls", [HOP_IMPLICIT] = "implicit",
+	                                   [HOP_MAY] = "may" };
+
+	out->kind = ROUTE_HOST;
+	out->target = hop->via;
+	out->hop = hop;
+	out->key = arena_printf(a, "via:%.*s%s%.*s/%s%s", STR_ARG(hop->login), hop->login.n > 0 ? "@" : "", STR_ARG(hop->via),
+	                        tls[hop->tls], hop->any_certificate ? "-any" : "");
+}
+
+static str domain_of(str address)
+{
+	return str_skip(address, str_rfind(address, '@') + 1);
+}
+
+/* NULL: straight to the MX hosts. */
+static const struct hop *hop_for(const struct deliver_setup *s, str sender, const struct path *p)
+{
+	const struct hop_route *route = hop_route_for(&s->relay->routes, domain_of(sender), p->domain);
+	const struct hop *hop = route != NULL ? &route->hop : &s->relay->smarthost;
+
+	return hop->via.n == 0 || str_is(hop->via, "mx") ? NULL : hop;
+}
+
+static void to_elsewhere(const struct deliver_setup *s, struct arena *a, str sender, const struct path *p, struct route *out)
+{
+	const struct hop *hop;
+
 	if (p->domain.n == 0) {
 		no_way(out, ROUTE_NOWHERE, "5.1.3", arena_printf(a, "%.*s has no domain", STR_ARG(p->text)));
 		return;
 	}
-	if (s->relay->smarthost.n > 0) {
-		to_host(a, out, s->relay->smarthost);
+	hop = hop_for(s, sender, p);
+	if (hop != NULL) {
+		to_hop(a, out, hop);
 		return;
 	}
 	out->kind = ROUTE_MX;
@@ -60,8 +90,8 @@ static void to_nobody(struct arena *a, const struct path *p, struct route *out)
 	no_way(out, ROUTE_NOWHERE, "5.1.1", arena_printf(a, "There is no mailbox %.*s here any more", STR_ARG(p->text)));
 }
 
-static void find(const struct deliver_setup *s, struct arena *a, const struct path *p, unsigned flags, unsigned hops,
-                 struct route *out)
+static void find(const struct deliver_setup *s, struct arena *a, str sender, const struct path *p, unsigned flags,
+                 unsigned hops, struct route *out)
 {
 	const struct directory_domain *d = directory_domain(s->directory, p->domain);
 	struct directory_answer found;
@@ -74,7 +104,7 @@ static void find(const struct deliver_setup *s, struct arena *a, const struct pa
 	directory_find(s->directory, a, p, &found);
 	switch (found.says) {
 	case DIRECTORY_ELSEWHERE:
-		to_elsewhere(s, a, p, out);
+		to_elsewhere(s, a, sender, p, out);
 		return;
 	case DIRECTORY_MAILBOX:
 		to_mailbox(a, &found, out);
@@ -86,21 +116,21 @@ static void find(const struct deliver_setup *s, struct arena *a, const struct pa
 		break;
 	}
 	if (found.targets->n == 1 && hops < HOPS && path_of(a, found.targets->v[0], &next))
-		find(s, a, &next, flags, hops + 1, out);
+		find(s, a, sender, &next, flags, hops + 1, out);
 	else
 		no_way(out, ROUTE_UNCLEAR, "4.3.5",
 		       arena_printf(a, "%.*s became an alias of several addresses while this message waited: give it a mailbox or one target",
 		                    STR_ARG(p->text)));
 }
 
-void route_find(const struct deliver_setup *s, struct arena *a, str address, unsigned flags, struct route *out)
+void route_find(const struct deliver_setup *s, struct arena *a, str sender, str address, unsigned flags, struct route *out)
 {
 	struct path p = { 0 };
 
 	*out = (struct route){ .kind = ROUTE_UNCLEAR };
 	if (!path_of(a, address, &p))
 		p = (struct path){ .text = address, .local = address };     /* postmaster */
-	find(s, a, &p, flags, 0, out);
+	find(s, a, sender, &p, flags, 0, out);
 	if (out->key.n == 0 || a->spent)
 		no_way(out, ROUTE_UNCLEAR, "4.3.0", STR("out of memory"));
 }

@@ -7,7 +7,8 @@
  *
  *     maildir                 our own disk
  *     lmtp:unix:/run/lmtp     an LMTP server that holds the domain's mailboxes
- *     route:127.0.0.1:2525    one SMTP server (a domain's `route`, the smarthost)
+ *     route:127.0.0.1:2525    one SMTP server (a domain's `route`)
+ *     via:user@HOST:PORT/starttls   a hop: the smarthost, or one of relay's routes
  *     smtp:example.org        the domain's MX hosts
  */
 #ifndef QUEUE_DELIVER_ROUTE_H
@@ -26,10 +27,12 @@ struct route {
 	str key;                    /* in the arena */
 	str target;                 /* endpoint text, or the domain of ROUTE_MX (may be a literal) */
 	const struct place *place;  /* ROUTE_MAILDIR: the directory's */
+	const struct hop *hop;      /* ROUTE_HOST: its TLS and login; NULL: TLS if offered, no login */
 	str account;                /* whose mailbox */
 	str status, said;           /* ROUTE_NOWHERE, ROUTE_UNCLEAR: why */
 };
 
-void route_find(const struct deliver_setup *, struct arena *, str address, unsigned rcpt_flags, struct route *out);
+/* `sender`: the envelope's, path text, "" for <>. */
+void route_find(const struct deliver_setup *, struct arena *, str sender, str address, unsigned rcpt_flags, struct route *out);
 
 #endif

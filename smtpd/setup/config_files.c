@@ -155,6 +155,28 @@ static void look_at_accounts(const struct look *l)
 	arena_wipe(&secret);
 }
 
+/* `hop` is a copy: what check reads, it forgets. */
+static void look_at_password(const struct look *l, struct hop hop, const struct conf_head *head, const char *option)
+{
+	str why = STR_NONE;
+
+	if (hop_read_password(&hop, l->open_file, l->a, &why) != OK)
+		conf_fault_add(l->faults, l->a, head, option, "%.*s", STR_ARG(why));
+	hop_wipe(&hop);
+}
+
+static void look_at_passwords(const struct look *l)
+{
+	const struct relay_conf *relay = &l->c->relay;
+
+	look_at_password(l, relay->smarthost, &relay->head, "smarthost-password-file");
+	for (size_t i = 0; i < relay->routes.n; i++) {
+		const struct hop_route *route = relay->routes.v[i];
+
+		look_at_password(l, route->hop, &route->head, "password-file");
+	}
+}
+
 static void look_at_records(const struct look *l)
 {
 	const struct resolver_section *r = &l->c->resolver;
@@ -248,6 +270,7 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 	look_at_certificates(&l);
 	look_at_accounts(&l);
 	look_at_records(&l);
+	look_at_passwords(&l);
 	if (arc->seal && arc->key.n > 0)
 		look_at_key(&l, arc->key, &arc->head, 0, "make the key with `postern key generate`, or take seal = yes out");
 	for (size_t i = 0; i < c->domains.n; i++) {

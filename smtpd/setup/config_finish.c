@@ -173,6 +173,9 @@ static void list_files(struct config *c, struct arena *a)
 	list_file(c, c->tls.client_ca, &room, a);
 	list_file(c, c->auth.accounts, &room, a);
 	list_file(c, c->resolver.records, &room, a);
+	list_file(c, c->relay.smarthost.password_file, &room, a);
+	for (size_t i = 0; i < c->relay.routes.n; i++)
+		list_file(c, ((const struct hop_route *)c->relay.routes.v[i])->hop.password_file, &room, a);
 	if (arc->seal)
 		list_file(c, arc->key, &room, a);
 	for (size_t i = 0; i < c->domains.n; i++) {

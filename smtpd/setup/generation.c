@@ -267,6 +267,8 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	if (e == OK)
 		e = load_sealer(g, needs->open_file, why);
 	if (e == OK)
+		e = relay_read_passwords(&c->relay, needs->open_file, &g->arena, why);
+	if (e == OK)
 		e = build_tls(g, needs->open_file, why);
 	if (e == OK)
 		e = knowledge_make(&g->knowledge, c, needs->denied, &g->arena, why);
@@ -307,6 +309,8 @@ void generation_free(struct generation *g)
 		key_free(g->keys[i]);
 	free(g->keys);
 	knowledge_free(&g->knowledge);
+	if (g->config != NULL)
+		relay_wipe(&g->config->relay);
 	arena_fini(&g->arena);
 	free(g);
 }

@@ -197,7 +197,8 @@ def in_folder(text, folder):
         if here.suffix == ".pem":
             pair_in(folder, here)
         else:
-            here.write_text("")
+            here.write_text("word\n" if here.suffix == ".secret" else "")
+            here.chmod(0o600)
         text = text.replace(f'"{path}"', f'"{here}"')
     conf = folder / "postern.conf"
     conf.write_text(text)

@@ -87,7 +87,7 @@ static void tick(struct ev_loop *ev, ev_timer *w, int events)
 static const char *all_of(enum route_kind kind, const char *target, bool ipv6)
 {
 	static struct seen s;
-	const struct relay_conf relay = { .port = 25, .ipv6 = ipv6 };
+	const struct relay_conf relay = { .port = 25, .ipv6 = ipv6 ? IPV6_ON : IPV6_OFF };
 	const struct deliver_setup setup = { .relay = &relay, .hostname = STR("us.test") };
 	const struct route route = { .kind = kind, .target = str_of(target) };
 	uint64_t until = clock_ms() + 10000;

@@ -85,7 +85,7 @@ static void some_move_while_others_go_alone(void **state)
 
 	(void)state;
 	start(&y, &p, &(struct script){ .at = { [STEP_BANNER] = "raw " } });
-	y.relay.smarthost = arena_printf(&y.arena, "127.0.0.1:%u", p.port);
+	y.relay.smarthost.via = arena_printf(&y.arena, "127.0.0.1:%u", p.port);
 	house_open(&y.h);
 	house_start(&y.h);
 	for (int i = 0; i < 2; i++)                      /* one of them goes first */

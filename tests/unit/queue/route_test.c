@@ -73,7 +73,7 @@ static void addresses_have_routes(void **state)
 		{ "x@far.test", 0, false, ROUTE_MX, "smtp:far.test", "" },
 		{ "x@far.test", RCPT_LOCAL, false, ROUTE_MX, "smtp:far.test", "" },      /* was ours once */
 		{ "x@[192.0.2.1]", 0, false, ROUTE_MX, "smtp:[192.0.2.1]", "" },
-		{ "x@far.test", 0, true, ROUTE_HOST, "route:smart.test:587", "" },
+		{ "x@far.test", 0, true, ROUTE_HOST, "via:smart.test:587/may", "" },
 		{ "anna@home.test", 0, true, ROUTE_MAILDIR, "maildir", "anna@home.test" },
 		{ "one@home.test", RCPT_LOCAL, false, ROUTE_MAILDIR, "maildir", "anna@home.test" },
 		{ "out@home.test", RCPT_LOCAL, false, ROUTE_MX, "smtp:far.test", "" },
@@ -84,11 +84,11 @@ static void addresses_have_routes(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
-		const struct relay_conf relay = { .smarthost = cases[i].smarthost ? STR("smart.test:587") : STR_NONE };
+		const struct relay_conf relay = { .smarthost = { .via = cases[i].smarthost ? STR("smart.test:587") : STR_NONE, .tls = HOP_MAY } };
 		const struct deliver_setup setup = { .relay = &relay, .directory = directory, .hostname = STR("us.test") };
 		struct route r;
 
-		route_find(&setup, &arena, str_of(cases[i].address), cases[i].flags, &r);
+		route_find(&setup, &arena, STR("anna@home.test"), str_of(cases[i].address), cases[i].flags, &r);
 		if (r.kind != cases[i].kind || !str_is(r.key, cases[i].key) || !str_is(r.account, cases[i].account))
 			fail_msg("%s (%u): kind %d, key %.*s, account %.*s", cases[i].address, cases[i].flags, (int)r.kind,
 			         STR_ARG(r.key), STR_ARG(r.account));
@@ -106,7 +106,7 @@ static void no_memory_is_no_bounce(void **state)
 
 	(void)state;
 	arena_init(&small, 1);
-	route_find(&setup, &small, STR("anna@home.test"), RCPT_LOCAL, &r);
+	route_find(&setup, &small, STR_NONE, STR("anna@home.test"), RCPT_LOCAL, &r);
 	assert_int_equal(r.kind, ROUTE_UNCLEAR);
 	arena_fini(&small);
 }

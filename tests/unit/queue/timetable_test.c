@@ -496,7 +496,7 @@ static void settings_are_swapped(void **state)
 		yard_put_one(&y, "x@dead.test", 0);
 	until(figures(&y).deferred >= 1 && figures(&y).leased == 0);
 	relay = y.relay;
-	relay.smarthost = str_of(peer_route(&p));
+	relay.smarthost.via = str_of(peer_route(&p));
 	next = y.setup;
 	next.relay = &relay;
 	w.swap = (struct setup_swap){ .baton.home = y.h.home, .baton.arrived = swap_is_home, .new_setup = &next, .old_setup = &y.setup };
