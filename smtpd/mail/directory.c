@@ -37,6 +37,7 @@ struct domain {
 struct address {
 	str                account;     /* text; empty: alias only */
 	const struct strs *targets;     /* NULL: account only */
+	const struct place *place;      /* NULL: its domain's */
 };
 
 struct directory {
@@ -141,6 +142,11 @@ static bool kept(struct arena *a, str *s)
 	return empty || s->p != NULL;
 }
 
+static bool place_kept(struct arena *a, struct place *p)
+{
+	return kept(a, &p->path) && kept(a, &p->lmtp);
+}
+
 enum err directory_add_domain(struct directory *d, const struct directory_domain *from)
 {
 	struct domain *new = ARENA_NEW(d->arena, struct domain);
@@ -154,7 +160,7 @@ enum err directory_add_domain(struct directory *d, const struct directory_domain
 		return d->arena->spent ? ERR_MEMORY : ERR_BAD;
 	if (table_get(&d->domains, pub->name) != NULL)
 		return ERR_EXISTS;
-	if (!kept(d->arena, &pub->place.path) || !kept(d->arena, &pub->place.lmtp) ||
+	if (!place_kept(d->arena, &pub->place) ||
 	    !kept(d->arena, &pub->route) || !kept(d->arena, &pub->catch_all) ||
 	    !kept(d->arena, &pub->copy) || !one_target(d->arena, pub->catch_all, &new->catch_all) ||
 	    !table_put(&d->domains, pub->name, new))
@@ -195,6 +201,28 @@ enum err directory_add_account(struct directory *d, str address)
 	if (entry->account.n)
 		return ERR_EXISTS;
 	entry->account = path.text;
+	return OK;
+}
+
+enum err directory_set_place(struct directory *d, str address, const struct place *place)
+{
+	struct place   *own = ARENA_NEW(d->arena, struct place);
+	struct address *entry;
+	struct path     path;
+	str             key;
+
+	if (!path_of(d->arena, address, &path))
+		return d->arena->spent ? ERR_MEMORY : ERR_BAD;
+	key = address_key(d->arena, path.local, path.domain);
+	if (own == NULL || key.p == NULL)
+		return ERR_MEMORY;
+	entry = table_get(&d->addresses, key);
+	if (entry == NULL || entry->account.n == 0)
+		return ERR_ABSENT;
+	*own = *place;
+	if (!place_kept(d->arena, own))
+		return ERR_MEMORY;
+	entry->place = own;
 	return OK;
 }
 
@@ -252,21 +280,24 @@ static const struct address *address_of(const struct directory *d, struct arena 
 	return key.p != NULL ? table_get(&d->addresses, key) : NULL;
 }
 
+/* An alias that names itself keeps its mailbox: "bob: bob, carol". */
 static void says_targets(struct directory_answer *out, const struct strs *targets)
 {
 	out->says = DIRECTORY_TARGETS;
 	out->targets = targets;
+	for (size_t i = 0; out->account.n && i < targets->n; i++)
+		out->keeps = out->keeps || str_eq_nocase(targets->v[i], out->account);
 }
 
 static void says_address(struct directory_answer *out, const struct address *found)
 {
-	if (found->targets != NULL) {
-		says_targets(out, found->targets);
-		out->account = found->account;
-		return;
-	}
-	out->says = DIRECTORY_MAILBOX;
 	out->account = found->account;
+	if (found->account.n)
+		out->place = found->place != NULL ? found->place : &out->domain->place;
+	if (found->targets != NULL)
+		says_targets(out, found->targets);
+	else
+		out->says = DIRECTORY_MAILBOX;
 }
 
 static bool is_role(str local)
@@ -308,7 +339,7 @@ struct walk {
 	struct arena           *arena;
 	struct table            seen;
 	struct step { struct path path; size_t depth; } *steps;
-	size_t                  n, room, most, finals;
+	size_t                  n, room, most, finals, dead;
 	enum err                err;
 };
 
@@ -359,25 +390,16 @@ static void walk_targets(struct walk *w, const struct strs *targets, size_t dept
 			walk_add(w, &path, depth);
 }
 
-/* An alias that names itself keeps its mailbox: "bob: bob, carol". */
-static bool names_itself(struct walk *w, const struct directory_answer *says)
-{
-	for (size_t i = 0; says->account.n && i < says->targets->n; i++)
-		if (str_eq_nocase(says->targets->v[i], says->account))
-			return true;
-	return w->err != OK;
-}
-
 static void walk_step(struct walk *w, struct step at, struct path *finals)
 {
 	struct directory_answer says;
 
 	directory_find(w->d, w->arena, &at.path, &says);
 	if (says.says == DIRECTORY_UNKNOWN)
-		return;
+		w->dead++;
 	if (says.says == DIRECTORY_TARGETS) {
 		walk_targets(w, says.targets, at.depth + 1);
-		if (!names_itself(w, &says))
+		if (!says.keeps)
 			return;
 	}
 	if (w->err == OK && w->finals == w->most)
@@ -401,8 +423,8 @@ enum err directory_expand(const struct directory *d, struct arena *a, const stru
 		walk_step(&w, w.steps[i], *out);
 	if (w.err != OK)
 		return w.err;
-	*n = w.finals;
-	return w.finals ? OK : ERR_ABSENT;
+	*n = w.finals > w.dead ? w.finals : 0;
+	return *n ? OK : ERR_ABSENT;
 }
 
 static bool is_name(str part)

@@ -45,6 +45,7 @@ static struct directory *made(struct arena *a)
 	alias(d, "two@home.test", "one@home.test bob@home.test");
 	alias(d, "self@home.test", "self@home.test");
 	alias(d, "dead@home.test", "nobody@home.test");
+	alias(d, "half@home.test", "nobody@home.test bob@home.test ghost@home.test");
 	alias(d, "broken@home.test", "notanaddress bob@home.test");
 	directory_set_postmaster(d, STR("bob@home.test"));
 	return d;
@@ -106,6 +107,48 @@ static void addresses_are_found(void **state)
 	arena_fini(&m);
 }
 
+static const struct { const char *address, *path; enum place_kind kind; } places[] = {
+	{ "bob@home.test", "/home/%u", PLACE_MAILDIR }, { "Bob+x@home.test", "/home/%u", PLACE_MAILDIR },
+	{ "all@home.test", "", PLACE_LMTP }, { "c+d@home.test", "/bobs/own", PLACE_MAILDIR },
+	{ "keep@home.test", "/home/%u", PLACE_MAILDIR },
+};
+
+static void accounts_have_places(void **state)
+{
+	const struct directory_domain home = { .name = STR("home.test"), .place = { .kind = PLACE_MAILDIR, .path = STR("/home/%u") } };
+	const struct place own = { .kind = PLACE_MAILDIR, .path = STR("/bobs/own") };
+	const struct place lmtp = { .kind = PLACE_LMTP, .lmtp = STR("unix:/run/lmtp") };
+	struct directory_answer got;
+	struct directory *d;
+	struct path p;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	d = directory_new(&a, '+');
+	assert_int_equal(directory_add_domain(d, &home), OK);
+	assert_int_equal(directory_set_place(d, STR("bob@home.test"), &own), ERR_ABSENT);
+	for (size_t i = 0; i < COUNT(places); i++)
+		if (strchr(places[i].address, '+') == NULL || places[i].address[0] == 'c')
+			assert_int_equal(directory_add_account(d, str_of(places[i].address)), OK);
+	alias(d, "team@home.test", "bob@home.test");
+	alias(d, "keep@home.test", "keep@home.test bob@home.test");
+	assert_int_equal(directory_set_place(d, STR("C+D@home.test"), &own), OK);
+	assert_int_equal(directory_set_place(d, STR("all@home.test"), &lmtp), OK);
+	assert_int_equal(directory_set_place(d, STR("team@home.test"), &own), ERR_ABSENT);
+	assert_int_equal(directory_set_place(d, STR("x@far.test"), &own), ERR_ABSENT);
+	for (size_t i = 0; i < COUNT(places); i++) {
+		assert_true(path_of(&a, str_of(places[i].address), &p));
+		directory_find(d, &a, &p, &got);
+		if (got.place == NULL || got.place->kind != places[i].kind || !str_is(got.place->path, places[i].path))
+			fail_msg("%s", places[i].address);
+	}
+	assert_true(path_of(&a, STR("team@home.test"), &p));
+	directory_find(d, &a, &p, &got);
+	assert_null(got.place);
+	arena_fini(&a);
+}
+
 static void postmaster_and_null(void **state)
 {
 	struct arena            a;
@@ -141,6 +184,7 @@ static const struct {
 	{ "one@home.test", OK, "bob@home.test " },
 	{ "self@home.test", ERR_ABSENT, "" },
 	{ "dead@home.test", ERR_ABSENT, "" },
+	{ "half@home.test", OK, "nobody@home.test bob@home.test ghost@home.test " },
 	{ "broken@home.test", OK, "bob@home.test " },
 	{ "nobody@home.test", ERR_ABSENT, "" },
 	{ "x@office.test", OK, "all@home.test " },
@@ -277,6 +321,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_are_found),
+		cmocka_unit_test(accounts_have_places),
 		cmocka_unit_test(postmaster_and_null),
 		cmocka_unit_test(aliases_are_expanded),
 		cmocka_unit_test(wide_and_deep_aliases_are_bounded),
