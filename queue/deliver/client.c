@@ -37,8 +37,8 @@ void client_enter(struct client *c, enum state_id next)
 	log_event(NULL, LOG_DEBUG, "client.state", KV_C("host", c->host), KV_C("from", client_states[c->state].name),
 	          KV_C("to", s->name));
 	c->state = next;
-	if (c->conn != NULL && s->timeout_ms > 0)
-		conn_deadline(c->conn, s->timeout_ms);
+	if (c->conn != NULL && s->wait != WAIT_NOT)
+		conn_deadline(c->conn, client_wait_ms(c, s->wait));
 	if (s->say != NULL)
 		s->say(c);
 }
@@ -49,6 +49,7 @@ static void connection_forgotten(struct client *c)
 {
 	c->conn = NULL;
 	loop_timer_stop(&c->idle);
+	client_auth_forget(c);
 	reply_reader_fini(&c->reader);
 	reply_reader_init(&c->reader);
 }
@@ -185,7 +186,7 @@ static size_t bytes_came(struct conn *conn, str in)
 	}
 	if (!done)
 		return used;
-	if (c->state <= ST_STARTTLS && used < in.n)
+	if (c->state <= ST_AUTH && used < in.n)
 		talked_out_of_turn(c);
 	else
 		reply_came(c, &reply);
@@ -193,9 +194,24 @@ static size_t bytes_came(struct conn *conn, str in)
 	return used;
 }
 
+static bool is_implicit(const struct client *c)
+{
+	const struct hop *hop = c->lease->route.hop;
+
+	return hop != NULL && hop->tls == HOP_IMPLICIT;
+}
+
 static void connected(struct conn *conn)
 {
-	client_enter(conn_user(conn), ST_BANNER);
+	struct client *c = conn_user(conn);
+
+	client_enter(c, is_implicit(c) ? ST_HANDSHAKE : ST_BANNER);
+}
+
+/* A hop of ours must be who we chose. */
+static bool is_stranger(const struct client *c, const struct tls_state *tls)
+{
+	return c->lease->route.hop != NULL && hop_is_verified(c->lease->route.hop) && !tls->verified;
 }
 
 static void secured(struct conn *conn)
@@ -205,7 +221,12 @@ static void secured(struct conn *conn)
 
 	c->secured = true;
 	c->lease->tls = arena_printf(client_arena(c), "%.*s %.*s", STR_ARG(tls.version), STR_ARG(tls.cipher));
-	client_enter(c, ST_EHLO);
+	if (is_stranger(c, &tls))
+		client_next_host(c, true, STR("4.7.5"),
+		                 arena_printf(client_arena(c), "%s shows a certificate that is not good: %s", c->host,
+		                              tls.why != NULL ? tls.why : "it does not name this host"));
+	else
+		client_enter(c, is_implicit(c) ? ST_BANNER : ST_EHLO);
 }
 
 static void drained(struct conn *conn)
@@ -300,7 +321,8 @@ static void dial(struct client *c)
 {
 	c->caps = 0;
 	c->size_limit = c->mail_most = c->rcpt_most = c->messages = 0;
-	c->secured = c->no_ehlo = c->dirty = c->reused = false;
+	c->secured = c->no_ehlo = c->dirty = c->reused = c->logged_in = false;
+	c->mechanisms = 0;
 	name_host(c);
 	c->conn = conn_dial(c->loop, (const struct sockaddr *)&c->hosts.to, c->hosts.nto, NULL, 0, &events, c);
 	if (c->conn == NULL) {

@@ -16,6 +16,10 @@
 
 struct client;
 
+/* The login at hops: main thread, before others, behind the server side's. */
+bool client_auth_open(void);
+void client_auth_close(void);
+
 struct client_house {                     /* what all clients share; immutable, outlives them */
 	struct queue      *queue;
 	struct desk       *disk;

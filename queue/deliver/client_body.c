@@ -96,7 +96,7 @@ void client_body_more(struct client *c)
 {
 	const struct queue_entry *e = c->lease->entry;
 
-	conn_deadline(c->conn, client_states[ST_BODY].timeout_ms);
+	conn_deadline(c->conn, client_wait_ms(c, WAIT_DATA));
 	while (c->at < e->bytes && conn_unsent(c->conn) < UNSENT_MOST) {
 		str piece;
 

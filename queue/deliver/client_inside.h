@@ -19,7 +19,7 @@
 enum state_id {
 	ST_IDLE,        /* no lease; a connection may be open */
 	ST_FIND,        /* hosts are being looked up */
-	ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_STARTTLS, ST_HANDSHAKE,
+	ST_CONNECT, ST_BANNER, ST_EHLO, ST_HELO, ST_STARTTLS, ST_HANDSHAKE, ST_AUTH,
 	ST_RSET, ST_MAIL, ST_RCPT, ST_DATA, ST_BODY, ST_FINAL,
 	ST_STATES,
 	ST_SAME = ST_STATES,  /* from `heard`: another reply belongs to this state */
@@ -50,6 +50,9 @@ struct client {
 	uint64_t      messages;         /* sent over it */
 	uint64_t      idle_ms, messages_most;             /* of the last lease's setup */
 	bool          lmtp, secured, no_ehlo;
+	unsigned      mechanisms;       /* offered for AUTH and not tried yet */
+	struct proof *proof;            /* the login that is going on */
+	bool          logged_in;
 	bool          dirty;            /* a transaction was left in the middle: RSET first */
 	bool          reused;           /* it was open before this lease, and has said nothing since */
 
@@ -90,10 +93,21 @@ void client_over(struct client *);                           /* every recipient 
 void client_fail_rest(struct client *, enum fate, str status, str said);
 struct arena *client_arena(struct client *);                 /* the lease's */
 
+/* client_auth.c */
+void client_auth_offered(struct client *, str words);        /* the words behind AUTH */
+bool client_auth_wanted(const struct client *);
+void client_auth_say(struct client *);
+enum state_id client_auth_heard(struct client *, const struct reply *);
+void client_auth_failed(struct client *, str said);          /* the login is no good: the lease is put off */
+void client_auth_forget(struct client *);                    /* with its connection */
+
 /* client_smtp.c */
+enum wait { WAIT_NOT, WAIT_COMMAND, WAIT_DATA, WAIT_FINAL, WAIT_TLS };    /* for the peer: an option each */
+uint64_t client_wait_ms(const struct client *, enum wait);
+
 struct state {
 	const char     *name;                        /* "in MAIL", for sentences and the trace */
-	uint64_t        timeout_ms;                  /* RFC 5321 4.5.3.2; 0: not watched by the connection */
+	enum wait       wait;                        /* WAIT_NOT: not watched by the connection */
 	void          (*say)(struct client *);       /* on entering; NULL: nothing */
 	enum state_id (*heard)(struct client *, const struct reply *);   /* NULL: a reply is out of place */
 };

@@ -49,6 +49,7 @@ static enum state_id heard_banner(struct client *c, const struct reply *r)
 static void say_ehlo(struct client *c)
 {
 	c->caps = 0;
+	c->mechanisms = 0;
 	c->size_limit = c->mail_most = c->rcpt_most = 0;
 	conn_writef(c->conn, "%s %.*s\r\n", c->lmtp ? "LHLO" : "EHLO", STR_ARG(c->lease->setup->hostname));
 }
@@ -78,14 +79,38 @@ static void read_keyword(struct client *c, str line)
 			c->caps |= table[i].cap;
 	if (str_is_nocase(word, "SIZE"))
 		str_to_u64(rest, &c->size_limit);
+	else if (str_is_nocase(word, "AUTH"))
+		client_auth_offered(c, rest);
 	else if (str_is_nocase(word, "LIMITS"))
 		read_limits(c, rest);
+}
+
+/* A hop of ours that must be encrypted. */
+static bool demands_tls(const struct client *c)
+{
+	const struct hop *hop = c->lease->route.hop;
+
+	return hop != NULL && hop->tls == HOP_STARTTLS && !c->secured;
 }
 
 static bool wants_tls(const struct client *c)
 {
 	return !c->lmtp && !c->secured && (c->caps & CAP_STARTTLS) &&
-	       !str_eq_nocase(c->lease->clear_host, str_of(c->name));
+	       (demands_tls(c) || !str_eq_nocase(c->lease->clear_host, str_of(c->name)));
+}
+
+/* Greeted, as safe as it can be: the login, or the first message. */
+static enum state_id go_on(struct client *c)
+{
+	if (demands_tls(c)) {
+		client_next_host(c, true, STR("4.7.4"),
+		                 arena_printf(client_arena(c), "%s does not begin TLS, which its route demands", c->host));
+		return ST_DONE;
+	}
+	if (client_auth_wanted(c))
+		return ST_AUTH;
+	client_ready(c);
+	return ST_DONE;
 }
 
 static enum state_id heard_ehlo(struct client *c, const struct reply *r)
@@ -100,10 +125,7 @@ static enum state_id heard_ehlo(struct client *c, const struct reply *r)
 	str_cut(&lines, '\n', &line);                /* the greeting */
 	while (str_cut(&lines, '\n', &line))
 		read_keyword(c, str_trim(line));
-	if (wants_tls(c))
-		return ST_STARTTLS;
-	client_ready(c);
-	return ST_DONE;
+	return wants_tls(c) ? ST_STARTTLS : go_on(c);
 }
 
 static void say_helo(struct client *c)
@@ -114,10 +136,7 @@ static void say_helo(struct client *c)
 
 static enum state_id heard_helo(struct client *c, const struct reply *r)
 {
-	if (!client_reply_positive(r))
-		return host_refused(c, r);
-	client_ready(c);
-	return ST_DONE;
+	return client_reply_positive(r) ? go_on(c) : host_refused(c, r);
 }
 
 static void say_starttls(struct client *c)
@@ -132,8 +151,7 @@ static enum state_id heard_starttls(struct client *c, const struct reply *r)
 		return host_refused(c, r);
 	if (r->code == 220)
 		return ST_HANDSHAKE;
-	client_ready(c);
-	return ST_DONE;
+	return go_on(c);
 }
 
 static void say_handshake(struct client *c)
@@ -317,6 +335,11 @@ static void mail_was_refused(struct client *c, const struct reply *r)
 
 static enum state_id act_on_refused_mail(struct client *c)
 {
+	/* RFC 4954 6: it wants a login, or another one; no fault of the message. */
+	if (c->mail_code == 530 && c->lease->route.hop != NULL) {
+		client_auth_failed(c, c->said);
+		return ST_DONE;
+	}
 	if (c->mail_code < 500) {
 		client_next_host(c, true, c->status, c->said);
 		return ST_DONE;
@@ -455,21 +478,31 @@ static enum state_id heard_final(struct client *c, const struct reply *r)
 	return ST_DONE;
 }
 
-#define MINUTES(n) ((uint64_t)(n) * 60 * 1000)
+/* RFC 5321 4.5.3.2, where the options say nothing. */
+uint64_t client_wait_ms(const struct client *c, enum wait wait)
+{
+	const struct relay_conf *r = c->lease->setup->relay;
+	const uint64_t set[] = { [WAIT_COMMAND] = r->command_ms, [WAIT_DATA] = r->data_ms, [WAIT_FINAL] = r->final_ms,
+	                         [WAIT_TLS] = r->tls_ms };
+	static const uint64_t minutes[] = { [WAIT_COMMAND] = 5, [WAIT_DATA] = 3, [WAIT_FINAL] = 10, [WAIT_TLS] = 1 };
+
+	return set[wait] > 0 ? set[wait] : minutes[wait] * 60 * 1000;
+}
 
 const struct state client_states[ST_STATES] = {
-	[ST_IDLE]      = { "idle",           0,           NULL,            NULL              },
-	[ST_FIND]      = { "looking it up",  0,           say_find,        NULL              },
-	[ST_CONNECT]   = { "connecting",     0,           NULL,            NULL              },
-	[ST_BANNER]    = { "at the banner",  MINUTES(5),  NULL,            heard_banner      },
-	[ST_EHLO]      = { "after EHLO",     MINUTES(5),  say_ehlo,        heard_ehlo        },
-	[ST_HELO]      = { "after HELO",     MINUTES(5),  say_helo,        heard_helo        },
-	[ST_STARTTLS]  = { "after STARTTLS", MINUTES(2),  say_starttls,    heard_starttls    },
-	[ST_HANDSHAKE] = { "in the TLS handshake", MINUTES(1), say_handshake, NULL           },
-	[ST_RSET]      = { "after RSET",     MINUTES(5),  say_rset,        heard_rset        },
-	[ST_MAIL]      = { "after MAIL",     MINUTES(5),  say_mail,        heard_mail        },
-	[ST_RCPT]      = { "after RCPT",     MINUTES(5),  say_rcpt,        heard_rcpt        },
-	[ST_DATA]      = { "after DATA",     MINUTES(2),  say_data,        heard_data        },
-	[ST_BODY]      = { "in the message", MINUTES(3),  client_body_say, client_body_heard },
-	[ST_FINAL]     = { "after the message", MINUTES(10), NULL,         heard_final       },
+	[ST_IDLE]      = { "idle",           WAIT_NOT,     NULL,            NULL              },
+	[ST_FIND]      = { "looking it up",  WAIT_NOT,     say_find,        NULL              },
+	[ST_CONNECT]   = { "connecting",     WAIT_NOT,     NULL,            NULL              },
+	[ST_BANNER]    = { "at the banner",  WAIT_COMMAND, NULL,            heard_banner      },
+	[ST_EHLO]      = { "after EHLO",     WAIT_COMMAND, say_ehlo,        heard_ehlo        },
+	[ST_HELO]      = { "after HELO",     WAIT_COMMAND, say_helo,        heard_helo        },
+	[ST_STARTTLS]  = { "after STARTTLS", WAIT_COMMAND, say_starttls,    heard_starttls    },
+	[ST_HANDSHAKE] = { "in the TLS handshake", WAIT_TLS, say_handshake, NULL              },
+	[ST_AUTH]      = { "after AUTH",     WAIT_COMMAND, client_auth_say, client_auth_heard },
+	[ST_RSET]      = { "after RSET",     WAIT_COMMAND, say_rset,        heard_rset        },
+	[ST_MAIL]      = { "after MAIL",     WAIT_COMMAND, say_mail,        heard_mail        },
+	[ST_RCPT]      = { "after RCPT",     WAIT_COMMAND, say_rcpt,        heard_rcpt        },
+	[ST_DATA]      = { "after DATA",     WAIT_DATA,    say_data,        heard_data        },
+	[ST_BODY]      = { "in the message", WAIT_DATA,    client_body_say, client_body_heard },
+	[ST_FINAL]     = { "after the message", WAIT_FINAL, NULL,           heard_final       },
 };

@@ -266,7 +266,7 @@ struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size
 		.lease_home = lease_came_home, .client_gone = client_came_home,
 	};
 	t->maildir = destination_get(t, STR("maildir"));
-	if (t->inbox == NULL || t->settings == NULL || t->house.tls == NULL || t->maildir == NULL) {
+	if (t->inbox == NULL || t->settings == NULL || t->house.tls == NULL || t->maildir == NULL || !client_auth_open()) {
 		timetable_free(t);
 		return NULL;
 	}
@@ -333,6 +333,7 @@ void timetable_free(struct timetable *t)
 	map_fini(&t->messages);
 	map_fini(&t->destinations);
 	tls_client_free(t->house.tls);
+	client_auth_close();
 	free(t->settings);
 	/* A letter that is still out will come home to it: it is left standing. */
 	if (t->letters == 0)
