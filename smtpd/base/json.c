@@ -169,3 +169,72 @@ char *json_text(struct json *root)
 	json_decref(node(root));
 	return line;
 }
+
+/* ---- reading --------------------------------------------------------------------- */
+
+struct json *json_read(str s)
+{
+	return (struct json *)json_loadb(s.n > 0 ? s.p : "", s.n, JSON_REJECT_DUPLICATES, NULL);
+}
+
+void json_free(struct json *root)
+{
+	json_decref(node(root));
+}
+
+/* jansson's readers take what they only look at as const, but for handles. */
+static const json_t *leaf(const struct json *j)
+{
+	return (const json_t *)j;
+}
+
+const struct json *json_at(const struct json *object, const char *key)
+{
+	return (const struct json *)json_object_get(leaf(object), key);
+}
+
+size_t json_count(const struct json *array)
+{
+	return json_array_size(leaf(array));
+}
+
+const struct json *json_nth(const struct json *array, size_t i)
+{
+	return (const struct json *)json_array_get(leaf(array), i);
+}
+
+bool json_holds_members(const struct json *j)
+{
+	return j != NULL && json_typeof(leaf(j)) == JSON_OBJECT;
+}
+
+bool json_get_text(const struct json *j, str *out)
+{
+	if (!json_is_string(leaf(j)))
+		return false;
+	*out = (str){ json_string_value(leaf(j)), json_string_length(leaf(j)) };
+	return true;
+}
+
+bool json_get_whole(const struct json *j, int64_t *out)
+{
+	double real;
+
+	if (json_is_integer(leaf(j))) {
+		*out = json_integer_value(leaf(j));
+		return true;
+	}
+	real = json_real_value(leaf(j));
+	if (!json_is_real(leaf(j)) || real < -9e15 || real > 9e15)
+		return false;
+	*out = (int64_t)real;
+	return true;
+}
+
+bool json_get_bool(const struct json *j, bool *out)
+{
+	if (!json_is_boolean(leaf(j)))
+		return false;
+	*out = json_is_true(leaf(j));
+	return true;
+}

@@ -93,12 +93,68 @@ static void printing(void **state)
 	free(text);
 }
 
+static void reads_what_is_there(void **state)
+{
+	struct json *root = json_read(STR(" {\"t\":\"m\\u00fcller\",\"n\":-7,\"r\":1.9,\"big\":1e300,\"yes\":true,\"nil\":null,"
+	                                  "\"list\":[\"a\",2,{}],\"o\":{\"in\":1}} "));
+	int64_t n = 0;
+	bool yes = false;
+	str text = STR_NONE;
+
+	(void)state;
+	assert_non_null(root);
+	assert_true(json_holds_members(root));
+	assert_true(json_get_text(json_at(root, "t"), &text) && str_is(text, "m\xc3\xbcller"));
+	assert_true(json_get_whole(json_at(root, "n"), &n) && n == -7);
+	assert_true(json_get_whole(json_at(root, "r"), &n) && n == 1);
+	assert_false(json_get_whole(json_at(root, "big"), &n));
+	assert_false(json_get_whole(json_at(root, "t"), &n));
+	assert_true(json_get_bool(json_at(root, "yes"), &yes) && yes);
+	assert_false(json_get_bool(json_at(root, "nil"), &yes));
+	assert_false(json_get_text(json_at(root, "n"), &text));
+	assert_int_equal(json_count(json_at(root, "list")), 3);
+	assert_true(json_get_text(json_nth(json_at(root, "list"), 0), &text) && str_is(text, "a"));
+	assert_true(json_holds_members(json_nth(json_at(root, "list"), 2)));
+	assert_false(json_holds_members(json_nth(json_at(root, "list"), 1)));
+	assert_true(json_get_whole(json_at(json_at(root, "o"), "in"), &n) && n == 1);
+	/* What is not there, or of another kind, is not found. */
+	assert_null(json_at(root, "none"));
+	assert_null(json_at(json_at(root, "none"), "in"));
+	assert_null(json_at(json_at(root, "t"), "in"));
+	assert_null(json_nth(json_at(root, "list"), 3));
+	assert_null(json_nth(root, 0));
+	assert_int_equal(json_count(root), 0);
+	assert_int_equal(json_count(NULL), 0);
+	assert_false(json_holds_members(NULL));
+	assert_false(json_get_text(NULL, &text) || json_get_whole(NULL, &n) || json_get_bool(NULL, &yes));
+	json_free(root);
+	json_free(NULL);
+}
+
+static void refuses_what_is_no_document(void **state)
+{
+	static const str cases[] = {
+		{ NULL, 0 }, { "", 0 }, { "{", 1 }, { "{}x", 3 }, { "{\"a\":1,\"a\":2}", 13 }, { "{\"a\":\"\\u0000\"}", 14 },
+		{ "{\"a\":\"\0\"}", 9 }, { "{\"a\":\"\xff\"}", 9 }, { "nul", 3 }, { "{'a':1}", 7 }, { "[1,]", 4 },
+	};
+	char deep[9000];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		if (json_read(cases[i]) != NULL)
+			fail_msg("case %zu", i);
+	memset(deep, '[', sizeof(deep));
+	assert_null(json_read((str){ deep, sizeof(deep) }));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(documents),
 		cmocka_unit_test(texts),
 		cmocka_unit_test(printing),
+		cmocka_unit_test(reads_what_is_there),
+		cmocka_unit_test(refuses_what_is_no_document),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
