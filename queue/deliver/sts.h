@@ -36,6 +36,7 @@ struct sts_ask {                     /* embedded in the asker; zeroed before fir
 	sts_answered       *answered;
 	struct arena       *arena;
 	struct sts_request *request; /* on its way; NULL: nothing is */
+	struct loop_call    later;
 };
 
 /* Any loop's thread.  `domain`: of the recipients, in ASCII.  `answered` fires
