@@ -21,6 +21,8 @@
 #define BATCH_BYTES ((size_t)4 << 20)
 #define TREE_BYTES  ((uint64_t)1 << 20)  /* of the trees' own pages a batch may write */
 #define LOOK_MS     1000            /* how often disk and map are looked at */
+#define PURGE_IDLE_MS  60000        /* how often records of finished messages are looked at, when nothing happens … */
+#define PURGE_AGAIN_MS 100          /* … and when there was something to remove */
 #define ID_AHEAD    ((uint64_t)60 * 1000000)
 
 struct committer {
@@ -32,6 +34,8 @@ struct committer {
 	uint64_t       highest_id;
 	bool           map_full;
 	size_t         gone;                /* messages, in this transaction */
+	struct ledger  ledger;
+	uint64_t       purge_ms;            /* when records are looked at though nothing else happens */
 };
 
 /* ---- writing one thing --------------------------------------------------------------- */
@@ -75,7 +79,7 @@ static void remove_file_later(struct committer *c, uint64_t id)
 static enum err settle(struct committer *c, struct store_txn *t, uint64_t id, const struct queue_fate *v, size_t n, bool *gone)
 {
 	bool in_file = false;
-	enum err e = fates_write(t, id, v, n, gone, &in_file);
+	enum err e = fates_write(t, &c->ledger, id, v, n, gone, &in_file);
 
 	if (*gone)
 		c->gone++;
@@ -100,7 +104,10 @@ static void write_put(struct committer *c, struct store_txn *t, struct queue_put
 static void write_fates(struct committer *c, struct store_txn *t, struct queue_fates *f)
 {
 	f->gone = false;
-	f->result = settle(c, t, f->id, f->v, f->n, &f->gone);
+	if (f->is_note)
+		f->result = note_write(t, SUPER(f, struct queue_note, carrier));
+	else
+		f->result = settle(c, t, f->id, f->v, f->n, &f->gone);
 }
 
 /* Ids stay unique when every message has gone and the clock has stepped back. */
@@ -115,7 +122,7 @@ static void reserve_ids(struct committer *c, struct store_txn *t)
 
 /* ---- one batch --------------------------------------------------------------------------- */
 
-enum part { FATES = 1, PUTS = 2 };
+enum part { FATES = 1, PUTS = 2, NO_RECORDS = 4 };
 
 static struct queue_put *put_of(struct baton *b)
 {
@@ -151,13 +158,22 @@ static void refuse_without_room(struct committer *c, struct baton *batch)
 			put_of(b)->err = disk;
 }
 
+/* Records of finished messages that are old, or whose room is needed. */
+static void purge(struct committer *c, struct store_txn *t)
+{
+	size_t n = t->err == OK ? finished_purge(t, &c->ledger, c->q) : 0;
+
+	c->purge_ms = clock_ms() + (n > 0 ? PURGE_AGAIN_MS : PURGE_IDLE_MS);
+}
+
 static enum err write_batch(struct committer *c, struct baton *batch, unsigned parts)
 {
 	uint64_t reserved = c->q->id_reserved;
 	struct store_txn t;
 	enum err e;
 
-	c->nfiles = c->gone = 0;
+	c->nfiles = c->gone = c->ledger.written = 0;
+	c->ledger.keep = c->q->conf.keep_finished_ms > 0 && !(parts & NO_RECORDS);
 	store_begin(c->q->store, &t);
 	for (struct baton *b = batch; b != NULL && t.err == OK; b = b->next) {
 		if (b->first && (parts & FATES))
@@ -167,6 +183,7 @@ static enum err write_batch(struct committer *c, struct baton *batch, unsigned p
 	}
 	if (parts & PUTS)
 		reserve_ids(c, &t);
+	purge(c, &t);
 	e = store_commit(&t);
 	if (e != OK)
 		c->q->id_reserved = reserved;
@@ -307,9 +324,10 @@ static void look_at_room(struct committer *c)
 	store_forget_dead_readers(q->store);
 	store_figures(q->store, false, &f);
 	atomic_store(&q->size, f.size);
-	if (f.used > map_limit(q))              /* free pages count as free, but counting them costs */
+	if (f.used > map_limit(q) || f.used > f.size / 2)    /* free pages count as free, but counting them costs */
 		store_figures(q->store, true, &f);
 	atomic_store(&q->used, f.used);
+	c->ledger.hurry = f.used > f.size / 2;
 	if (c->map_full != (f.used > map_limit(q)))
 		say_room(q, c->map_full = !c->map_full, "map");
 	room = disk_room(q);
@@ -322,7 +340,9 @@ static uint64_t wake_at(const struct committer *c)
 {
 	bool must_look = c->kept != NULL || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
 
-	return must_look ? clock_ms() + LOOK_MS : UINT64_MAX;
+	uint64_t look = must_look ? clock_ms() + LOOK_MS : UINT64_MAX;
+
+	return look < c->purge_ms ? look : c->purge_ms;
 }
 
 static struct baton *with_kept(struct committer *c, struct baton *batch)
@@ -346,8 +366,8 @@ static void commit(struct committer *c, struct baton *batch)
 	puts = count(batch, false);
 	fates = count(batch, true);
 	kept = whole = write_batch(c, batch, FATES | PUTS);
-	if (whole != OK && whole != ERR_IO && puts > 0 && fates > 0)
-		kept = write_batch(c, batch, FATES);
+	if (whole != OK && whole != ERR_IO && fates > 0)
+		kept = write_batch(c, batch, FATES | NO_RECORDS);
 	if (whole == ERR_IO || kept == ERR_IO) {
 		give_up(c, batch);
 		return;
@@ -357,6 +377,14 @@ static void commit(struct committer *c, struct baton *batch)
 		remove_files(c);
 	}
 	answer_batch(c, batch, kept, whole);
+}
+
+/* Its failure is nobody's: the next look tries again. */
+static void purge_idly(struct committer *c)
+{
+	c->purge_ms = clock_ms() + PURGE_IDLE_MS;
+	if (finished_wait(c->q) && write_batch(c, NULL, 0) == ERR_IO)
+		give_up(c, NULL);
 }
 
 /* Fates that cannot be written at the end either: their recipients are due
@@ -382,6 +410,8 @@ void *committer_run(void *queue)
 	pthread_setname_np(pthread_self(), "committer");
 	stat_thread();
 	c.kept_tail = &c.kept;
+	ledger_init(&c.ledger);
+	c.purge_ms = clock_ms() + PURGE_IDLE_MS;
 	look_at_room(&c);
 	for (;;) {
 		struct baton *batch = mbox_take(c.q->inbox, BATCH_ITEMS, BATCH_BYTES, wake_at(&c));
@@ -392,8 +422,11 @@ void *committer_run(void *queue)
 		batch = with_kept(&c, batch);
 		if (batch != NULL)
 			commit(&c, batch);
+		else if (clock_ms() >= c.purge_ms)
+			purge_idly(&c);
 	}
 	last_fates(&c);
+	ledger_fini(&c.ledger);
 	free(c.files);
 	return NULL;
 }

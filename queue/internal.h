@@ -110,10 +110,38 @@ void meta_put(struct store_txn *, const char *name, uint64_t value);
 
 void *committer_run(void *queue);
 
+/* Writes what became of messages, while `keep` is set. */
+struct ledger {
+	bool       keep;
+	bool       hurry;           /* the map is half full: records go first */
+	struct buf row;             /* the record that is being composed */
+	size_t     written;         /* in this transaction */
+};
+void   ledger_init(struct ledger *);
+void   ledger_fini(struct ledger *);
+/* `row` is the message's; `only` its one recipient when that has no row of its own. */
+void   finished_compose(struct store_txn *, struct ledger *, uint64_t id, str row, const struct queue_rcpt *only);
+void   finished_write(struct store_txn *, struct ledger *, uint64_t id);
+size_t finished_purge(struct store_txn *, struct ledger *, const struct queue *);   /* how many went */
+bool   finished_wait(const struct queue *);                /* some are old enough to go */
+
 /* Applies fates inside a write transaction.  ERR_ABSENT: no such message or
  * recipient.  *gone: the message's rows have been deleted; *in_file: so must
  * its body's file be, after the commit. */
-enum err fates_write(struct store_txn *, uint64_t id, const struct queue_fate *, size_t n, bool *gone, bool *in_file);
+enum err fates_write(struct store_txn *, struct ledger *, uint64_t id, const struct queue_fate *, size_t n,
+                     bool *gone, bool *in_file);
+
+#define QUEUE_RCPT_DAMAGED "what is known of this recipient was damaged on the disk: " \
+	"release it to try again (it may have the message already), or remove it"
+
+/* A message's mark: in how many lives that ended uncleanly it was being tried. */
+#define MARK_ASIDE    0x80000000u   /* it was set aside for that */
+#define MARK_LIVES(m) ((m) & ~MARK_ASIDE)
+void     mark_put(struct store_txn *, uint64_t id, uint32_t mark);
+uint32_t mark_get(struct store_txn *, uint64_t id);        /* 0: none */
+void     marks_drop_all(struct store_txn *);               /* but of what is set aside */
+
+enum err note_write(struct store_txn *, const struct queue_note *);
 
 /* Reads one message's row and its recipients' rows. */
 enum err entry_read(struct store_txn *, uint64_t id, str row, struct queue_entry **out);

@@ -21,6 +21,7 @@ struct letter {                       /* malloc'ed; goes home with result set */
 	uint64_t     settles_id;      /* 0: none; the commit also settles these recipients */
 	uint32_t    *settles;
 	size_t       nsettles;
+	str         *settles_said, *settles_host;  /* parallel: the last answer, and who gave it; NULL: not known */
 	enum err     result;
 	uint64_t     id;              /* of the stored letter */
 	void        *user;

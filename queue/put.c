@@ -89,6 +89,27 @@ void queue_put_rcpt(struct queue_put *p, const struct path *rcpt, unsigned flags
 	};
 }
 
+void queue_put_own(struct queue_put *p, str sender, str head)
+{
+	struct queue_own *own;
+
+	if (p->err != OK)
+		return;
+	own = ARENA_NEW(&p->entry->arena, struct queue_own);
+	if (own == NULL || p->entry->nrcpts == 0) {
+		p->err = ERR_MEMORY;
+		return;
+	}
+	*own = (struct queue_own){ kept(p, sender), kept(p, head) };
+	p->entry->rcpts[p->entry->nrcpts - 1].own = own;
+}
+
+void queue_put_not_before(struct queue_put *p, int64_t at)
+{
+	if (p->entry != NULL)
+		p->entry->not_before = at;
+}
+
 void queue_put_field(struct queue_put *p, str field)
 {
 	if (p->err != OK)
@@ -123,6 +144,14 @@ void queue_put_settles(struct queue_put *p, uint64_t id, const uint32_t *rcpts, 
 	p->nsettles = n;
 	for (size_t i = 0; i < n; i++)
 		p->settles[i] = (struct queue_fate){ .rcpt = rcpts[i], .fate = FATE_BOUNCED };
+}
+
+void queue_put_settles_said(struct queue_put *p, const str *said, const str *host)
+{
+	for (size_t i = 0; p->settles != NULL && i < p->nsettles; i++) {
+		p->settles[i].said = str_keep(p->arena, said[i]);
+		p->settles[i].host = str_keep(p->arena, host[i]);
+	}
 }
 
 uint64_t queue_put_id(const struct queue_put *p)
@@ -175,6 +204,13 @@ static void join_heads(struct queue_put *p)
 	}
 }
 
+static void set_first_try(struct queue_entry *e)
+{
+	for (size_t i = 0; i < e->nrcpts; i++)
+		if (e->not_before > e->rcpts[i].next)
+			e->rcpts[i].next = e->not_before;
+}
+
 static void take_content(struct queue_put *p)
 {
 	struct queue_entry *e = p->entry;
@@ -220,6 +256,7 @@ void queue_put_submit(struct queue_put *p, queue_done *done, void *arg)
 		join_heads(p);
 	if (p->err == OK) {
 		take_content(p);
+		set_first_try(p->entry);
 		record_message(&p->row, p->entry);
 		p->err = p->row.failed ? ERR_MEMORY : OK;
 	}

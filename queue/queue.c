@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "queue/internal.h"
+#include "queue/salvage.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
@@ -225,6 +226,14 @@ static bool look_around(struct queue *q)
 	return q->inbox != NULL;
 }
 
+/* LMDB is let loose on a sound file only. */
+static bool rescued(struct queue *q, const char *folder, struct arena *a, str *why)
+{
+	struct rescue r = { .conf = &q->conf, .folder = folder, .path = q->path, .bodies = q->bodies };
+
+	return queue_rescue(&r, a, why) == OK;
+}
+
 static struct queue *open_at(const struct queue_conf *c, bool reading, struct arena *a, str *why)
 {
 	struct queue *q = calloc(1, sizeof(*q));
@@ -241,7 +250,8 @@ static struct queue *open_at(const struct queue_conf *c, bool reading, struct ar
 		ok = q->path != NULL && q->bodies != NULL;
 	}
 	if (ok && !reading)
-		ok = make_folder(folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why);
+		ok = make_folder(folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why) &&
+		     rescued(q, folder, a, why);
 	if (ok) {
 		q->store = store_open(q->path, c->map_bytes, reading, a, why);
 		ok = q->store != NULL && (reading || folders_hold(q, folder, a, why)) && learn(q, a, why) == OK;
@@ -360,6 +370,7 @@ void queue_stop(struct queue *q)
 	q->started = false;
 	send_back(q);
 	store_begin(q->store, &t);
+	marks_drop_all(&t);
 	meta_put(&t, "running", 0);
 	store_commit(&t);
 }

@@ -116,6 +116,13 @@ enum rcpt_flag {
 	RCPT_QUARANTINE   = 16,   /* to Junk */
 	RCPT_ROUTE        = 32,   /* submitted here: the local domain's `route` applies */
 	RCPT_LOCAL        = 64,   /* our domain */
+	RCPT_OWN_SENDER   = 128,  /* its own->sender stands in MAIL and Return-Path; who hears of a failure is the message's */
+	RCPT_OWN_HEAD     = 256,  /* its own->head goes in front of all fields */
+	RCPT_COPY         = 512,  /* for an archive: never given up, held instead */
+	RCPT_LOOPS        = 1024, /* it has been there before: goes back (5.4.6) */
+	RCPT_DOOMED       = 2048, /* would be refused as forwarded: goes back (5.7.26) … */
+	RCPT_DOOMED_HELD  = 4096, /* … or waits, held, until the operator releases it */
+	RCPT_EXPANDED     = 8192, /* an alias of several: nothing to deliver, its sender wants to hear (RFC 3461 5.2.7.3) */
 };
 
 enum message_flag {
@@ -138,12 +145,17 @@ typedef void queue_done(struct queue_put *, enum err, void *arg);
 struct queue_put *queue_put_new(struct queue *, struct arena *a, struct mbox *home, uint64_t id);
 void queue_put_from(struct queue_put *, const struct path *sender, unsigned message_flags, str envid, str login);
 void queue_put_rcpt(struct queue_put *, const struct path *rcpt, unsigned rcpt_flags, str orcpt);
+/* Of the recipient that was put last: with RCPT_OWN_SENDER, RCPT_OWN_HEAD. */
+void queue_put_own(struct queue_put *, str sender, str head);
 void queue_put_not_before(struct queue_put *, int64_t);   /* seconds: no try before (grace time, RFC 4865); 0: at once */
 void queue_put_field(struct queue_put *, str field);       /* prepended in front of all before it; with CRLF */
 void queue_put_header_bytes(struct queue_put *, uint64_t); /* of the spool's front are header, empty line included */
 void queue_put_body(struct queue_put *, struct spool *);   /* takes the spool over */
 /* This put is a bounce: its commit settles these recipients of message `id`. */
 void queue_put_settles(struct queue_put *, uint64_t id, const uint32_t *rcpts, size_t n);
+
+/* … and what they heard, `n` of each as above: the last answer and who gave it. */
+void queue_put_settles_said(struct queue_put *, const str *said, const str *host);
 
 /* Lends the put to the committer.  Until done() runs on home's thread nobody
  * else may touch it or its arena.  done() gets OK only after the bytes are on
@@ -164,10 +176,17 @@ struct queue_attempt {
 	str     said;              /* the answer, or our sentence */
 };
 
+/* What only some recipients have. */
+struct queue_own {
+	str      sender;           /* path text; "" for <> */
+	str      head;             /* fields, each with CRLF */
+};
+
 struct queue_rcpt {
 	str      address;          /* path text */
 	str      orcpt;
 	unsigned flags;            /* enum rcpt_flag */
+	const struct queue_own *own; /* NULL: neither */
 	enum rcpt_state state;
 	uint32_t tries;
 	int64_t  next;             /* seconds; when to try again */
@@ -182,12 +201,13 @@ struct queue_rcpt {
 	bool     damaged;          /* its row cannot be read: held, and nobody knows what became of it */
 };
 
+#define QUEUE_LIVES 2
 struct queue_entry {               /* one stored message, in an arena of its own */
 	struct arena       arena;
 	uint64_t           id;
 	int64_t            arrived;    /* seconds */
 	int64_t            not_before; /* seconds; 0: was due at once */
-	unsigned           lives;      /* that ended while it was being tried */
+	unsigned           lives;      /* that ended while it was being tried; QUEUE_LIVES: it is set aside */
 	const char        *damage;     /* static: what of it cannot be read ("its row", "its content"); NULL: whole.
 	                                  A damaged row leaves id only. */
 	str                sender;     /* path text; "" for <> */
@@ -217,14 +237,14 @@ enum err queue_walk(struct queue *, void (*seen)(void *arg, struct queue_entry *
 enum fate {
 	FATE_NONE,                 /* of what has none yet; never written */
 	FATE_STAGED, FATE_DELIVERED, FATE_DEFERRED, FATE_BOUNCED, FATE_REMOVED, FATE_HELD, FATE_RELEASED, FATE_DELAY_TOLD,
-	FATE_TRYING,               /* the message's mark, see above; `rcpt` does not count */
+	FATE_TRYING,               /* the message's mark, see above: `tries` says how many lives it stands for, `rcpt` does not count */
 };
 
 struct queue_fate {
 	uint32_t  rcpt;            /* index in the entry */
 	enum fate fate;
-	int64_t   next;            /* deferred, released: when to try */
-	uint32_t  tries;
+	int64_t   next;            /* deferred, released: when to try (released: not before the message's not_before) */
+	uint32_t  tries;           /* so far; a deferral that does not raise it was none (its destination rests) */
 	str       said;            /* cut at 1,000 bytes */
 	str       host;            /* who said it; may be empty */
 	str       place;           /* staged */
@@ -237,6 +257,7 @@ struct queue_fates {               /* malloc'ed by the sender; its strings live 
 	size_t             n;
 	enum err           result; /* when home: OK, or ERR_ABSENT (no such message or recipient any more) */
 	bool               gone;   /* the message's last recipient has settled: its rows are deleted */
+	bool               is_note;/* the queue's own: it carries a note */
 	void              *user;
 };
 struct queue_fates *queue_fates_new(size_t n);
@@ -263,8 +284,9 @@ struct queue_note {                    /* malloc'ed by the sender; strings live 
 	struct baton baton;            /* home, arrived: the sender's */
 	struct arena arena;
 	str          key, value;       /* value.p == NULL: the note is removed */
-	enum err     result;           /* when home: OK means synced */
+	enum err     result;           /* when home: OK means synced; ERR_BAD: too long */
 	void        *user;
+	struct queue_fates carrier;    /* the queue's own */
 };
 struct queue_note *queue_note_new(void);
 void     queue_note_free(struct queue_note *);

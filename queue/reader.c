@@ -9,19 +9,10 @@
 #include <unistd.h>
 
 #include "queue/internal.h"
-#include "smtpd/base/log.h"
 
 static str key_of(const struct record_key *k)
 {
 	return (str){ (const char *)k->b, k->n };
-}
-
-static void name_bad(uint64_t id, const char *what)
-{
-	char text[QUEUE_ID_TEXT];
-
-	log_event(NULL, LOG_ERROR, "record.damaged", KV("id", queue_id_text(id, text)), KV_C("what", what),
-	          KV_C("why", "what is on the disk is not what was written: it is left alone, everything else goes on"));
 }
 
 /* A recipient whose row is damaged is held for the operator; the others go on. */
@@ -32,7 +23,6 @@ static bool fill_rcpt(void *arg, str key, str row)
 	struct queue_rcpt r;
 
 	if (n >= e->nrcpts) {
-		name_bad(e->id, "recipient");
 		return true;
 	}
 	r = e->rcpts[n];
@@ -40,10 +30,9 @@ static bool fill_rcpt(void *arg, str key, str row)
 		e->rcpts[n] = r;
 		return true;
 	}
-	name_bad(e->id, "recipient");
 	e->rcpts[n].state = RCPT_HELD;
-	e->rcpts[n].said = STR("what is known of this recipient was damaged on the disk: "
-	                       "release it to try again (it may have the message already), or remove it");
+	e->rcpts[n].damaged = true;
+	e->rcpts[n].said = STR(QUEUE_RCPT_DAMAGED);
 	return true;
 }
 
@@ -60,6 +49,7 @@ enum err entry_read(struct store_txn *t, uint64_t id, str row, struct queue_entr
 	}
 	k = record_key_message(e->id);
 	store_each(t, TABLE_RCPT, key_of(&k), fill_rcpt, e);
+	e->lives = MARK_LIVES(mark_get(t, e->id));
 	if (t->err != OK) {
 		queue_entry_free(e);
 		return t->err;
@@ -81,12 +71,23 @@ enum err queue_load(struct queue *q, uint64_t id, struct queue_entry **out)
 	else if (t.err != OK)
 		e = t.err;
 	store_end(&t);
-	if (e == ERR_BAD)
-		name_bad(id, "message");
 	return e;
 }
 
 /* ---- all of them ------------------------------------------------------------------- */
+
+/* Of a row that cannot be read only the key is known. */
+static enum err entry_damaged(uint64_t id, struct queue_entry **out)
+{
+	struct queue_entry *e = entry_new();
+
+	if (e == NULL)
+		return ERR_MEMORY;
+	e->id = id;
+	e->damage = "its row";
+	*out = e;
+	return OK;
+}
 
 struct walking {
 	struct store_txn *t;
@@ -101,10 +102,10 @@ static bool walk_one(void *arg, str key, str row)
 	struct queue_entry *e = NULL;
 	enum err got = entry_read(w->t, record_key_id(key), row, &e);
 
+	if (got == ERR_BAD)
+		got = entry_damaged(record_key_id(key), &e);
 	if (got == OK)
 		w->seen(w->arg, e);
-	else if (got == ERR_BAD)
-		name_bad(record_key_id(key), "message");
 	else
 		w->err = got;
 	return w->err == OK;
@@ -201,7 +202,5 @@ enum err queue_read(struct queue *q, uint64_t id, bool in_file, uint64_t offset,
 		e = read_file(q, id, offset, out, n, got);
 	if (e == OK && *got < n)
 		e = ERR_BAD;
-	if (e == ERR_BAD)
-		name_bad(id, "content");
 	return e;
 }

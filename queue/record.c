@@ -229,6 +229,36 @@ static struct record_name message_name(uint64_t id)
 	return (struct record_name){ .kind = RECORD_MESSAGE, .id = id };
 }
 
+/* The flags say which of a recipient's own strings follow them. */
+static void add_own(struct buf *out, const struct queue_rcpt *r)
+{
+	unsigned flags = r->own != NULL ? r->flags : r->flags & ~(unsigned)(RCPT_OWN_SENDER | RCPT_OWN_HEAD);
+
+	add_num(out, flags, 4);
+	if (flags & RCPT_OWN_SENDER)
+		add_str(out, r->own->sender);
+	if (flags & RCPT_OWN_HEAD)
+		add_str(out, r->own->head);
+}
+
+static bool take_own(struct reader *r, struct arena *a, struct queue_rcpt *out)
+{
+	struct queue_own *own;
+
+	out->flags = (unsigned)take_num(r, 4);
+	if (!(out->flags & (RCPT_OWN_SENDER | RCPT_OWN_HEAD)))
+		return true;
+	own = ARENA_NEW(a, struct queue_own);
+	if (own == NULL)
+		return false;
+	if (out->flags & RCPT_OWN_SENDER)
+		own->sender = take_str(r);
+	if (out->flags & RCPT_OWN_HEAD)
+		own->head = take_str(r);
+	out->own = own;
+	return true;
+}
+
 /* The numbers stand first, for record_peek. */
 void record_message(struct buf *out, const struct queue_entry *e)
 {
@@ -249,7 +279,7 @@ void record_message(struct buf *out, const struct queue_entry *e)
 	for (size_t i = 0; i < e->nrcpts; i++) {
 		add_str(out, e->rcpts[i].address);
 		add_str(out, e->rcpts[i].orcpt);
-		add_num(out, e->rcpts[i].flags, 4);
+		add_own(out, &e->rcpts[i]);
 	}
 	end(out, at, message_name(e->id));
 }
@@ -270,7 +300,8 @@ static bool read_rcpts(struct reader *r, struct arena *a, struct queue_entry *e)
 	for (size_t i = 0; i < e->nrcpts; i++) {
 		e->rcpts[i].address = take_str(r);
 		e->rcpts[i].orcpt = take_str(r);
-		e->rcpts[i].flags = (unsigned)take_num(r, 4);
+		if (!take_own(r, a, &e->rcpts[i]))
+			return false;
 		e->rcpts[i].next = e->not_before > e->arrived ? e->not_before : e->arrived;
 		e->rcpts[i].state = e->flags & MESSAGE_HELD ? RCPT_HELD : RCPT_WAITING;
 	}
@@ -513,6 +544,14 @@ bool record_read_finished(str row, uint64_t id, struct queue_entry *e, int64_t *
 	e->sender = take_str(&r);
 	e->login = take_str(&r);
 	return make_rcpts(&r, &e->arena, e, 22) && take_ends(&r, e);
+}
+
+bool record_finished_at(str row, int64_t *at)
+{
+	if (row.n < RECORD_HEAD + 8 || get_le(row.p, 4) != MAGIC)
+		return false;
+	*at = (int64_t)get_le(row.p + RECORD_HEAD, 8);
+	return true;
 }
 
 /* ---- notes ------------------------------------------------------------------------------------- */

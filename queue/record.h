@@ -65,6 +65,8 @@ void record_note(struct buf *out, str key, str value);
 bool record_read_message(str row, uint64_t id, struct queue_entry *);
 bool record_read_rcpt(str row, uint64_t id, uint32_t number, struct arena *, struct queue_rcpt *);
 bool record_read_finished(str row, uint64_t id, struct queue_entry *, int64_t *at);
+/* Only when it ended, without looking further than the head. */
+bool record_finished_at(str row, int64_t *at);
 bool record_read_note(str row, str *key, str *value);                  /* both lie in the row */
 /* As record_read_message, but only the recipients' array is in `a`; all strings lie in the row. */
 bool record_borrow_message(str row, uint64_t id, struct arena *a, struct queue_entry *);

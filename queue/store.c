@@ -17,11 +17,12 @@
 struct store {
 	MDB_env *env;
 	MDB_dbi  dbi[TABLES];
+	bool     absent[TABLES];/* of an older version, opened for reading: empty */
 	unsigned page;
 	uint64_t allocated;     /* of the file, at least */
 };
 
-static const char *const names[TABLES] = { "message", "rcpt", "body", "meta" };
+static const char *const names[TABLES] = { "message", "rcpt", "body", "meta", "finished", "note", "mark" };
 
 static enum err err_of(int rc)
 {
@@ -83,8 +84,11 @@ static int open_tables(struct store *s, bool reading)
 	MDB_txn *txn;
 	int rc = mdb_txn_begin(s->env, NULL, reading ? MDB_RDONLY : 0, &txn);
 
-	for (int i = 0; rc == 0 && i < TABLES; i++)
+	for (int i = 0; rc == 0 && i < TABLES; i++) {
 		rc = mdb_dbi_open(txn, names[i], reading ? 0 : MDB_CREATE, &s->dbi[i]);
+		s->absent[i] = reading && i > TABLE_META && rc == MDB_NOTFOUND;
+		rc = s->absent[i] ? 0 : rc;
+	}
 	if (rc == 0)
 		return mdb_txn_commit(txn);
 	if (txn != NULL)
@@ -100,7 +104,7 @@ struct store *store_open(const char *path, uint64_t map_bytes, bool reading, str
 	int rc = s ? mdb_env_create(&s->env) : ENOMEM;
 
 	if (rc == 0)
-		rc = mdb_env_set_maxdbs(s->env, TABLES + 4);
+		rc = mdb_env_set_maxdbs(s->env, TABLES);
 	if (rc == 0)
 		rc = mdb_env_set_mapsize(s->env, map_bytes & ~(uint64_t)4095);
 	if (rc == 0)
@@ -186,6 +190,20 @@ void store_put(struct store_txn *t, enum table table, str key, str value)
 		latch(t, mdb_put(t->txn, t->store->dbi[table], &k, &v, 0));
 }
 
+void store_put_last(struct store_txn *t, enum table table, str key, str value)
+{
+	MDB_val k = val(key), v = val(value);
+	int rc;
+
+	if (t->err != OK)
+		return;
+	rc = mdb_put(t->txn, t->store->dbi[table], &k, &v, MDB_APPEND);
+	if (rc == MDB_KEYEXIST)
+		store_put(t, table, key, value);
+	else
+		latch(t, rc);
+}
+
 void *store_reserve(struct store_txn *t, enum table table, str key, size_t n)
 {
 	MDB_val k = val(key), v = { n, NULL };
@@ -200,7 +218,7 @@ bool store_get(struct store_txn *t, enum table table, str key, str *value)
 	MDB_val k = val(key), v;
 	int rc;
 
-	if (t->err != OK)
+	if (t->err != OK || t->store->absent[table])
 		return false;
 	rc = mdb_get(t->txn, t->store->dbi[table], &k, &v);
 	if (rc != MDB_NOTFOUND)
@@ -234,7 +252,7 @@ void store_each(struct store_txn *t, enum table table, str prefix, bool (*seen)(
 	MDB_val k = val(prefix), v;
 	int rc;
 
-	if (t->err != OK)
+	if (t->err != OK || t->store->absent[table])
 		return;
 	rc = mdb_cursor_open(t->txn, t->store->dbi[table], &cursor);
 	if (rc != 0) {
@@ -262,7 +280,7 @@ void store_delete_prefix(struct store_txn *t, enum table table, str prefix)
 		latch(t, rc);
 		return;
 	}
-	rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE);
+	rc = mdb_cursor_get(cursor, &k, &v, prefix.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
 	while (rc == 0 && has_prefix(k, prefix)) {
 		rc = mdb_cursor_del(cursor, 0);
 		if (rc == 0)                    /* after a deletion this is the row that moved up */
@@ -273,19 +291,57 @@ void store_delete_prefix(struct store_txn *t, enum table table, str prefix)
 	mdb_cursor_close(cursor);
 }
 
-bool store_last_key(struct store_txn *t, enum table table, str *key)
+/* At one end of the table. */
+static bool end_of(struct store_txn *t, enum table table, MDB_cursor_op end, str *key, str *value)
 {
 	MDB_cursor *cursor;
 	MDB_val k, v;
 	int rc;
 
-	if (t->err != OK || mdb_cursor_open(t->txn, t->store->dbi[table], &cursor) != 0)
+	if (t->err != OK || t->store->absent[table] ||
+	    mdb_cursor_open(t->txn, t->store->dbi[table], &cursor) != 0)
 		return false;
-	rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+	rc = mdb_cursor_get(cursor, &k, &v, end);
 	mdb_cursor_close(cursor);
-	if (rc == 0)
-		*key = text(k);
-	return rc == 0;
+	if (rc != MDB_NOTFOUND)
+		latch(t, rc);
+	if (rc != 0)
+		return false;
+	*key = text(k);
+	*value = text(v);
+	return true;
+}
+
+bool store_first(struct store_txn *t, enum table table, str *key, str *value)
+{
+	return end_of(t, table, MDB_FIRST, key, value);
+}
+
+bool store_last_key(struct store_txn *t, enum table table, str *key)
+{
+	str value;
+
+	return end_of(t, table, MDB_LAST, key, &value);
+}
+
+void store_size(struct store_txn *t, enum table table, uint64_t *rows, uint64_t *bytes)
+{
+	MDB_stat stat = { 0 };
+
+	if (t->err == OK && !t->store->absent[table])
+		latch(t, mdb_stat(t->txn, t->store->dbi[table], &stat));
+	*rows = stat.ms_entries;
+	*bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * stat.ms_psize;
+}
+
+enum err store_drop(struct store *s, enum table table)
+{
+	struct store_txn t;
+
+	store_begin(s, &t);
+	if (t.err == OK)
+		latch(&t, mdb_drop(t.txn, s->dbi[table], 1));
+	return store_commit(&t);
 }
 
 static bool allocate(struct store *s, int fd, uint64_t end)
@@ -348,13 +404,12 @@ static uint64_t free_pages(struct store *s)
 uint64_t store_rows(struct store *s, enum table table)
 {
 	struct store_txn t;
-	MDB_stat stat = { 0 };
+	uint64_t rows, bytes;
 
 	store_read(s, &t);
-	if (t.err == OK)
-		latch(&t, mdb_stat(t.txn, s->dbi[table], &stat));
+	store_size(&t, table, &rows, &bytes);
 	store_end(&t);
-	return stat.ms_entries;
+	return rows;
 }
 
 void store_figures(struct store *s, bool exact, struct store_figures *out)

@@ -14,9 +14,10 @@
 #include "smtpd/base/str.h"
 
 struct store;
-enum table { TABLE_MESSAGE, TABLE_RCPT, TABLE_BODY, TABLE_META, TABLES };
+enum table { TABLE_MESSAGE, TABLE_RCPT, TABLE_BODY, TABLE_META, TABLE_FINISHED, TABLE_NOTE, TABLE_MARK, TABLES };
 
-/* Makes the file when it is not there (and not `reading`).  NULL with a sentence. */
+/* Makes the file when it is not there (and not `reading`).  NULL with a sentence.
+ * A table that the store of an older version lacks is empty to a reader. */
 struct store *store_open(const char *path, uint64_t map_bytes, bool reading, struct arena *, str *why);
 void          store_close(struct store *);
 
@@ -34,6 +35,8 @@ enum err store_commit(struct store_txn *);
 void     store_end(struct store_txn *);                                 /* abort, or end of reading */
 
 void     store_put(struct store_txn *, enum table, str key, str value);
+/* As store_put, cheaper when the key is behind all others. */
+void     store_put_last(struct store_txn *, enum table, str key, str value);
 /* Room for a value of n octets, to be filled before the next call; NULL: latched. */
 void    *store_reserve(struct store_txn *, enum table, str key, size_t n);
 /* Valid until the next change or the end.  false: not there (or latched). */
@@ -42,7 +45,14 @@ void     store_delete(struct store_txn *, enum table, str key);         /* harml
 /* All keys that begin with `prefix`, in order; `seen` returns false to stop. */
 void     store_each(struct store_txn *, enum table, str prefix, bool (*seen)(void *, str key, str value), void *);
 void     store_delete_prefix(struct store_txn *, enum table, str prefix);
+bool     store_first(struct store_txn *, enum table, str *key, str *value);
 bool     store_last_key(struct store_txn *, enum table, str *key);
+/* How many rows, and how many bytes of the map they and their tree take. */
+void     store_size(struct store_txn *, enum table, uint64_t *rows, uint64_t *bytes);
+
+/* Removes a table with its rows; nothing else may be under way, and the store is
+ * closed next.  For tests. */
+enum err store_drop(struct store *, enum table);
 
 /* Sees to it that the disk has room for `bytes` more behind the last page in
  * use, so that a full disk is met here and not halfway through a commit, where

@@ -245,8 +245,13 @@ static enum err write_letter(struct bounce *b, struct letter *l)
 		l->settles_id = e->id;
 		l->nsettles = b->n;
 		l->settles = ARENA_ARRAY(&l->arena, uint32_t, b->n);
-		if (l->settles != NULL)
-			memcpy(l->settles, b->indexes, b->n * sizeof(*l->settles));
+		l->settles_said = ARENA_ARRAY(&l->arena, str, b->n);
+		l->settles_host = ARENA_ARRAY(&l->arena, str, b->n);
+		for (size_t i = 0; i < b->n && !l->arena.spent; i++) {
+			l->settles[i] = b->indexes[i];
+			l->settles_said[i] = str_keep(&l->arena, b->rcpts[i].said);
+			l->settles_host[i] = str_keep(&l->arena, b->rcpts[i].remote);
+		}
 	}
 	return l->text.n == 0 || l->arena.spent || b->arena.spent ? ERR_MEMORY : OK;
 }

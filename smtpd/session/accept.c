@@ -175,6 +175,8 @@ static void put_message(struct txn *t)
 	queue_put_header_bytes(p, t->header_bytes);
 	if (l != NULL && l->settles_id != 0)
 		queue_put_settles(p, l->settles_id, l->settles, l->nsettles);
+	if (l != NULL && l->settles_said != NULL)
+		queue_put_settles_said(p, l->settles_said, l->settles_host);
 	if (t->arena.spent) {
 		queue_put_drop(p);
 		finish_without_room(t, "memory");

@@ -191,6 +191,13 @@ void queue_put_settles(struct queue_put *p, uint64_t id, const uint32_t *rcpts, 
 	p->s->settles_id = id;
 }
 
+void queue_put_settles_said(struct queue_put *p, const str *said, const str *host)
+{
+	(void)p;
+	(void)said;
+	(void)host;
+}
+
 static void put_home(struct loop_call *c)
 {
 	struct queue_put *p = SUPER(c, struct queue_put, call);

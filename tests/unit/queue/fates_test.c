@@ -30,6 +30,11 @@ static void each_fate(void **state)
 		  { .state = RCPT_WAITING, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true } },
 		{ { .fate = FATE_STAGED, .place = { "/m\nname", 7 } },
 		  { .state = RCPT_STAGED, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true } },
+		/* Held and released, it is still in tmp/. */
+		{ { .fate = FATE_HELD },
+		  { .state = RCPT_HELD, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true, .place = { "/m\nname", 7 } } },
+		{ { .fate = FATE_RELEASED, .next = 1900000009 },
+		  { .state = RCPT_STAGED, .next = 1900000009, .tries = 3, .said = { "by you", 6 }, .delay_told = true, .place = { "/m\nname", 7 } } },
 		{ { .fate = FATE_DELIVERED, .said = { "250 done", 8 } },
 		  { .state = RCPT_SETTLED, .next = 1900000009, .tries = 3, .said = { "250 done", 8 }, .delay_told = true } },
 		{ { .fate = FATE_DEFERRED, .next = 1, .tries = 9 },      /* too late */
@@ -56,11 +61,141 @@ static void each_fate(void **state)
 		assert_int_equal(r.next, cases[i].want.next);
 		assert_int_equal(r.tries, cases[i].want.tries);
 		assert_int_equal(r.delay_told, cases[i].want.delay_told);
-		assert_int_equal(r.staged_at != 0, f.fate == FATE_STAGED);
-		assert_int_equal(r.place.n, f.fate == FATE_STAGED ? 7 : 0);
+		assert_int_equal(r.staged_at != 0, f.fate == FATE_STAGED || cases[i].want.place.n > 0);
+		assert_int_equal(r.place.n, f.fate == FATE_STAGED ? 7 : cases[i].want.place.n);
+		assert_int_equal(r.outcome, r.state == RCPT_SETTLED ? FATE_DELIVERED : 0);
 		assert_str(str_of(said), cases[i].want.said);
 		assert_int_equal(rcpt_of(&h, id, 0, said).state, RCPT_WAITING);
 	}
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* Each try is told once; a deferral that was none is not told. */
+static void attempts_gather(void **state)
+{
+	struct house h = { 0 };
+	struct queue_entry *e;
+	char said[32];
+	uint64_t id;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	id = put_one(&h, 1, 100, 2, NULL);
+	for (uint32_t i = 1; i <= 20; i++) {
+		int n = snprintf(said, sizeof(said), "451 later %u", i);
+
+		settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_DEFERRED, .next = i, .tries = i - 1,
+		                                        .said = STR("it rests") }, NULL);
+		settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_DEFERRED, .next = i, .tries = i,
+		                                        .said = { said, (size_t)n }, .host = STR("mx[192.0.2.1]") }, NULL);
+	}
+	assert_int_equal(queue_load(h.q, id, &e), OK);
+	assert_int_equal(e->rcpts[0].nattempts, 0);
+	assert_int_equal(e->rcpts[1].nattempts, QUEUE_ATTEMPTS);
+	for (uint32_t i = 0; i < QUEUE_ATTEMPTS; i++) {
+		snprintf(said, sizeof(said), "451 later %u", i < 2 ? i + 1 : i + 9);
+		assert_str(e->rcpts[1].attempts[i].said, str_of(said));
+		assert_str(e->rcpts[1].attempts[i].host, STR("mx[192.0.2.1]"));
+		assert_true(e->rcpts[1].attempts[i].at > 1500000000);
+	}
+	queue_entry_free(e);
+	/* However much a peer says, the row stays small. */
+	char *flood = malloc(5000);
+	memset(flood, 'x', 5000);
+	for (uint32_t i = 21; i < 40; i++) {
+		flood[0] = (char)i;
+		settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_DEFERRED, .tries = i, .said = { flood, 5000 },
+		                                        .host = { flood, 5000 } }, NULL);
+	}
+	assert_int_equal(queue_load(h.q, id, &e), OK);
+	assert_int_equal(e->rcpts[1].said.n, 1000);
+	assert_int_equal(e->rcpts[1].attempts[QUEUE_ATTEMPTS - 1].said.n, 400);
+	assert_int_equal(e->rcpts[1].attempts[QUEUE_ATTEMPTS - 1].host.n, 150);
+	queue_entry_free(e);
+	free(flood);
+	house_close(&h);
+	house_burn(&h);
+}
+
+static unsigned lives_of(struct house *h, uint64_t id)
+{
+	struct queue_entry *e;
+	unsigned n;
+
+	assert_int_equal(queue_load(h->q, id, &e), OK);
+	n = e->lives;
+	queue_entry_free(e);
+	return n;
+}
+
+/* What each fate does to the mark of a message that was tried in n lives, and
+ * what a clean stop leaves of it. */
+static void marks(void **state)
+{
+	static const struct { enum fate fate; uint32_t lives, want, after_stop; } cases[] = {
+		{ FATE_NONE, 1, 1, 0 },      { FATE_NONE, 2, 2, 0 },
+		{ FATE_DEFERRED, 1, 0, 0 },  { FATE_DEFERRED, 2, 0, 0 },
+		{ FATE_DELIVERED, 1, 0, 0 }, { FATE_STAGED, 1, 0, 0 },
+		{ FATE_DELAY_TOLD, 1, 1, 0 },
+		{ FATE_HELD, 1, 0, 0 },      { FATE_HELD, 2, 2, 2 },
+		{ FATE_RELEASED, 2, 0, 0 },
+	};
+	struct house h = { 0 };
+	uint64_t ids[COUNT(cases)];
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		ids[i] = put_one(&h, 1, 100, 2, NULL);
+		assert_int_equal(lives_of(&h, ids[i]), 0);
+		settle_one(&h, ids[i], (struct queue_fate){ .fate = FATE_TRYING, .tries = cases[i].lives }, NULL);
+		assert_int_equal(lives_of(&h, ids[i]), cases[i].lives);
+		if (cases[i].fate != FATE_NONE)
+			settle_one(&h, ids[i], (struct queue_fate){ .fate = cases[i].fate }, NULL);
+		assert_int_equal(lives_of(&h, ids[i]), cases[i].want);
+	}
+	house_close(&h);
+	house_open(&h);
+	house_start(&h);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		assert_int_equal(lives_of(&h, ids[i]), cases[i].after_stop);
+		settle_one(&h, ids[i], (struct queue_fate){ .rcpt = 0, .fate = FATE_REMOVED }, NULL);
+		settle_one(&h, ids[i], (struct queue_fate){ .rcpt = 1, .fate = FATE_REMOVED }, NULL);
+	}
+	assert_int_equal(store_rows(h.q->store, TABLE_MARK), 0);
+	house_close(&h);
+	house_burn(&h);
+}
+
+/* No try before it, whatever happens meanwhile; only a wish to retry may. */
+static void not_before(void **state)
+{
+	const int64_t later = clock_wall() + 3600;
+	struct house h = { 0 };
+	struct queue_entry *e;
+	struct putting w;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	put_begin(&h, &w, spool_with(&h, 1, 10), 2, 0);
+	queue_put_not_before(w.put, later);
+	queue_put_submit(w.put, put_is_home, &w);
+	assert_int_equal(put_finish(&h, &w), OK);
+	settle_one(&h, w.id, (struct queue_fate){ .rcpt = 1, .fate = FATE_HELD }, NULL);
+	settle_one(&h, w.id, (struct queue_fate){ .rcpt = 1, .fate = FATE_RELEASED, .next = clock_wall() }, NULL);
+	house_close(&h);
+	house_open(&h);
+	assert_int_equal(queue_load(h.q, w.id, &e), OK);
+	assert_int_equal(e->not_before, later);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(e->rcpts[i].state, RCPT_WAITING);
+		assert_int_equal(e->rcpts[i].next, later);
+	}
+	queue_entry_free(e);
 	house_close(&h);
 	house_burn(&h);
 }
@@ -191,6 +326,11 @@ static void a_damaged_recipient_is_held(void **state)
 	house_start(&h);
 	assert_int_equal(rcpt_of(&h, id, 0, said).state, RCPT_WAITING);
 	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_HELD);
+	assert_true(rcpt_of(&h, id, 1, said).damaged);
+	assert_non_null(strstr(said, "damaged"));
+	/* That a notice went out does not make it fresh. */
+	assert_int_equal(settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_DELAY_TOLD }, NULL), OK);
+	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_HELD);
 	assert_non_null(strstr(said, "damaged"));
 	assert_int_equal(settle_one(&h, id, (struct queue_fate){ .rcpt = 1, .fate = FATE_RELEASED, .next = 5 }, NULL), OK);
 	assert_int_equal(rcpt_of(&h, id, 1, said).state, RCPT_WAITING);
@@ -202,6 +342,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_fate),
+		cmocka_unit_test(attempts_gather),
+		cmocka_unit_test(marks),
+		cmocka_unit_test(not_before),
 		cmocka_unit_test(fresh_recipients_keep_what_they_have),
 		cmocka_unit_test(the_last_settled_takes_all_with_it),
 		cmocka_unit_test(fates_of_nobody),

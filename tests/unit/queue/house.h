@@ -23,7 +23,7 @@
 
 struct house {
 	char             *dir;
-	uint64_t          map_bytes;
+	uint64_t          map_bytes, keep_finished_ms;
 	struct arena      arena;
 	struct desk      *disk;
 	struct mbox      *home, *news;
@@ -73,7 +73,8 @@ static inline size_t files_in_body(const struct house *h)
 static inline struct queue_conf house_conf(const struct house *h)
 {
 	return (struct queue_conf){ .state = str_of(h->dir), .map_bytes = h->map_bytes ? h->map_bytes : 256 << 20,
-	                            .full_percent = 90, .free_disk_percent = 0 };
+	                            .full_percent = 90, .free_disk_percent = 0,
+	                            .keep_finished_ms = h->keep_finished_ms };
 }
 
 static inline void house_open(struct house *h)
@@ -284,7 +285,7 @@ static inline enum err settle_one(struct house *h, uint64_t id, struct queue_fat
 
 /* ---- looking ------------------------------------------------------------------------------ */
 
-struct found { uint64_t ids[4096]; size_t n; };
+struct found { uint64_t ids[4096]; bool damaged[4096]; size_t n; };
 
 static inline void found_one(void *arg, struct queue_entry *e)
 {
@@ -292,6 +293,7 @@ static inline void found_one(void *arg, struct queue_entry *e)
 
 	assert_true(f->n < COUNT(f->ids));
 	assert_true(f->n == 0 || f->ids[f->n - 1] < e->id);
+	f->damaged[f->n] = e->damage != NULL;
 	f->ids[f->n++] = e->id;
 	queue_entry_free(e);
 }

@@ -136,14 +136,16 @@ static void damaged_content_is_not_delivered(void **state)
 	house_burn(&h);
 }
 
-/* One message that cannot be read does not stop the walk. */
+/* One message that cannot be read does not stop the walk, and is not forgotten. */
 static void a_damaged_message_stops_nobody(void **state)
 {
 	struct house h = { 0 };
 	struct found f = { .n = 0 };
+	struct queue_entry *e;
 	struct record_key k;
 	struct store_txn t;
 	uint64_t ids[3];
+	bool gone;
 
 	(void)state;
 	house_open(&h);
@@ -156,9 +158,22 @@ static void a_damaged_message_stops_nobody(void **state)
 	store_put(&t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, STR("not a record"));
 	assert_int_equal(store_commit(&t), OK);
 	assert_int_equal(queue_walk(h.q, found_one, &f), OK);
-	assert_int_equal(f.n, 2);
-	assert_int_equal(f.ids[0], ids[0]);
-	assert_int_equal(f.ids[1], ids[2]);
+	assert_int_equal(f.n, 3);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(f.ids[i], ids[i]);
+		assert_int_equal(f.damaged[i], i == 1);
+	}
+	house_close(&h);
+	/* Of the damaged one only removal can be written, and takes all of it away. */
+	house_open(&h);
+	house_start(&h);
+	assert_int_equal(queue_load(h.q, ids[1], &e), ERR_BAD);
+	assert_int_equal(settle_one(&h, ids[1], (struct queue_fate){ .fate = FATE_RELEASED }, &gone), ERR_BAD);
+	assert_false(gone);
+	assert_int_equal(settle_one(&h, ids[1], (struct queue_fate){ .fate = FATE_REMOVED }, &gone), OK);
+	assert_true(gone);
+	assert_int_equal(queue_load(h.q, ids[1], &e), ERR_ABSENT);
+	assert_int_equal(store_rows(h.q->store, TABLE_BODY), 2);
 	house_close(&h);
 	house_burn(&h);
 }

@@ -4,9 +4,11 @@
 
 #define ID 0x0123456789abcdu
 
+static const struct queue_own own = { STR_NONE, { "X-Postern-Copy-Id: q\r\n", 22 } };
+
 static struct queue_rcpt rcpts[] = {
 	{ .address = { "bob@office.test", 15 }, .orcpt = { "rfc822;bob@office.test", 22 }, .flags = RCPT_LOCAL | RCPT_NOTIFY_DELAY },
-	{ .address = { "\"a b\"@x.test", 12 }, .flags = RCPT_QUARANTINE },
+	{ .address = { "\"a b\"@x.test", 12 }, .flags = RCPT_QUARANTINE | RCPT_OWN_SENDER | RCPT_OWN_HEAD, .own = &own },
 };
 
 static struct queue_entry sample(void)
@@ -40,9 +42,12 @@ static void message_round_trip(void **state)
 		assert_str(got->rcpts[i].address, rcpts[i].address);
 		assert_str(got->rcpts[i].orcpt, rcpts[i].orcpt);
 		assert_int_equal(got->rcpts[i].flags, rcpts[i].flags);
+		assert_int_equal(got->rcpts[i].own != NULL, rcpts[i].own != NULL);
 		assert_int_equal(got->rcpts[i].state, RCPT_WAITING);
 		assert_int_equal(got->rcpts[i].next, want.not_before);
 	}
+	assert_int_equal(got->rcpts[1].own->sender.n, 0);
+	assert_str(got->rcpts[1].own->head, own.head);
 	assert_true(record_peek(buf_str(&row), want.id, &m));
 	assert_true(m.nrcpts == 2 && m.in_file && m.id == want.id && m.arrived == want.arrived && m.flags == want.flags &&
 	            m.bytes == want.bytes && m.not_before == want.not_before);
