@@ -42,7 +42,7 @@ struct log_section {
 
 struct queue_section {
 	struct conf_head head;
-	uint64_t map_bytes, full_percent, free_disk_percent;
+	uint64_t map_bytes, full_percent, free_disk_percent, keep_finished_ms;
 };
 
 struct dkim_section {                   /* inside domain */

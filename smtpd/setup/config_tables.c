@@ -152,6 +152,7 @@ static const struct conf_option queue_options[] = {
 	{ OPT(queue_section, map_bytes, CONF_SIZE, "size", "4 GiB", "the most that the queue's store may hold; its file grows as needed"), .least = 16 << 20, .most = (uint64_t)1 << 44 },
 	{ OPT(queue_section, full_percent, CONF_NUMBER, "full", "90", "new mail is taken until the store is this full, in percent; the rest belongs to deliveries"), .least = 10, .most = 98 },
 	{ OPT(queue_section, free_disk_percent, CONF_NUMBER, "free-disk", "5", "new mail is taken while at least this much of the file system is free, in percent"), .most = 90 },
+	{ OPT(queue_section, keep_finished_ms, CONF_TIME, "keep-finished", "7d", "how long \"postern queue show\" can say what became of a message that has gone; 0s: not at all") },
 	{ 0 },
 };
 

@@ -125,7 +125,8 @@ static int report_from_files(const struct config *c, struct arena *a, const stru
 {
 	const struct queue_conf conf = { .state = c->state, .map_bytes = c->queue.map_bytes,
 		                         .full_percent = c->queue.full_percent,
-		                         .free_disk_percent = c->queue.free_disk_percent };
+		                         .free_disk_percent = c->queue.free_disk_percent,
+		                         .keep_finished_ms = c->queue.keep_finished_ms };
 	str why = STR_NONE;
 	struct queue *q = queue_open_reading(&conf, a, &why);
 	struct buf text;
