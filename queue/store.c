@@ -167,6 +167,16 @@ void store_end(struct store_txn *t)
 	t->txn = NULL;
 }
 
+static bool is_dead(struct store *s)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
+
+	if (rc == 0)
+		mdb_txn_abort(txn);
+	return rc == MDB_PANIC;
+}
+
 enum err store_commit(struct store_txn *t)
 {
 	MDB_txn *txn = t->txn;
@@ -177,6 +187,10 @@ enum err store_commit(struct store_txn *t)
 	}
 	t->txn = NULL;
 	latch(t, mdb_txn_commit(txn));
+	/* A full disk under the page that says which tree is the newest leaves an
+	 * environment that serves nobody any more: as bad as a broken one. */
+	if (t->err != OK && is_dead(t->store))
+		t->err = ERR_IO;
 	return t->err;
 }
 

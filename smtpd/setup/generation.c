@@ -206,7 +206,8 @@ static void give_keyring(struct generation *g, struct dkim_keyring *ring)
 
 /* ---- certificates ----------------------------------------------------------------- */
 
-/* Made once, in the state directory; never over an old one. */
+/* Made once, in the state directory; one of the two alone (the power went just
+ * then) is of no use. */
 static enum err make_self_signed(struct generation *g, str *why)
 {
 	const struct config *c = g->config;
@@ -214,10 +215,12 @@ static enum err make_self_signed(struct generation *g, str *why)
 	char *cert = NULL, *key = NULL;
 	enum err e;
 
-	if (access(str_cstr(&g->arena, c->tls.certificate.v[0]), F_OK) == 0)
+	if (access(str_cstr(&g->arena, c->tls.certificate.v[0]), F_OK) == 0 &&
+	    access(str_cstr(&g->arena, c->tls.key.v[0]), F_OK) == 0)
 		return OK;
 	e = tls_self_signed(names, COUNT(names), 3650, &cert, &key);
 	if (e == OK) {
+		unlink(str_cstr(&g->arena, c->tls.certificate.v[0]));
 		unlink(str_cstr(&g->arena, c->tls.key.v[0]));
 		e = file_create(c->tls.key.v[0], 0600, str_of(key), &g->arena, why);
 		crypt_wipe(key, strlen(key));

@@ -22,19 +22,37 @@ static enum err complain(struct arena *a, str path, str *why)
 	return e;
 }
 
+static bool parent_of(const char *path, char *out, size_t room)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (slash == NULL || slash == path || (size_t)(slash - path) >= room)
+		return false;
+	memcpy(out, path, (size_t)(slash - path));
+	out[slash - path] = '\0';
+	return true;
+}
+
 /* What root makes in somebody's state directory belongs to that somebody. */
 static void give_to_owner(int fd, const char *path)
 {
-	char *slash = strrchr(path, '/');
 	char parent[4096];
 	struct stat st;
 
-	if (geteuid() != 0 || slash == NULL || slash == path || (size_t)(slash - path) >= sizeof(parent))
-		return;
-	memcpy(parent, path, (size_t)(slash - path));
-	parent[slash - path] = '\0';
-	if (stat(parent, &st) == 0)
+	if (geteuid() == 0 && parent_of(path, parent, sizeof(parent)) && stat(parent, &st) == 0)
 		(void)!fchown(fd, st.st_uid, st.st_gid);
+}
+
+/* A name is kept when its directory is synced. */
+static void keep_name(const char *path)
+{
+	char parent[4096];
+	int fd = parent_of(path, parent, sizeof(parent)) ? open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0) {
+		(void)!fsync(fd);
+		close(fd);
+	}
 }
 
 enum err directory_create(str path, struct arena *a, str *why)
@@ -53,6 +71,7 @@ enum err directory_create(str path, struct arena *a, str *why)
 		if (mkdir(p, 0700) == 0 && (fd = open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0) {
 			give_to_owner(fd, p);
 			close(fd);
+			keep_name(p);
 		} else if (errno != EEXIST && kept == '\0') {
 			return complain(a, path, why);
 		}
@@ -95,6 +114,7 @@ enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
 	}
 	give_to_owner(fd, p);
 	close(fd);
+	keep_name(p);
 	return OK;
 }
 

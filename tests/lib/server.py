@@ -81,13 +81,14 @@ class Event(dict):
 
 class Server:
     def __init__(self, limits="", extra="", zone="", level="info", config=CONFIG, accounts=ACCOUNTS, start=True,
-                 descriptors=None):
+                 descriptors=None, environment=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="postern-test-"))
         self.program, self.as_user = POSTERN, {}
         if os.geteuid() == 0:
             self._become_nobody()
         self.dns = DnsServer(ZONE + zone).__enter__()
         self.descriptors = descriptors           # the hard limit, or None
+        self.environment = environment or {}     # of the server, beside ours
         self.events, self.changed, self.process = [], threading.Condition(), None
         self._folder("state")
         self._folder("mail")
@@ -112,6 +113,14 @@ class Server:
         shutil.copy(POSTERN, self.program)
         os.chmod(self.program, 0o755)
         os.chmod(self.dir, 0o755)
+
+    @staticmethod
+    def owner():
+        """User and group that the server runs as: whose its secrets must be."""
+        if os.geteuid() != 0:
+            return os.geteuid(), os.getegid()
+        nobody = pwd.getpwnam("nobody")
+        return nobody.pw_uid, nobody.pw_gid
 
     def _folder(self, name):
         path = self.dir / name
@@ -139,7 +148,7 @@ class Server:
         few = (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (self.descriptors,) * 2)) if self.descriptors else None
         seen = len(self.events)
         self.process = subprocess.Popen([self.program, "serve", "-c", str(self.file)], stderr=subprocess.PIPE,
-                                        cwd="/", preexec_fn=few, **self.as_user)
+                                        cwd="/", preexec_fn=few, env={**os.environ, **self.environment}, **self.as_user)
         self.reader = threading.Thread(target=self._read_log, args=(self.process.stderr,), daemon=True)
         self.reader.start()
         for name in re.findall(r'^listener "(\w+)"', self.file.read_text(), re.M):
