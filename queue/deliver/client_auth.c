@@ -249,8 +249,10 @@ void client_auth_failed(struct client *c, str said)
 {
 	const struct hop *hop = c->lease->route.hop;
 	struct arena *a = client_arena(c);
-	str sentence = arena_printf(a, "%s does not let us in as \"%.*s\": %.*s: mend login and password file of the route, then `postern reload`",
-	                            c->host, STR_ARG(hop->login), STR_ARG(said));
+	str sentence = hop->login.n == 0
+		? arena_printf(a, "%s does not let us in: %.*s: add a login and password file to its route", c->host, STR_ARG(said))
+		: arena_printf(a, "%s does not let us in as \"%.*s\": %.*s: mend login and password file of the route, then `postern reload`",
+		               c->host, STR_ARG(hop->login), STR_ARG(said));
 
 	log_event(NULL, LOG_ERROR, "relay.login-refused", KV_C("host", c->host), KV("login", hop->login), KV("reply", said));
 	c->lease->unreachable = true;
