@@ -31,6 +31,7 @@ struct relay_conf {
 	struct strs source;                  /* our addresses on the way out, at most one of a kind */
 	struct hop smarthost;                /* for everything that is not local; no via: MX */
 	struct conf_list routes;             /* struct hop_route, before the smarthost */
+	struct conf_list policies;           /* struct policy_section: what TLS a domain's MX hosts must show */
 	uint64_t connect_ms;                 /* 30 s */
 	uint64_t command_ms, data_ms, final_ms, tls_ms;   /* waits for answers; 0: RFC 5321 4.5.3.2 */
 	uint64_t port;                       /* of MX hosts: 25; tests use another */
@@ -50,8 +51,10 @@ struct deliver_setup {
 	const struct relay_conf *relay;
 	const struct directory  *directory;
 	str                      hostname;
+	struct sts              *sts;         /* the process's, for who sends to MX hosts; NULL in units: no MTA-STS */
 };
 
+struct sts;
 struct timetable;
 
 /* `take_letter` is session's inject, run on the loop that receives the letter. */
@@ -78,7 +81,7 @@ struct queue_wish {                        /* malloc'ed by the sender */
 };
 void timetable_wish(struct timetable *, struct queue_wish *);
 
-struct timetable_figures { uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest; };
+struct timetable_figures { uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest, aside; };
 void timetable_figures(struct timetable *, struct timetable_figures *);   /* atomics; any thread */
 
 #endif

@@ -208,20 +208,15 @@ static void announced(struct sts_look *k, str id)
 	const struct sts_policy *p = sts_entry_policy(e);
 	int64_t now = clock_wall();
 
-	if (p != NULL && str_eq(p->id, id)) {
-		bool due = now >= e->refresh_at;
+	bool ours = p != NULL && str_eq(p->id, id), failed_lately = now < e->not_before && str_is(id, e->failed_id);
 
-		if (due)
-			fetch_policy(k, id);
-		else
-			look_free(k);
-		sts_answer_all(k->sts, e);         /* nobody waits for the refreshing */
+	if (ours ? now < e->refresh_at : failed_lately) {
+		look_over(k);
 		return;
 	}
-	if (now < e->not_before && str_is(id, e->failed_id))
-		look_over(k);
-	else
-		fetch_policy(k, id);
+	fetch_policy(k, id);
+	if (ours)
+		sts_answer_all(k->sts, e);         /* nobody waits for the refreshing */
 }
 
 /* No usable record.  What we hold counts to the end of its life; while DNS does

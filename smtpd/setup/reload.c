@@ -73,10 +73,19 @@ static void listeners_for(const struct server *s, const struct config *c, struct
 	f->nlisteners = n;
 }
 
+struct sts_conf server_sts_conf(const struct config *c)
+{
+	return (struct sts_conf){ .ca = c->relay.ca, .port = (uint16_t)c->relay.sts_port };
+}
+
 void server_use(struct server *s, struct generation *next)
 {
+	const struct sts_conf sts = server_sts_conf(next->config);
 	struct generation *old = s->now == next ? NULL : s->now;
 
+	if (old != NULL)
+		sts_reconfigure(s->sts, &sts);
+	next->deliver.sts = s->sts;
 	next->users = (unsigned)s->nloops + 1;
 	server_end_zone_tests(s);
 	if (old != NULL)
@@ -317,7 +326,8 @@ static void name_what_waits(const struct config *now, const struct config *next)
 		{ "resolver", !same_lists(&now->resolver.forward, &next->resolver.forward) ||
 		              !str_eq(now->resolver.trust_anchor, next->resolver.trust_anchor) ||
 		              !str_eq(now->resolver.records, next->resolver.records) },
-		{ "queue", now->queue.map_bytes != next->queue.map_bytes },
+		{ "queue", now->queue.map_bytes != next->queue.map_bytes ||
+		           now->queue.keep_finished_ms != next->queue.keep_finished_ms },
 	};
 
 	for (size_t i = 0; i < COUNT(table); i++)

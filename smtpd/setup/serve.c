@@ -89,6 +89,7 @@ static bool opened_store(struct server *s, const struct config *c, str *why)
 	const struct queue_conf conf = {
 		.state = c->state, .map_bytes = c->queue.map_bytes,
 		.full_percent = c->queue.full_percent, .free_disk_percent = c->queue.free_disk_percent,
+		.keep_finished_ms = c->queue.keep_finished_ms,
 	};
 
 	s->disk = desk_open("disk", DISK_DESK);
@@ -155,6 +156,17 @@ static bool made_loops(struct server *s, const struct config *c, str *why)
 	return s->main->dns != NULL;
 }
 
+/* Web servers are talked to on main's loop, where no session waits. */
+static bool made_sts(struct server *s, const struct config *c, str *why)
+{
+	const struct sts_conf conf = server_sts_conf(c);
+
+	s->sts = sts_new(s->main, s->queue, s->disk, s->slow, &conf);
+	s->now->deliver.sts = s->sts;
+	*why = STR("out of memory");
+	return s->sts != NULL;
+}
+
 static bool started_threads(struct server *s, str *why)
 {
 	bool unclean = queue_was_unclean(s->queue);
@@ -169,6 +181,7 @@ static bool started_threads(struct server *s, str *why)
 		*why = STR("the queue could not be started: see the log");
 		return false;
 	}
+	sts_begin(s->sts);
 	return true;
 }
 
@@ -207,6 +220,7 @@ static void inside_is_empty(struct server *s)
 	uint64_t now = clock_ms();
 
 	timetable_stop(s->timetable, now < stop_deadline ? stop_deadline - now : 0);
+	sts_end(s->sts);
 	queue_stop(s->queue);
 	loops_ended(s);
 	loop_stop(s->main);
@@ -324,7 +338,8 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 	s->now = first_generation(s, c, why);
 	if (s->now != NULL)
 		server_look_at_denied(s);
-	if (s->now == NULL || server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why))
+	if (s->now == NULL || server_open_listeners(s, c, given, ngiven, why) != OK || !made_loops(s, c, why) ||
+	    !made_sts(s, c, why))
 		return false;
 	s->control = control_open(s->main, str_cstr(&s->arena, server_control_path(c, &s->arena)),
 	                          server_control_verbs, s, why);
@@ -365,6 +380,7 @@ static void server_end(struct server *s)
 	for (size_t i = 0; i < s->nopened; i++)
 		close(s->opened[i].fd);
 	loop_free(s->main);
+	sts_free(s->sts);
 	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
 	log_stop();
 }

@@ -11,6 +11,7 @@
 #include <pthread.h>
 
 #include "modules/dnsbl/dnsbl.h"
+#include "queue/deliver/sts.h"
 #include "smtpd/base/control.h"
 #include "smtpd/base/desk.h"
 #include "smtpd/setup/generation.h"
@@ -34,6 +35,7 @@ struct server {
 	struct queue      *queue;
 	struct auth       *auth;
 	struct timetable  *timetable;
+	struct sts        *sts;             /* on main's loop */
 	struct deny_live   denied;          /* STATE/deny as it was read last */
 	struct file_stamp { int64_t seconds, nanos; uint64_t size, inode; } denied_stamp;
 	struct control    *control;
@@ -62,6 +64,7 @@ void     server_look_again(struct server *);            /* accounts and certific
 void     server_use(struct server *, struct generation *next);
 enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
 void     server_close_unwanted(struct server *);
+struct sts_conf server_sts_conf(const struct config *);
 
 /* denied.c: STATE/deny, read again when it has changed */
 void     server_look_at_denied(struct server *);
