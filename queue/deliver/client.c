@@ -105,6 +105,7 @@ static void go_home(struct client *c)
 void client_over(struct client *c)
 {
 	hosts_stop(&c->hosts);
+	policy_look_stop(&c->look);
 	if (c->reading) {              /* its homecoming ends the lease */
 		c->abandoned = true;
 		client_drop(c);
@@ -129,7 +130,7 @@ void client_fail_rest(struct client *c, enum fate fate, str status, str said)
 
 static void no_host_left(struct client *c)
 {
-	bool for_good = !c->temporary && c->said.n > 0;
+	bool for_good = !c->temporary && !c->hosts.temporary && c->said.n > 0;
 
 	c->lease->unreachable = !for_good && (!c->talked || c->unwell);
 	client_fail_rest(c, for_good ? FATE_BOUNCED : FATE_DEFERRED, c->status, c->said);
@@ -208,12 +209,6 @@ static void connected(struct conn *conn)
 	client_enter(c, is_implicit(c) ? ST_HANDSHAKE : ST_BANNER);
 }
 
-/* A hop of ours must be who we chose. */
-static bool is_stranger(const struct client *c, const struct tls_state *tls)
-{
-	return c->lease->route.hop != NULL && hop_is_verified(c->lease->route.hop) && !tls->verified;
-}
-
 static void secured(struct conn *conn)
 {
 	struct client *c = conn_user(conn);
@@ -221,11 +216,7 @@ static void secured(struct conn *conn)
 
 	c->secured = true;
 	c->lease->tls = arena_printf(client_arena(c), "%.*s %.*s", STR_ARG(tls.version), STR_ARG(tls.cipher));
-	if (is_stranger(c, &tls))
-		client_next_host(c, true, STR("4.7.5"),
-		                 arena_printf(client_arena(c), "%s shows a certificate that is not good: %s", c->host,
-		                              tls.why != NULL ? tls.why : "it does not name this host"));
-	else
+	if (client_tls_proved(c))
 		client_enter(c, is_implicit(c) ? ST_BANNER : ST_EHLO);
 }
 
@@ -237,12 +228,21 @@ static void drained(struct conn *conn)
 		client_body_more(c);
 }
 
+static void host_found(struct hosts *, enum hosts_found);
+
+static void begin_hosts(struct client *c)
+{
+	hosts_stop(&c->hosts);
+	policy_look_stop(&c->look);
+	hosts_begin(&c->hosts, c->loop, client_arena(c), c->lease->setup, &c->lease->route, host_found, c);
+	client_tls_begin(c);
+}
+
 void client_dial_again(struct client *c)
 {
 	client_drop(c);
 	c->reused = false;
-	hosts_stop(&c->hosts);
-	hosts_begin(&c->hosts, c->loop, client_arena(c), c->lease->setup, &c->lease->route, c->hosts.found, c);
+	begin_hosts(c);
 	client_enter(c, ST_FIND);
 }
 
@@ -282,10 +282,8 @@ static void ended(struct conn *conn, enum conn_end how)
 		return;
 	}
 	said = sentence_of_end(c, how);
-	if (c->state == ST_HANDSHAKE && how != CONN_TIMEOUT) {
-		c->talked = true;
-		c->lease->tls_failed = str_keep(client_arena(c), str_of(c->name));
-	}
+	if (c->state == ST_HANDSHAKE && how != CONN_TIMEOUT && client_tls_broke(c, said))
+		return;
 	if (c->state <= ST_MAIL) {
 		client_next_host(c, true, STR("4.4.2"), said);
 		return;
@@ -300,7 +298,7 @@ static const struct conn_events events = {
 
 /* ---- finding a host ---------------------------------------------------------------------- */
 
-static void name_host(struct client *c)
+void client_name_host(struct client *c)
 {
 	const struct hosts *h = &c->hosts;
 	struct addr_text at = addr_text((const struct sockaddr *)&h->to);
@@ -315,15 +313,16 @@ static void name_host(struct client *c)
 		snprintf(c->host, sizeof(c->host), "%s[%s]", c->name, at.s);
 	c->lease->host = str_keep(client_arena(c), str_of(c->host));
 	c->lease->tls = STR_NONE;
+	c->lease->verified = NULL;
 }
 
-static void dial(struct client *c)
+void client_dial(struct client *c)
 {
 	c->caps = 0;
 	c->size_limit = c->mail_most = c->rcpt_most = c->messages = 0;
 	c->secured = c->no_ehlo = c->dirty = c->reused = c->logged_in = false;
 	c->mechanisms = 0;
-	name_host(c);
+	client_name_host(c);
 	c->conn = conn_dial(c->loop, (const struct sockaddr *)&c->hosts.to, c->hosts.nto, NULL, 0, &events, c);
 	if (c->conn == NULL) {
 		client_next_host(c, true, STR("4.3.0"), STR("out of memory"));
@@ -339,7 +338,7 @@ static void host_found(struct hosts *h, enum hosts_found what)
 
 	switch (what) {
 	case HOSTS_ADDRESS:
-		dial(c);
+		client_tls_host(c);
 		return;
 	case HOSTS_NO_MORE:
 		no_host_left(c);
@@ -375,13 +374,16 @@ static void lease_came(struct baton *b)
 	c->messages_most = l->setup->relay->messages_per_connection;
 	c->talked = c->temporary = c->unwell = false;
 	c->status = c->said = STR_NONE;
-	hosts_begin(&c->hosts, c->loop, &l->arena, l->setup, &l->route, host_found, c);
+	begin_hosts(c);
+	if (c->conn != NULL && !client_tls_serves(c, l))
+		client_quit(c);
 	if (c->conn == NULL) {
 		client_enter(c, ST_FIND);
 		return;
 	}
 	c->reused = true;
 	l->host = str_keep(&l->arena, str_of(c->host));
+	l->verified = c->secured ? c->verified : NULL;
 	if (c->secured)
 		l->tls = arena_printf(&l->arena, "%.*s %.*s", STR_ARG(conn_tls(c->conn).version),
 		                      STR_ARG(conn_tls(c->conn).cipher));

@@ -7,7 +7,8 @@
 #define QUEUE_DELIVER_CLIENT_INSIDE_H
 
 #include "queue/deliver/client.h"
-#include "queue/deliver/hosts.h"
+#include "queue/deliver/policy.h"
+#include "queue/deliver/tls_report.h"
 #include "smtpd/base/conn.h"
 #include "smtpd/mail/dot.h"
 #include "smtpd/mail/reply.h"
@@ -26,7 +27,7 @@ enum state_id {
 	ST_DONE,              /* from `heard`: it went on by itself */
 };
 
-enum cap { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_STARTTLS = 8, CAP_DSN = 16, CAP_SIZE = 32 };
+enum cap { CAP_PIPELINING = 1, CAP_8BITMIME = 2, CAP_SMTPUTF8 = 4, CAP_STARTTLS = 8, CAP_DSN = 16, CAP_SIZE = 32, CAP_REQUIRETLS = 64 };
 
 struct client {
 	const struct client_house *house;
@@ -53,10 +54,17 @@ struct client {
 	unsigned      mechanisms;       /* offered for AUTH and not tried yet */
 	struct proof *proof;            /* the login that is going on */
 	bool          logged_in;
+	/* … and what it proved, for the leases to come */
+	const void   *made_by;          /* the generation it was made for */
+	const char   *verified;         /* as lease->verified */
+	int           wants, floor, have;   /* enum policy_level: of everybody, of all, and what there is; over VERIFY: refused */
+	bool          vouched, local;   /* the host is who it should be; it is on this machine */
 	bool          dirty;            /* a transaction was left in the middle: RSET first */
 	bool          reused;           /* it was open before this lease, and has said nothing since */
 
 	/* the attempt */
+	struct policy_look look;        /* of the host that is tried */
+	enum policy_level level;        /* what this lease asks of it */
 	bool          talked;           /* a host answered EHLO */
 	bool          temporary;        /* some host failed for a reason that may pass */
 	str           status, said;     /* of the last host that failed; in the lease's arena */
@@ -84,6 +92,8 @@ void client_enter(struct client *, enum state_id);           /* only here the st
 void client_ready(struct client *);                          /* greeted: the transactions begin */
 /* This host will not do: the next one, or the end of the attempt. */
 void client_next_host(struct client *, bool temporary, str status, str said);
+void client_name_host(struct client *);                      /* host and name, of the one that hosts is at */
+void client_dial(struct client *);
 void client_dial_again(struct client *);                     /* the kept connection is of no use */
 void client_window_home(struct client *);                    /* an abandoned one */
 void client_drop(struct client *);                           /* the connection, at once */
@@ -100,6 +110,17 @@ void client_auth_say(struct client *);
 enum state_id client_auth_heard(struct client *, const struct reply *);
 void client_auth_failed(struct client *, str said);          /* the login is no good: the lease is put off */
 void client_auth_forget(struct client *);                    /* with its connection */
+
+/* client_tls.c */
+void client_tls_begin(struct client *);                      /* with the hosts */
+void client_tls_host(struct client *);                       /* dials it when it may be */
+bool client_tls_wanted(const struct client *);               /* STARTTLS now */
+void client_tls_say(struct client *);                        /* the handshake begins */
+bool client_tls_proved(struct client *);                     /* it is over; false: the host was left */
+bool client_tls_broke(struct client *, str said);            /* true: the host was left */
+bool client_tls_stands(struct client *);                     /* greeted; false: the host was left */
+void client_tls_remember(struct client *);
+bool client_tls_serves(const struct client *, const struct lease *);   /* the open connection is good enough */
 
 /* client_smtp.c */
 enum wait { WAIT_NOT, WAIT_COMMAND, WAIT_DATA, WAIT_FINAL, WAIT_TLS };    /* for the peer: an option each */

@@ -71,6 +71,7 @@ static void read_keyword(struct client *c, str line)
 	static const struct { const char *word; enum cap cap; } table[] = {
 		{ "PIPELINING", CAP_PIPELINING }, { "8BITMIME", CAP_8BITMIME }, { "SMTPUTF8", CAP_SMTPUTF8 },
 		{ "STARTTLS", CAP_STARTTLS }, { "DSN", CAP_DSN }, { "SIZE", CAP_SIZE },
+		{ "REQUIRETLS", CAP_REQUIRETLS },
 	};
 	str word = str_head(line, str_find(line, ' ')), rest = str_trim(str_skip(line, word.n));
 
@@ -85,28 +86,12 @@ static void read_keyword(struct client *c, str line)
 		read_limits(c, rest);
 }
 
-/* A hop of ours that must be encrypted. */
-static bool demands_tls(const struct client *c)
-{
-	const struct hop *hop = c->lease->route.hop;
-
-	return hop != NULL && hop->tls == HOP_STARTTLS && !c->secured;
-}
-
-static bool wants_tls(const struct client *c)
-{
-	return !c->lmtp && !c->secured && (c->caps & CAP_STARTTLS) &&
-	       (demands_tls(c) || !str_eq_nocase(c->lease->clear_host, str_of(c->name)));
-}
-
 /* Greeted, as safe as it can be: the login, or the first message. */
 static enum state_id go_on(struct client *c)
 {
-	if (demands_tls(c)) {
-		client_next_host(c, true, STR("4.7.4"),
-		                 arena_printf(client_arena(c), "%s does not begin TLS, which its route demands", c->host));
+	if (!client_tls_stands(c))
 		return ST_DONE;
-	}
+	client_tls_remember(c);
 	if (client_auth_wanted(c))
 		return ST_AUTH;
 	client_ready(c);
@@ -125,7 +110,7 @@ static enum state_id heard_ehlo(struct client *c, const struct reply *r)
 	str_cut(&lines, '\n', &line);                /* the greeting */
 	while (str_cut(&lines, '\n', &line))
 		read_keyword(c, str_trim(line));
-	return wants_tls(c) ? ST_STARTTLS : go_on(c);
+	return client_tls_wanted(c) ? ST_STARTTLS : go_on(c);
 }
 
 static void say_helo(struct client *c)
@@ -156,7 +141,7 @@ static enum state_id heard_starttls(struct client *c, const struct reply *r)
 
 static void say_handshake(struct client *c)
 {
-	conn_secure_client(c->conn, c->house->tls, c->name);
+	client_tls_say(c);
 }
 
 /* ---- what a message needs ------------------------------------------------------------------- */
@@ -264,6 +249,8 @@ static void say_mail_line(struct client *c)
 		conn_write(c->conn, STR(" BODY=8BITMIME"));
 	if (c->utf8)
 		conn_write(c->conn, STR(" SMTPUTF8"));
+	if (!c->lmtp && (e->flags & MESSAGE_REQUIRETLS))        /* RFC 8689 4.2.1 */
+		conn_write(c->conn, STR(" REQUIRETLS"));
 	if (!c->lmtp && (c->caps & CAP_DSN)) {
 		if (e->flags & (MESSAGE_RET_FULL | MESSAGE_RET_HDRS))
 			conn_writef(c->conn, " RET=%s", e->flags & MESSAGE_RET_FULL ? "FULL" : "HDRS");
@@ -409,17 +396,22 @@ static void say_data(struct client *c)
 
 static enum state_id data_was_refused(struct client *c, const struct reply *r)
 {
+	struct arena *a = client_arena(c);
+	bool refused = r->code >= 400;
+
 	for (size_t i = 0; i < c->nround; i++)
 		if (c->accepted[i])
-			settle(c, c->round[i], &(struct reply){ .code = client_reply_positive(r) ? 451 : r->code, .esc = r->esc, .text = r->text });
+			lease_settle(c->lease, c->round[i], client_reply_fate(r), refused ? client_reply_status(a, r) : STR("4.5.0"),
+			             client_reply_said(a, r));
 	return round_failed(c);
 }
 
 /* A server that wants data for nobody gets an empty message, which it must
- * refuse (RFC 2920 3.1); an LMTP server answers nothing to that, so we leave. */
+ * refuse (RFC 2920 3.1).  An LMTP server answers nothing to that, and one that
+ * refused the sender and took recipients might deliver it: there we leave. */
 static enum state_id nobody_to_send_to(struct client *c, const struct reply *r)
 {
-	if (r->code == 354 && c->lmtp) {
+	if (r->code == 354 && (c->lmtp || c->mail_code != 0)) {
 		client_quit(c);
 		if (c->mail_code == 0)
 			client_fail_rest(c, FATE_DEFERRED, STR("4.5.0"), STR("The LMTP server took no recipient and wanted the message"));

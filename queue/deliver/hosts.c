@@ -79,11 +79,20 @@ static bool wants_v6(const struct hosts *h)
 	return h->setup->relay->ipv6 != IPV6_OFF || h->route->kind != ROUTE_MX;
 }
 
+static void note_facts(struct dns_facts *f, const struct dns_answer *a)
+{
+	f->secure = f->secure && a->secure;
+	f->cname = a->cname;
+	f->canonical = a->canonical;
+}
+
 static void addresses_came(struct dns_ask *ask, const struct dns_answer *a)
 {
 	struct hosts *h = ask->user;
 
 	h->temporary = h->temporary || dns_failed(a->status);
+	if (a->n > 0)
+		note_facts(&h->of_name, a);
 	for (size_t i = 0; i < a->n; i++)
 		if (ask == &h->ask)
 			add_v4(h, a->rr[i].a);
@@ -96,6 +105,8 @@ static void addresses_came(struct dns_ask *ask, const struct dns_answer *a)
 static void ask_addresses(struct hosts *h, const struct host *host)
 {
 	h->name = host->name;
+	h->named = true;
+	h->of_name = (struct dns_facts){ .secure = true, .canonical = host->name };
 	h->naddr = h->addr_at = 0;
 	h->out = wants_v6(h) ? 2 : 1;
 	dns_ask(h->loop->dns, &h->ask, h->arena, host->name, DNS_A, 0, addresses_came, h);
@@ -198,12 +209,14 @@ static void mx_came(struct dns_ask *ask, const struct dns_answer *a)
 	struct hosts *h = ask->user;
 	str domain = h->route->target;
 
+	h->of_mx = (struct dns_facts){ a->secure, a->cname, a->canonical };
 	switch (a->status) {
 	case DNS_FOUND:
 		mx_found(h, a);
 		return;
 	case DNS_NODATA:               /* the implicit MX */
 		add_host(h, 0, domain);
+		h->implicit = true;
 		if (str_eq_nocase(domain, h->setup->hostname))
 			tell_circle(h);
 		else
@@ -289,6 +302,11 @@ void hosts_next(struct hosts *h)
 		begin_literal(h);
 	else
 		dns_ask(h->loop->dns, &h->ask, h->arena, h->route->target, DNS_MX, 0, mx_came, h);
+}
+
+void hosts_skip(struct hosts *h)
+{
+	h->addr_at = h->naddr;
 }
 
 void hosts_stop(struct hosts *h)

@@ -31,6 +31,15 @@ struct hosts {
 	str    name;                        /* of the host; the address itself when the route names one */
 	struct sockaddr_storage to;
 	socklen_t nto;
+	struct dns_facts {
+		bool secure;                /* DNSSEC: every answer that gave an address was validated */
+		bool cname;                 /* the name is an alias … */
+		str  canonical;             /* … of this one */
+	} of_name;
+	bool   named;                       /* `name` is a name, not an address */
+	/* once the first was found, for a domain's MX hosts */
+	struct dns_facts of_mx;             /* of the domain, and the answer that named its hosts, or that there are none */
+	bool   implicit;                    /* it has none: the host is the domain itself */
 	/* of HOSTS_LATER, HOSTS_NEVER */
 	str    status, said;
 	void  *user;
@@ -49,13 +58,14 @@ struct hosts {
 	struct sockaddr_storage addr[HOSTS_ADDRS];
 	size_t naddr, addr_at, tried;
 	uint16_t port;
-	bool   begun, temporary;
+	bool   begun, temporary;            /* a look-up failed that may work another time */
 };
 
 /* The route, the setup and the arena live until hosts_stop or the last answer. */
 void hosts_begin(struct hosts *, struct loop *, struct arena *, const struct deliver_setup *, const struct route *,
                  void (*found)(struct hosts *, enum hosts_found), void *user);
 void hosts_next(struct hosts *);      /* `found` fires later, once, never inside */
+void hosts_skip(struct hosts *);      /* no more addresses of this host */
 void hosts_stop(struct hosts *);      /* `found` does not fire any more; harmless twice and when zeroed */
 
 #endif

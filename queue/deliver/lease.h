@@ -12,6 +12,8 @@
 #include "queue/deliver/deliver.h"
 #include "queue/deliver/route.h"
 
+struct tls_result;
+
 #define SAID_MAX       1000     /* of an answer that is kept; queue.h */
 #define STOPPED_STATUS "4.3.2"  /* of what the server's own end cut off */
 
@@ -28,7 +30,7 @@ struct lease_rcpt {
 	int64_t       staged_at;
 	/* what became of it, the borrower's to say */
 	bool          settled;     /* fate is set */
-	enum fate     fate;        /* staged, delivered, deferred or bounced */
+	enum fate     fate;        /* staged, delivered, deferred, bounced; held: what is stored is damaged */
 	str           said;        /* "550 5.1.1 No such user", or our own sentence */
 	str           status;      /* RFC 3463, for notices; may be empty */
 	bool          relayed;     /* NOTIFY=SUCCESS was asked for, and the next hop knows no DSN */
@@ -48,16 +50,19 @@ struct lease {
 	bool          unreachable; /* no host of the destination talked to us: its fault, not the message's */
 	str           host;        /* who answered, "mx.example.org[192.0.2.1]" */
 	str           tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty */
+	const char   *verified;    /* "dane", "sts", "pkix" or "no": what vouched for that host; NULL: no TLS */
+	struct tls_result *results;/* sessions, for tls_report; the newest first */
 	str           tls_failed;  /* a host whose handshake failed now */
 	/* whose it is at home */
 	void         *part, *channel, *settings;
-	bool          alone;       /* of the first round after an unclean stop */
 	struct lease *next;        /* in a batch for the disk desk */
 };
 
 /* Settles one recipient; the first word counts.  `said` is copied, cut, and made
  * one line. */
 void lease_settle(struct lease *, struct lease_rcpt *, enum fate, str status, str said);
+/* Of a message whose content cannot be read: damaged it is held, else put off. */
+enum fate lease_unreadable(struct arena *, enum err, str *said);
 /* All that have no fate yet. */
 void lease_settle_rest(struct lease *, enum fate, str status, str said);
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "queue/deliver/deliver.h"
+#include "queue/deliver/policy.h"
 #include "smtpd/base/conn.h"
 
 #define AT(member) offsetof(struct relay_conf, member)
@@ -162,7 +162,7 @@ static void check(void *section, struct conf_reader *r)
 		           "more connections to one destination than in all: lower it or raise concurrency");
 }
 
-static const struct conf_section *const sections[] = { &hop_route_section, NULL };
+static const struct conf_section *const sections[] = { &hop_route_section, &policy_section, NULL };
 
 const struct conf_section relay_section = {
 	.name = "relay",
