@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The index of what a damaged file holds.  Between salvage.c and
+ * salvage_index.c.
+ */
+#ifndef QUEUE_SALVAGE_INSIDE_H
+#define QUEUE_SALVAGE_INSIDE_H
+
+#include "queue/internal.h"
+#include "queue/pages.h"
+#include "queue/salvage.h"
+
+struct find {                    /* one row */
+	uint64_t id;
+	uint64_t at;             /* where in the file it begins … */
+	uint32_t n;              /* … and how long it is */
+	uint32_t number;
+	int64_t  changed;        /* recipient rows */
+	unsigned char kind;      /* enum record_kind */
+	unsigned char state;     /* recipient rows: enum rcpt_state */
+	bool     good;           /* its checksum holds */
+	bool     current;        /* it is no old copy */
+};
+
+struct range { uint64_t low, high; };
+
+struct finds {
+	struct find *v;          /* sorted; of each row the best copy */
+	size_t n, room;
+	bool   failed;           /* no memory */
+	struct range *lost;      /* ids whose recipient rows were not reached */
+	size_t nlost, lost_room;
+	bool   rcpts_whole;      /* no recipient row is missing */
+	bool   finished_whole;   /* no record of a finished message is missing … */
+	uint64_t first_finished; /* … from this id on; 0: there is none */
+	bool   sure;             /* what is current was told from what is old */
+	uint64_t random, reserved;
+	uint64_t unreadable;     /* pages */
+};
+
+/* Reads the whole file. */
+enum err finds_gather(struct finds *, struct pages *);
+void     finds_free(struct finds *);
+/* The first row of a kind with that id, and how many. */
+size_t   finds_of(const struct finds *, enum record_kind, uint64_t id, const struct find **);
+bool     finds_rcpts_doubtful(const struct finds *, uint64_t id);
+
+#endif
