@@ -144,7 +144,9 @@ static enum err read_content(struct bounce *b, size_t want, str *out)
 
 static bool wants_whole(const struct bounce *b)
 {
-	return b->settles && (b->entry->flags & MESSAGE_RET_FULL) && b->entry->bytes <= BOUNCE_WHOLE_MOST;
+	/* RFC 8689 5: who did not reach the right server is not told more than needed. */
+	return b->settles && (b->entry->flags & MESSAGE_RET_FULL) && !(b->entry->flags & MESSAGE_REQUIRETLS) &&
+	       b->entry->bytes <= BOUNCE_WHOLE_MOST;
 }
 
 static str subject_of(struct arena *a, str header)
@@ -224,6 +226,7 @@ static void write_text(struct bounce *b, struct letter *l, str content)
 	}
 	l->text = out.failed ? STR_NONE : str_keep(&l->arena, buf_str(&out));
 	l->utf8 = d.utf8;
+	l->flags = b->entry->flags & MESSAGE_REQUIRETLS;       /* RFC 8689 5 */
 	buf_fini(&out);
 }
 

@@ -64,14 +64,14 @@ static enum step offer_extensions(struct session *s)
 	char     text[1024];
 	int      n;
 
-	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422. */
+	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422, 8689 (behind TLS only). */
 	n = snprintf(text, sizeof(text),
 		     "%.*s\nPIPELINING\nSIZE "
 		     "%llu\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\n"
-		     "LIMITS MAILMAX=%llu RCPTMAX=%llu%s",
+		     "LIMITS MAILMAX=%llu RCPTMAX=%llu%s%s",
 		     STR_ARG(s->setup->hostname), (unsigned long long)l->message_size,
 		     (unsigned long long)mails, (unsigned long long)l->recipients,
-		     starttls_offered(s) ? "\nSTARTTLS" : "");
+		     starttls_offered(s) ? "\nSTARTTLS" : "", s->peer.tls.on ? "\nREQUIRETLS" : "");
 	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 &&
 	    (size_t)n < sizeof(text))
 		snprintf(text + n, sizeof(text) - (size_t)n, "\nAUTH %.*s",

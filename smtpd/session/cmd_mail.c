@@ -108,6 +108,10 @@ static bool read_mail(struct session *s, str args, enum step *step)
 		*step = refuse(s, fault.code, "5.5.4", "MAIL: %s", fault.text);
 		return false;
 	}
+	if ((p.flags & MESSAGE_REQUIRETLS) && !s->peer.tls.on) {       /* RFC 8689 2 */
+		*step = refuse(s, 530, "5.7.10", "REQUIRETLS needs TLS here, too: say STARTTLS first");
+		return false;
+	}
 	t->declared = p.size;
 	t->in.smtputf8 = p.utf8;
 	t->in.body8bit = p.body8bit;

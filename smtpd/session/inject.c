@@ -122,6 +122,7 @@ static enum err begin(struct injection *j)
 	t->ready = ready;
 	t->finished = finished;
 	t->in.smtputf8 = l->utf8;
+	t->flags = l->flags;
 	t->in.sender.is_null = l->sender.n == 0;
 	j->log.id = t->log.id;
 	if (l->sender.n == 0 || path_of(&t->arena, l->sender, &t->in.sender))

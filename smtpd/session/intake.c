@@ -163,6 +163,7 @@ static void header_complete(struct txn *t)
 {
 	look_at_hops(t);
 	end_stored_header(t);
+	t->flags = tls_required_flags(&t->split.fields, t->flags);
 	from_judge(&t->arena, &t->split.fields, &t->in.from);
 	t->in.hashes = bodyhash_new(&t->arena);
 	if (t->in.hashes == NULL)

@@ -171,6 +171,11 @@ void submission_check(struct txn *);
 bool recipients_gather(struct txn *, struct final ***out, size_t *n);
 void accept_message(struct txn *);           /* after intake_end; finished() may fire inside */
 
+/* ---- tls_required.c ------------------------------------------------------------ */
+
+/* enum message_flag with what the header says about TLS. */
+unsigned tls_required_flags(const struct fields *, unsigned flags);
+
 /* ---- session.c --------------------------------------------------------------- */
 
 enum phase { GREETED = 1 << 0, READY = 1 << 1, MAIL = 1 << 2, RCPT = 1 << 3, CHUNKS = 1 << 4 };

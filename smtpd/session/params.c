@@ -146,6 +146,13 @@ static bool envid_came(struct reading *r, str value)           /* RFC 3461 4.4 *
 	return true;
 }
 
+static bool requiretls_came(struct reading *r, str value)      /* RFC 8689 2 */
+{
+	(void)value;
+	r->mail->flags |= MESSAGE_REQUIRETLS;
+	return true;
+}
+
 /* RFC 4954 5: read and not believed; who sends is known by the login. */
 static bool auth_came(struct reading *r, str value)
 {
@@ -209,6 +216,7 @@ static const struct known of_mail[] = {
 	{"RET", ret_came, true},
 	{"ENVID", envid_came, true},
 	{"AUTH", auth_came, true},
+	{"REQUIRETLS", requiretls_came, false},
 	{0},
 };
 static const struct known of_rcpt[] = {

@@ -56,6 +56,10 @@ static const struct {
 	{ " -SIZE=1", 501, 0, 0, "", false, false },
 	{ " =1", 501, 0, 0, "", false, false },
 	{ " SIZE=1\tBODY=7BIT", 501, 0, 0, "", false, false },
+	{ " REQUIRETLS", 0, 0, MESSAGE_REQUIRETLS, "", false, false },
+	{ " RequireTLS RET=HDRS", 0, 0, MESSAGE_REQUIRETLS | MESSAGE_RET_HDRS, "", false, false },
+	{ " REQUIRETLS=YES", 501, 0, 0, "", false, false },
+	{ " REQUIRETLS REQUIRETLS", 501, 0, 0, "", false, false },
 	{ " NOTIFY=NEVER", 555, 0, 0, "", false, false },
 };
 
