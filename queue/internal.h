@@ -52,6 +52,9 @@ bool     map_has_room(const struct queue *, uint64_t bytes);
 #define BODY_PATH 4400
 const char *body_path(const struct queue *, uint64_t id, char out[static BODY_PATH]);
 
+/* The lock of a state directory; closing it lets go.  -1 with a sentence: who holds it. */
+int lock_take(const char *path, str state, struct arena *, str *why);
+
 /* A name is kept only when its directory is synced. */
 enum err sync_folder(const char *path);
 

@@ -113,26 +113,35 @@ static bool folders_hold(struct queue *q, const char *folder, struct arena *a, s
 }
 
 /* One server a state directory; the lock ends with the process that holds it. */
-static bool take_lock(struct queue *q, const char *path, struct arena *a, str *why)
+int lock_take(const char *path, str state, struct arena *a, str *why)
 {
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	char text[32];
 	ssize_t n;
 
-	q->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (q->lock < 0) {
+	if (fd < 0) {
 		*why = arena_printf(a, "%s: %s: make it readable and writable for the server's user", path, strerror(errno));
-		return false;
+		return -1;
 	}
-	if (flock(q->lock, LOCK_EX | LOCK_NB) != 0) {
-		n = read(q->lock, text, sizeof(text));
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+		n = read(fd, text, sizeof(text));
 		*why = arena_printf(a, "another server (process %.*s) uses the state directory %.*s: stop it first",
-		                    n > 0 ? (int)n : 7, n > 0 ? text : "unknown", STR_ARG(q->conf.state));
-		return false;
+		                    n > 0 ? (int)n : 7, n > 0 ? text : "unknown", STR_ARG(state));
+		close(fd);
+		return -1;
 	}
 	/* On a full disk the number may be missing: the lock holds all the same. */
 	n = snprintf(text, sizeof(text), "%ld", (long)getpid());
-	if (ftruncate(q->lock, 0) != 0 || write(q->lock, text, (size_t)n) != n)
+	if (ftruncate(fd, 0) != 0 || write(fd, text, (size_t)n) != n)
 		log_event(NULL, LOG_WARN, "lock.unnamed", KV_C("file", path), KV_C("why", strerror(errno)));
+	return fd;
+}
+
+static bool take_lock(struct queue *q, const char *path, struct arena *a, str *why)
+{
+	q->lock = lock_take(path, q->conf.state, a, why);
+	if (q->lock < 0)
+		return false;
 	return true;
 }
 

@@ -260,10 +260,10 @@ static bool has_prefix(MDB_val key, str prefix)
 	return key.mv_size >= prefix.n && (prefix.n == 0 || memcmp(key.mv_data, prefix.p, prefix.n) == 0);
 }
 
-void store_each(struct store_txn *t, enum table table, str prefix, bool (*seen)(void *, str, str), void *arg)
+static void each(struct store_txn *t, enum table table, str first, str prefix, bool (*seen)(void *, str, str), void *arg)
 {
 	MDB_cursor *cursor;
-	MDB_val k = val(prefix), v;
+	MDB_val k = val(first), v;
 	int rc;
 
 	if (t->err != OK || t->store->absent[table])
@@ -273,12 +273,22 @@ void store_each(struct store_txn *t, enum table table, str prefix, bool (*seen)(
 		latch(t, rc);
 		return;
 	}
-	rc = mdb_cursor_get(cursor, &k, &v, prefix.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
+	rc = mdb_cursor_get(cursor, &k, &v, first.n > 0 ? MDB_SET_RANGE : MDB_FIRST);
 	while (rc == 0 && has_prefix(k, prefix) && seen(arg, text(k), text(v)))
 		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
 	if (rc != MDB_NOTFOUND)
 		latch(t, rc);
 	mdb_cursor_close(cursor);
+}
+
+void store_each(struct store_txn *t, enum table table, str prefix, bool (*seen)(void *, str, str), void *arg)
+{
+	each(t, table, prefix, prefix, seen, arg);
+}
+
+void store_each_from(struct store_txn *t, enum table table, str first, bool (*seen)(void *, str, str), void *arg)
+{
+	each(t, table, first, STR_NONE, seen, arg);
 }
 
 void store_delete_prefix(struct store_txn *t, enum table table, str prefix)
@@ -396,8 +406,9 @@ void store_forget_dead_readers(struct store *s)
 
 /* ---- figures ---------------------------------------------------------------------------- */
 
-/* Each row of LMDB's table 0 is a list of free pages: its length, then them. */
-static uint64_t free_pages(struct store *s)
+/* Each row of LMDB's table 0 is a list of pages that the commit of that number
+ * freed: its length, then them.  Those freed before commit `before` are counted. */
+static uint64_t free_pages(struct store *s, uint64_t before)
 {
 	struct store_txn t;
 	MDB_cursor *cursor;
@@ -407,7 +418,7 @@ static uint64_t free_pages(struct store *s)
 	store_read(s, &t);
 	if (t.err == OK && mdb_cursor_open(t.txn, 0, &cursor) == 0) {
 		while (mdb_cursor_get(cursor, &k, &v, MDB_NEXT) == 0)
-			if (v.mv_size >= sizeof(size_t))
+			if (v.mv_size >= sizeof(size_t) && k.mv_size == sizeof(size_t) && *(const size_t *)k.mv_data < before)
 				n += *(const size_t *)v.mv_data;
 		mdb_cursor_close(cursor);
 	}
@@ -426,16 +437,25 @@ uint64_t store_rows(struct store *s, enum table table)
 	return rows;
 }
 
-void store_figures(struct store *s, bool exact, struct store_figures *out)
+static void figures(struct store *s, uint64_t unused, struct store_figures *out)
 {
 	MDB_envinfo info;
-	uint64_t pages, unused;
+	uint64_t pages;
 
 	*out = (struct store_figures){ 0 };
 	if (mdb_env_info(s->env, &info) != 0)
 		return;
 	pages = info.me_last_pgno + 1;
-	unused = exact ? free_pages(s) : 0;
 	out->size = info.me_mapsize;
 	out->used = (pages > unused ? pages - unused : 0) * s->page;
+}
+
+void store_figures(struct store *s, bool exact, struct store_figures *out)
+{
+	figures(s, exact ? free_pages(s, UINT64_MAX) : 0, out);
+}
+
+void store_figures_beside(struct store *s, const struct store_txn *held, struct store_figures *out)
+{
+	figures(s, held->txn != NULL ? free_pages(s, mdb_txn_id(held->txn)) : 0, out);
 }

@@ -44,6 +44,8 @@ bool     store_get(struct store_txn *, enum table, str key, str *value);
 void     store_delete(struct store_txn *, enum table, str key);         /* harmless when it is not there */
 /* All keys that begin with `prefix`, in order; `seen` returns false to stop. */
 void     store_each(struct store_txn *, enum table, str prefix, bool (*seen)(void *, str key, str value), void *);
+/* The same from the key `first` on, or the one behind it. */
+void     store_each_from(struct store_txn *, enum table, str first, bool (*seen)(void *, str key, str value), void *);
 void     store_delete_prefix(struct store_txn *, enum table, str prefix);
 bool     store_first(struct store_txn *, enum table, str *key, str *value);
 bool     store_last_key(struct store_txn *, enum table, str *key);
@@ -66,5 +68,9 @@ uint64_t store_rows(struct store *, enum table);                        /* how m
 
 struct store_figures { uint64_t used, size; };                          /* bytes; free pages count as free */
 void     store_figures(struct store *, bool exact, struct store_figures *);  /* exact walks the list of free pages */
+
+/* As a writer finds it while `held` is being read: what was freed since that
+ * began cannot be used again, and counts as used. */
+void     store_figures_beside(struct store *, const struct store_txn *held, struct store_figures *);
 
 #endif
