@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The house: options in force, counters, what is offered.  The accounts table
- * that is up is look.c's.
- *
- * Mechanism lists that were ever in force stay until the end, each once:
- * sessions hold their text, and there are few.
+ * The house: options in force, counters, opening and closing.  The accounts
+ * table that is up is look.c's, what is offered offer.c's.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "auth/inside.h"
+#include "auth/oauth.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
+#include "smtpd/base/tls.h"
 
 /* ---- counters ------------------------------------------------------------------ */
 
@@ -42,115 +40,30 @@ uint64_t auth_counted(unsigned which)
 	return counters_there ? stat_sum(counters + which) : 0;
 }
 
-/* ---- what is offered ------------------------------------------------------------------ */
-
-static const char *known(str name)
-{
-	for (size_t i = 0; auth_known_mechanisms[i] != NULL; i++)
-		if (str_is_nocase(name, auth_known_mechanisms[i]))
-			return auth_known_mechanisms[i];
-	return NULL;
-}
-
-static struct offer *make_offer(struct auth *auth, const struct strs *mechanisms)
-{
-	struct offer *o = ARENA_NEW(&auth->arena, struct offer);
-	size_t n = 0;
-
-	if (o == NULL)
-		return NULL;
-	o->names = ARENA_ARRAY(&auth->arena, const char *, mechanisms->n + 1);
-	if (o->names == NULL)
-		return NULL;
-	o->text = STR("");
-	for (size_t i = 0; i < mechanisms->n; i++) {
-		const char *name = known(mechanisms->v[i]);
-
-		if (name == NULL)
-			continue;
-		o->names[n++] = name;
-		o->text = arena_printf(&auth->arena, "%.*s%s%s", STR_ARG(o->text),
-		                       n > 1 ? " " : "", name);
-	}
-	return auth->arena.spent ? NULL : o;
-}
-
-static bool says_the_same(const struct offer *o, const struct strs *mechanisms)
-{
-	size_t n = 0;
-
-	for (; n < mechanisms->n && o->names[n] != NULL; n++)
-		if (!str_is_nocase(mechanisms->v[n], o->names[n]))
-			return false;
-	return n == mechanisms->n && o->names[n] == NULL;
-}
-
-static bool is_available(const struct auth *auth, const char *name)
-{
-	size_t n = strlen(name);
-
-	for (str rest = auth->available, word; str_cut(&rest, ' ', &word);)
-		if (word.n == n && str_is_nocase(word, name))
-			return true;
-	return false;
-}
-
-static enum err all_available(const struct auth *auth, const struct offer *o, struct arena *a,
-                              str *why)
-{
-	for (size_t i = 0; o->names[i] != NULL; i++)
-		if (!is_available(auth, o->names[i])) {
-			*why = arena_printf(a, "Cyrus SASL has no mechanism %s: install "
-			                    "libsasl2-modules, or take it out of `mechanisms` in "
-			                    "auth {}", o->names[i]);
-			return ERR_ABSENT;
-		}
-	return OK;
-}
-
-static enum err put_up_offer(struct auth *auth, const struct strs *mechanisms, struct arena *a,
-                             str *why)
-{
-	struct offer *o = auth->offers;
-	enum err e;
-
-	while (o != NULL && !says_the_same(o, mechanisms))
-		o = o->next;
-	if (o == NULL) {
-		o = make_offer(auth, mechanisms);
-		if (o == NULL)
-			return ERR_MEMORY;
-		o->next = auth->offers;
-		auth->offers = o;
-	}
-	e = all_available(auth, o, a, why);
-	if (e == OK)
-		atomic_store(&auth->offer, o);
-	return e;
-}
-
-str auth_mechanisms(const struct auth *auth)
-{
-	return atomic_load(&auth->offer)->text;
-}
-
-const char *auth_mechanism_named(const struct auth *auth, str name)
-{
-	const struct offer *o = atomic_load(&auth->offer);
-
-	for (size_t i = 0; o->names[i] != NULL; i++)
-		if (str_is_nocase(name, o->names[i]))
-			return o->names[i];
-	return NULL;
-}
-
 /* ---- open, close, look again -------------------------------------------------------------- */
+
+static unsigned names_asked_for(const struct strs *words)
+{
+	unsigned names = 0;
+
+	for (size_t i = 0; i < words->n; i++)
+		names |= str_is_nocase(words->v[i], "email") ? TLS_NAME_EMAIL
+		         : str_is_nocase(words->v[i], "cn")  ? TLS_NAME_CN
+		                                             : TLS_NAME_SAN;
+	return names;
+}
+
+unsigned auth_certificate_names(const struct auth *auth)
+{
+	return atomic_load(&auth->certificate_names);
+}
 
 static void put_numbers(struct auth *auth, const struct auth_conf *c)
 {
 	must(c->iterations > 0 && c->iterations <= ITERATIONS_MAX);
 	atomic_store(&auth->iterations, (unsigned)c->iterations);
 	atomic_store(&auth->memory_ms, c->memory_ms);
+	atomic_store(&auth->certificate_names, names_asked_for(&c->certificate_names));
 }
 
 static bool keep_file_name(struct auth *auth, str file)
@@ -198,7 +111,10 @@ static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, 
 	if (look_read(auth, auth->file, true, &changed, a, why) != OK)
 		return false;
 	load_secret(auth, c, a);
-	return cyrus_open(auth, a, why) == OK && put_up_offer(auth, &c->mechanisms, a, why) == OK;
+	auth->backend = (enum auth_backend)c->backend;
+	return cyrus_open(auth, c, a, why) == OK &&
+	       oauth_reconfigure(auth, &c->oauth, a, why) == OK &&
+	       auth_put_up_offer(auth, &c->mechanisms, a, why) == OK;
 }
 
 struct auth *auth_open(const struct auth_conf *c, str hostname, struct desk *login, struct arena *a,
@@ -224,14 +140,16 @@ void auth_close(struct auth *auth)
 	if (auth == NULL)
 		return;
 	cyrus_close();
-	for (unsigned i = 0; auth->seats != NULL && i < auth->nseats; i++)
+	for (unsigned i = 0; auth->seats != NULL && i < auth->nseats; i++) {
 		memory_wipe(&auth->seats[i].memory);
+		oauth_seat_free(auth->seats[i].oauth);
+	}
 	look_free_replaced(auth);
 	must(auth->replaced == NULL);
 	accounts_free((struct accounts *)(uintptr_t)atomic_load(&auth->table));
 	free(auth->seats);
 	free(auth->file);
-	arena_fini(&auth->arena);
+	arena_wipe(&auth->arena);
 	crypt_wipe(auth, sizeof(*auth));
 	free(auth);
 }
@@ -258,7 +176,9 @@ enum err auth_reconfigure(struct auth *auth, const struct auth_conf *c, struct a
 		auth->looked = (struct looked){ .seen = true };
 	e = look_read(auth, file, moved, &changed, a, why);
 	if (e == OK)
-		e = put_up_offer(auth, &c->mechanisms, a, why);
+		e = oauth_reconfigure(auth, &c->oauth, a, why);
+	if (e == OK)
+		e = auth_put_up_offer(auth, &c->mechanisms, a, why);
 	if (e == OK && !keep_file_name(auth, c->accounts))
 		e = ERR_MEMORY;
 	if (e != OK) {

@@ -22,12 +22,29 @@
 #include "smtpd/mail/addr.h"
 #include "smtpd/mail/directory.h"
 
+/* Who says whether a password is right: exactly one. */
+enum auth_backend { BACKEND_FILE, BACKEND_SASLAUTHD, BACKEND_AUXPROP };
+
+struct oauth_conf {                    /* tokens: RFC 7628, 7662, 9068 */
+	struct conf_head head;
+	str         issuer, audience, scope, user_claim;
+	str         keys;              /* JWKS: https URL, or file */
+	str         introspection;     /* https URL */
+	str         client_id, client_secret_file;
+};
+
 struct auth_conf {
 	struct conf_head head;
+	int         backend;           /* enum auth_backend; a change waits for the next start */
+	str         saslauthd;         /* the daemon's socket */
+	str         auxprop;           /* Cyrus' plug-in: sasldb, sql, ldapdb */
+	struct strs auxprop_options;   /* "sasldb_path: /etc/sasldb2" */
+	struct strs certificate_names; /* san, email, cn: where a certificate's owner stands */
+	struct oauth_conf oauth;
 	str         accounts;          /* passwd-file; default STATE/accounts */
 	/* No option: the file of the server's secret; empty: accounts with .secret behind. */
 	str         secret;
-	struct strs mechanisms;        /* SCRAM-SHA-256 PLAIN LOGIN */
+	struct strs mechanisms;        /* where the listener names none */
 	uint64_t    iterations;        /* of new verifiers: 4,096 */
 	uint64_t    memory_ms;         /* a PLAIN/LOGIN success is remembered: an hour; 0: never */
 };
@@ -48,8 +65,24 @@ enum err     auth_reconfigure(struct auth *, const struct auth_conf *, struct ar
 /* All account addresses, for the directory; main thread. */
 enum err     auth_accounts(struct auth *, struct arena *, struct strs *addresses);
 
-/* "SCRAM-SHA-256 PLAIN LOGIN": what EHLO says after AUTH; lives with `auth`. */
-str auth_mechanisms(const struct auth *);
+/* For listeners' options, as conf_option has it. */
+bool auth_mechanism_good(str value, struct arena *, str *why);
+
+/* What the connection brings along. */
+struct auth_channel {
+	const char *ip;                /* the client's, as text */
+	struct strs mechanisms;        /* the listener's; none: those of auth {} */
+	const char *binding_type;      /* "tls-exporter", "tls-unique"; NULL: no channel binding */
+	str         binding;
+	struct strs certificate;       /* addresses in the client's verified certificate */
+};
+
+/* "SCRAM-SHA-256 PLAIN LOGIN": what EHLO says after AUTH over this channel. */
+str auth_mechanisms(const struct auth *, const struct auth_channel *, struct arena *);
+/* Where certificates are to say whose they are: enum tls_name, or'ed; any thread. */
+unsigned auth_certificate_names(const struct auth *);
+/* Whether a listener's list can be kept, given what Cyrus has; main thread. */
+enum err auth_can_offer(const struct auth *, const struct strs *, struct arena *, str *why);
 
 /* ---- one exchange (RFC 4954); loop thread -------------------------------- */
 
@@ -67,8 +100,9 @@ struct log;
 /* On the loop, never inside the call. */
 typedef void auth_answered(struct auth_try *, enum auth_says, str challenge, void *user);
 
-struct auth_try *auth_try_new(struct auth *, struct loop *, const char *client_ip, auth_answered *,
-                              void *user);
+/* The channel is copied. */
+struct auth_try *auth_try_new(struct auth *, struct loop *, const struct auth_channel *,
+                              auth_answered *, void *user);
 /* `initial` NULL: no initial response.  Decoded bytes. */
 void auth_try_begin(struct auth_try *, str mechanism, const str *initial);
 void auth_try_step(struct auth_try *, str response);

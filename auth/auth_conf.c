@@ -3,18 +3,79 @@
  * The options of `auth`.  Tables only.
  */
 #include <stddef.h>
+#include <string.h>
 
 #include "auth/inside.h"
 
-const char *const auth_known_mechanisms[] = { "SCRAM-SHA-256", "PLAIN", "LOGIN", NULL };
+const char *const auth_known_mechanisms[] = { "SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN",
+	                                      "EXTERNAL", "OAUTHBEARER", "XOAUTH2", NULL };
+static const char *const backends[] = { "file", "saslauthd", "auxprop", NULL };
 
-static bool mechanism_good(str value, struct arena *a, str *why)
+bool auth_mechanism_good(str value, struct arena *a, str *why)
 {
 	(void)a;
 	for (size_t i = 0; auth_known_mechanisms[i] != NULL; i++)
 		if (str_is_nocase(value, auth_known_mechanisms[i]))
 			return true;
-	*why = STR("must be SCRAM-SHA-256, PLAIN or LOGIN");
+	*why = STR("must be SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN, EXTERNAL, OAUTHBEARER or "
+	           "XOAUTH2");
+	return false;
+}
+
+static bool plugin_good(str value, struct arena *a, str *why)
+{
+	(void)a;
+	for (size_t i = 0; i < value.n; i++)
+		if (!is_alnum(value.p[i]))
+			value.n = 0;
+	*why = STR("must be the name of one of Cyrus' auxprop plug-ins, such as sasldb, sql or "
+	           "ldapdb");
+	return value.n > 0 && !str_is_nocase(value, CYRUS_PLUGIN);
+}
+
+static bool plugin_option_good(str value, struct arena *a, str *why)
+{
+	size_t colon = str_find(value, ':');
+
+	(void)a;
+	*why = STR("must be a name, a colon and a value, such as \"sasldb_path: /etc/sasldb2\"");
+	return colon > 0 && colon < value.n && str_trim(str_skip(value, colon + 1)).n > 0;
+}
+
+static bool certificate_name_good(str value, struct arena *a, str *why)
+{
+	(void)a;
+	*why = STR("must be san, email or cn");
+	return str_is_nocase(value, "san") || str_is_nocase(value, "email") ||
+	       str_is_nocase(value, "cn");
+}
+
+/* What is asked there decides who logs in: in the clear only on this machine. */
+static bool url_good(str value, struct arena *a, str *why)
+{
+	static const char *const here[] = { "http://127.0.0.1", "http://[::1]", "http://localhost" };
+
+	(void)a;
+	*why = STR("must be an https:// URL; http:// is for this machine's own addresses");
+	if (str_starts(value, "https://"))
+		return value.n > strlen("https://");
+	for (size_t i = 0; i < COUNT(here); i++) {
+		str rest = str_skip(value, strlen(here[i]));
+
+		if (str_starts(value, here[i]) && (rest.n == 0 || rest.p[0] == '/' || rest.p[0] == ':') &&
+		    !str_holds(rest, '@'))
+			return true;
+	}
+	return false;
+}
+
+static bool keys_good(str value, struct arena *a, str *why)
+{
+	if (value.n > 0 && value.p[0] == '/')
+		return true;
+	if (url_good(value, a, why))
+		return true;
+	*why = STR("must be a path that begins with /, or an https:// URL");
 	return false;
 }
 
@@ -35,8 +96,30 @@ static const struct conf_option options[] = {
 	  .help = "the passwd-file of accounts, which Dovecot can share; default: accounts in the "
 	          "state directory" },
 	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms),
-	  .fallback = "SCRAM-SHA-256,PLAIN,LOGIN", .check = mechanism_good,
-	  .help = "how a mail program may log in, the best first; always behind TLS" },
+	  .fallback = "SCRAM-SHA-256-PLUS,SCRAM-SHA-256,PLAIN,LOGIN,EXTERNAL,OAUTHBEARER,XOAUTH2",
+	  .check = auth_mechanism_good,
+	  .help = "how a mail program may log in, the best first; always behind TLS, and only what "
+	          "can work: EXTERNAL with a client certificate, OAUTHBEARER and XOAUTH2 with "
+	          "oauth {}" },
+	{ .name = "backend", .type = CONF_WORD, .offset = AT(backend), .fallback = "file",
+	  .words = backends,
+	  .help = "who says whether a password is right, and nobody else: the accounts file; "
+	          "saslauthd (PAM, LDAP; PLAIN and LOGIN only); one of Cyrus' auxprop plug-ins. Who "
+	          "has an account is the accounts file's to say in any case, there without "
+	          "password" },
+	{ .name = "saslauthd", .type = CONF_STRING, .offset = AT(saslauthd), .check = path_good,
+	  .fallback = "/var/run/saslauthd/mux",
+	  .help = "where saslauthd listens; it gets the name before the @ as user and the domain as "
+	          "realm (saslauthd -r puts them together again)" },
+	{ .name = "auxprop", .type = CONF_STRING, .offset = AT(auxprop), .fallback = "sasldb",
+	  .check = plugin_good, .help = "the plug-in: sasldb, sql or ldapdb" },
+	{ .name = "auxprop-options", .type = CONF_LIST, .offset = AT(auxprop_options),
+	  .check = plugin_option_good, .example = "sasldb_path: /etc/sasldb2",
+	  .help = "the plug-in's options, as Cyrus' own files have them" },
+	{ .name = "certificate-names", .type = CONF_LIST, .offset = AT(certificate_names),
+	  .fallback = "san", .check = certificate_name_good,
+	  .help = "where a client certificate names its account, for EXTERNAL: san (its mail "
+	          "addresses), email, cn (of its subject)" },
 	{ .name = "iterations", .type = CONF_NUMBER, .offset = AT(iterations), .fallback = "4096",
 	  .least = 4096, .most = ITERATIONS_MAX,
 	  .help = "rounds of PBKDF2 in new verifiers: more is slower, for a guesser and for each "
@@ -48,6 +131,72 @@ static const struct conf_option options[] = {
 };
 
 #undef AT
+#define AT(member) offsetof(struct oauth_conf, member)
+
+static const struct conf_option oauth_options[] = {
+	{ .name = "issuer", .type = CONF_STRING, .offset = AT(issuer),
+	  .example = "https://login.example.org/realms/office",
+	  .help = "the issuer's name, exactly as its tokens have it in `iss`" },
+	{ .name = "keys", .type = CONF_STRING, .offset = AT(keys), .check = keys_good,
+	  .example = "https://login.example.org/realms/office/certs",
+	  .help = "the issuer's JSON Web Key Set, a URL or a file: tokens that are JWTs (RS256, PS256, "
+	          "ES256, EdDSA) are checked with it" },
+	{ .name = "introspection", .type = CONF_STRING, .offset = AT(introspection), .check = url_good,
+	  .example = "https://login.example.org/realms/office/introspect",
+	  .help = "where the issuer judges tokens (RFC 7662): those that are no JWTs, or all where "
+	          "there are no keys" },
+	{ .name = "client-id", .type = CONF_STRING, .offset = AT(client_id), .example = "postern",
+	  .help = "the name that this server has there" },
+	{ .name = "client-secret-file", .type = CONF_STRING, .offset = AT(client_secret_file),
+	  .check = path_good, .example = "/etc/postern/oauth-secret",
+	  .help = "a file with its password in it" },
+	{ .name = "audience", .type = CONF_STRING, .offset = AT(audience), .example = "postern",
+	  .help = "whom tokens must be meant for (`aud`)" },
+	{ .name = "scope", .type = CONF_STRING, .offset = AT(scope), .example = "mail",
+	  .help = "what tokens must grant, all of these words; empty: anything" },
+	{ .name = "user-claim", .type = CONF_STRING, .offset = AT(user_claim), .fallback = "email",
+	  .help = "where a token has its owner's address; an e-mail address that its issuer calls "
+	          "unverified is not taken" },
+	{ 0 },
+};
+
+#undef AT
+
+static void oauth_checked(void *section, struct conf_reader *r)
+{
+	const struct oauth_conf *c = section;
+
+	if (c->keys.n == 0 && c->introspection.n == 0 &&
+	    c->issuer.n + c->client_id.n + c->audience.n + c->scope.n > 0)
+		conf_fault(r, &c->head, NULL, "tokens could not be checked: set keys or introspection");
+	if (c->keys.n > 0 && (c->issuer.n == 0 || c->audience.n == 0))
+		conf_fault(r, &c->head, "keys", "a token for another service would do here: set issuer "
+		           "and audience, too");
+	if (c->introspection.n > 0 && c->client_id.n == 0)
+		conf_fault(r, &c->head, "introspection", "the issuer answers only those it knows: set "
+		           "client-id and client-secret-file");
+	if (c->user_claim.n == 0)
+		conf_fault(r, &c->head, "user-claim", "must name a claim, such as email");
+}
+
+static const struct conf_section oauth_section = {
+	.name = "oauth",
+	.options = oauth_options,
+	.size = sizeof(struct oauth_conf),
+	.offset = offsetof(struct auth_conf, oauth),
+	.check = oauth_checked,
+	.help = "Tokens of a login service instead of passwords: OAUTHBEARER and XOAUTH2.",
+};
+
+static const struct conf_section *const sections[] = { &oauth_section, NULL };
+
+static bool only_tokens(const struct strs *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		if (!str_is_nocase(list->v[i], "OAUTHBEARER") && !str_is_nocase(list->v[i], "XOAUTH2"))
+			return false;
+	return list->n > 0;
+}
 
 static void checked(void *section, struct conf_reader *r)
 {
@@ -56,6 +205,13 @@ static void checked(void *section, struct conf_reader *r)
 	if (c->mechanisms.n == 0)
 		conf_fault(r, &c->head, "mechanisms",
 		           "nobody could log in: name at least one of SCRAM-SHA-256, PLAIN, LOGIN");
+	if (only_tokens(&c->mechanisms) && c->oauth.keys.n + c->oauth.introspection.n == 0)
+		conf_fault(r, &c->head, "mechanisms",
+		           "tokens could not be checked: set keys or introspection in oauth {}, or name "
+		           "another mechanism, too");
+	if (c->certificate_names.n == 0)
+		conf_fault(r, &c->head, "certificate-names",
+		           "must have at least one of san, email, cn");
 	for (size_t i = 0; i < c->mechanisms.n; i++)
 		for (size_t k = 0; k < i; k++)
 			if (str_eq_nocase(c->mechanisms.v[i], c->mechanisms.v[k]))
@@ -67,6 +223,7 @@ static void checked(void *section, struct conf_reader *r)
 const struct conf_section auth_section = {
 	.name = "auth",
 	.options = options,
+	.sections = sections,
 	.size = sizeof(struct auth_conf),
 	.check = checked,
 	.help = "Who may log in at submission listeners.",

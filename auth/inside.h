@@ -84,12 +84,12 @@ void memory_tag(const unsigned char key[32], str name, const struct verifier *, 
 struct seat {                          /* one for each thread of the login desk */
 	_Atomic(const struct accounts *) reading;
 	struct memory memory;
+	struct oauth_seat *oauth;      /* keys and answers known here; NULL until a token came */
 };
 
 struct offer {                         /* mechanisms, in the order they are named */
 	const char  **names;           /* ends with NULL; of auth_known_mechanisms */
-	str           text;            /* "SCRAM-SHA-256 PLAIN LOGIN" */
-	struct offer *next;            /* all that ever were: 15 at most */
+	struct offer *next;            /* all that ever were, each once */
 };
 
 struct looked {                        /* at the accounts file */
@@ -109,6 +109,7 @@ struct auth {
 	char            *file;         /* accounts */
 	struct accounts *replaced;
 	struct offer    *offers;
+	struct oauth_rule *rules;
 	struct looked    looked;
 	uint64_t         tables;
 	str              hostname;
@@ -123,6 +124,9 @@ struct auth {
 	unsigned char    memory_key[32];
 	_Atomic(const struct accounts *) table;
 	_Atomic(const struct offer *)    offer;
+	_Atomic(const struct oauth_rule *) oauth;  /* NULL: no tokens */
+	atomic_uint      certificate_names;        /* enum tls_name */
+	enum auth_backend backend;     /* of the process */
 	_Atomic uint64_t memory_ms;
 	atomic_uint      iterations;
 };
@@ -132,7 +136,10 @@ extern const char *const auth_known_mechanisms[];      /* ends with NULL */
 struct seat           *auth_sit(struct auth *);        /* this desk thread's */
 const struct accounts *auth_table(struct auth *, struct seat *);
 void                   auth_table_done(struct seat *);
-const char            *auth_mechanism_named(const struct auth *, str name);  /* NULL: not offered */
+/* NULL: not offered over this channel. */
+const char *auth_mechanism_named(const struct auth *, const struct auth_channel *, str name);
+/* The list in force; what Cyrus lacks is a fault, but -PLUS, which is left out. */
+enum err    auth_put_up_offer(struct auth *, const struct strs *mechanisms, struct arena *, str *why);
 
 /* ---- look.c: the table that is up ---- main, but for the seats' part above ---- */
 
@@ -154,6 +161,7 @@ struct judge {                         /* what one step on the desk works with *
 	struct auth           *auth;
 	struct seat           *seat;
 	const struct accounts *table;
+	const struct auth_channel *channel;
 	uint64_t               now_ms;
 };
 
@@ -174,6 +182,8 @@ struct claim {                         /* who somebody says to be; the try's */
 	bool          exists;          /* there is such an account */
 	bool          shown;           /* a verifier was handed to the mechanism: */
 	unsigned char stored[32];      /* … this one */
+	bool          secret_seen;     /* a password or token was said: */
+	unsigned char secret[TAG_SIZE];/* … its keyed hash, for telling it from others */
 };
 
 struct heard {                         /* what became of one response */
@@ -186,14 +196,43 @@ struct heard {                         /* what became of one response */
 
 struct exchange;
 
-enum err cyrus_open(struct auth *, struct arena *, str *why);  /* main, once */
+#define CYRUS_PLUGIN "postern"         /* our auxprop plug-in */
+
+/* Main, once.  *why may live in the arena. */
+enum err cyrus_open(struct auth *, const struct auth_conf *, struct arena *, str *why);
 void     cyrus_close(void);
+/* sasl_exchange.c, sasl_oauth.c: their plug-ins; Cyrus' code. */
+int      cyrus_add_verifiers(void);
+int      cyrus_add_tokens(void);
+bool     cyrus_has_auxprop(const char *name);
 /* Login desk only, one thread at a time. */
-struct exchange *exchange_new(struct auth *, struct claim *);
+struct exchange *exchange_new(struct auth *, const struct auth_channel *, struct claim *);
 void exchange_begin(struct exchange *, const struct judge *, const char *mechanism,
                     const str *initial, struct heard *);
 void exchange_step(struct exchange *, const struct judge *, str response, struct heard *);
 void exchange_free(struct exchange *);
+/* For mechanisms of ours, within a step. */
+const struct judge *exchange_judge(const struct exchange *);
+void exchange_claims(struct exchange *, str name);
+void exchange_tried(struct exchange *, str name, str secret);
+void exchange_refuse(struct exchange *, const char *reason);
+
+/* ---- event.c: what became of an attempt ------------------------------------------------- */
+
+struct auth_event {
+	const struct log *log;         /* the session's; NULL: it has gone */
+	enum auth_says says;           /* never AUTH_MORE */
+	str            name;           /* who somebody said to be, cut */
+	str            login;          /* of AUTH_PASSED: the account's address */
+	const char    *ip, *mechanism; /* mechanism NULL: none that is offered */
+	const char    *reason;         /* why not, for the log */
+	int            code;           /* Cyrus' result, for the log */
+	bool           exists;         /* there is such an account; never to be told */
+	const unsigned char *secret;   /* keyed hash of what was said; NULL: not seen (SCRAM) */
+};
+
+/* Once for each attempt that has ended; the session's loop. */
+void auth_after(struct auth *, const struct auth_event *);
 
 /* ---- account_file.c: the passwd-file, changed ------------------------------------------ */
 

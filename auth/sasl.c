@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Cyrus SASL, all of it that postern sees.
+ * Cyrus SASL in the process: its options, its plug-ins, its locks.  The files
+ * auth/sasl*.c are all of it that postern sees.
  *
  * Cyrus does the mechanisms and nothing else.  Its options come from here, its
  * configuration files are refused, of its plug-ins the mechanisms that we offer
- * are loaded.  Verifiers reach SCRAM through an auxprop plug-in registered in
- * the process; PLAIN and LOGIN ask our checkpass callback.  A checkpass that
- * refuses is not Cyrus' last word: it goes on to `pwcheck_method`, which is
- * therefore set to a method that there is not.
+ * and the back end that was chosen are loaded.  With the accounts file as back
+ * end verifiers reach SCRAM through an auxprop plug-in of ours, and PLAIN and
+ * LOGIN ask our checkpass callback.  A checkpass that refuses is not Cyrus'
+ * last word: it goes on to `pwcheck_method`, which is therefore the back end
+ * that was chosen, or a method that there is not.
  *
- * No channel binding is set while no -PLUS mechanism is offered, so clients
- * that say "n" or "y" (RFC 5802 6) both get in.  Whoever sets one must leave
- * `critical` 0, or every mechanism but -PLUS fails.
- *
- * Set up by main before other threads; afterwards login desk only, a
- * sasl_conn_t on one thread at a time.
+ * Set up by main before other threads.
  */
 #include <pthread.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,28 +21,14 @@
 #include <sasl/saslplug.h>
 
 #include "auth/inside.h"
-#include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
 
-#define PLUGIN       "postern"
-#define VERIFIER     "*authPassword"   /* the authentication identity's, as SCRAM asks for it */
-
-struct exchange {
-	struct auth        *auth;
-	struct claim       *claim;
-	const struct judge *judge;     /* during a call of ours into Cyrus */
-	sasl_conn_t        *conn;
-	const char         *refusal;   /* what a callback found */
-	sasl_callback_t     callbacks[4];
-};
-
-/* sasl.h has every callback as int (*)(void). */
-#define CALLBACK(id_, proc_, context_) \
-	((sasl_callback_t){ (id_), (sasl_callback_ft)(void (*)(void))(proc_), (context_) })
+#define OPTIONS_MOST 32
+#define MECHANISMS   "SCRAM-SHA-256 PLAIN LOGIN EXTERNAL OAUTHBEARER XOAUTH2"
 
 static bool is_open;
 
-/* ---- what Cyrus asks of the process ------------------------------------------------ */
+/* ---- locks ------------------------------------------------------------------------ */
 
 static void *mutex_new(void)
 {
@@ -77,19 +59,71 @@ static void mutex_free(void *m)
 	free(m);
 }
 
-static const struct { const char *name, *value; } options[] = {
-	{ "auxprop_plugin", PLUGIN },          /* unset, Cyrus asks any sasldb on the machine */
-	{ "pwcheck_method", "none" },
-	{ "mech_list",      "SCRAM-SHA-256 PLAIN LOGIN" },
-	{ "log_level",      "0" },
-};
+/* ---- options ------------------------------------------------------------------------ */
+
+/* Written by main before other threads; the text lives with `auth`. */
+static struct { const char *name, *value; } options[OPTIONS_MOST];
+static size_t noptions;
+static const char *backend_plugin;             /* auxprop plug-in of the back end, or NULL */
+
+static void set(const char *name, const char *value)
+{
+	must(noptions < OPTIONS_MOST && value != NULL);
+	options[noptions].name = name;
+	options[noptions++].value = value;
+}
+
+/* "sasldb_path: /etc/sasldb2", as Cyrus' own files have it. */
+static bool set_plugin_option(struct auth *auth, str line, struct arena *a, str *why)
+{
+	size_t colon = str_find(line, ':');
+	str name = str_trim(str_head(line, colon)), value = str_trim(str_skip(line, colon + 1));
+
+	for (size_t i = 0; i < noptions; i++)
+		if (str_is(name, options[i].name)) {
+			*why = arena_printf(a, "the option %.*s in `auxprop-options` stands there twice, "
+			                    "or is postern's to set: take it out", STR_ARG(name));
+			return false;
+		}
+	if (noptions == OPTIONS_MOST) {
+		*why = STR("there are too many `auxprop-options`: take some out");
+		return false;
+	}
+	set(str_cstr(&auth->arena, name), str_cstr(&auth->arena, value));
+	return true;
+}
+
+/* auxprop_plugin is always set: unset, Cyrus asks any sasldb on the machine.
+ * Behind another plug-in ours makes up what that one does not find. */
+static bool set_options(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
+{
+	noptions = 0;
+	backend_plugin = NULL;
+	set("mech_list", MECHANISMS);
+	set("log_level", "0");
+	if (c->backend == BACKEND_AUXPROP) {
+		backend_plugin = str_cstr(&auth->arena, c->auxprop);
+		set("auxprop_plugin", str_cstr(&auth->arena, arena_printf(&auth->arena, "%s " CYRUS_PLUGIN,
+		                                                          backend_plugin)));
+		set("pwcheck_method", "auxprop");
+		for (size_t i = 0; i < c->auxprop_options.n; i++)
+			if (!set_plugin_option(auth, c->auxprop_options.v[i], a, why))
+				return false;
+		return true;
+	}
+	set("auxprop_plugin", CYRUS_PLUGIN);
+	set("pwcheck_method", c->backend == BACKEND_SASLAUTHD ? "saslauthd" : "none");
+	if (c->backend == BACKEND_SASLAUTHD)
+		set("saslauthd_path", str_cstr(&auth->arena, c->saslauthd));
+	return true;
+}
 
 static int option_asked(void *context, const char *plugin, const char *name, const char **value,
                         unsigned *n)
 {
 	(void)context;
 	(void)plugin;
-	for (size_t i = 0; i < COUNT(options); i++) {
+	for (size_t i = 0; i < noptions; i++) {
 		if (strcmp(name, options[i].name) != 0)
 			continue;
 		*value = options[i].value;
@@ -109,189 +143,51 @@ static int logged(void *context, int level, const char *text)
 	return SASL_OK;
 }
 
-static bool is_mechanism_file(const char *file)
+static bool is_plugin_file(const char *file)
 {
 	static const char *const names[] = { "libscram.", "libplain.", "liblogin." };
 	const char *slash = strrchr(file, '/');
+	str name = str_of(slash ? slash + 1 : file);
 
-	file = slash ? slash + 1 : file;
 	for (size_t i = 0; i < COUNT(names); i++)
-		if (strncmp(file, names[i], strlen(names[i])) == 0)
+		if (str_starts(name, names[i]))
 			return true;
-	return false;
+	return backend_plugin != NULL && str_starts(name, "lib") &&
+	       str_starts(str_skip(name, 3), backend_plugin) &&
+	       str_starts(str_skip(name, 3 + strlen(backend_plugin)), ".");
 }
 
 static int file_wanted(void *context, const char *file, sasl_verify_type_t type)
 {
 	(void)context;
-	return type == SASL_VRFY_PLUGIN && is_mechanism_file(file) ? SASL_OK : SASL_CONTINUE;
+	return type == SASL_VRFY_PLUGIN && is_plugin_file(file) ? SASL_OK : SASL_CONTINUE;
 }
 
+/* sasl.h has every callback as int (*)(void). */
+#define CALLBACK(id_, proc_) { (id_), (sasl_callback_ft)(void (*)(void))(proc_), NULL }
+
 static const sasl_callback_t process_callbacks[] = {
-	{ SASL_CB_GETOPT, (sasl_callback_ft)(void (*)(void))option_asked, NULL },
-	{ SASL_CB_LOG, (sasl_callback_ft)(void (*)(void))logged, NULL },
-	{ SASL_CB_VERIFYFILE, (sasl_callback_ft)(void (*)(void))file_wanted, NULL },
+	CALLBACK(SASL_CB_GETOPT, option_asked),
+	CALLBACK(SASL_CB_LOG, logged),
+	CALLBACK(SASL_CB_VERIFYFILE, file_wanted),
 	{ SASL_CB_LIST_END, NULL, NULL },
 };
 
-/* ---- what Cyrus asks of an exchange -------------------------------------------------- */
+/* ---- set-up --------------------------------------------------------------------------- */
 
-static void note_claim(struct exchange *x, str name, str key)
-{
-	const struct account *account = accounts_find(x->judge->table, key);
-
-	x->claim->n = name.n < sizeof(x->claim->name) ? name.n : sizeof(x->claim->name);
-	memcpy(x->claim->name, name.p, x->claim->n);
-	x->claim->exists = account != NULL && account->can_log_in;
-}
-
-/* A name that is no address becomes one mark of fixed length, which no account
- * has, and is refused like any unknown name. */
-static str mark_of(struct arena *a, str name)
-{
-	unsigned char digest[DIGEST_MAX];
-
-	if (digest_of(DIGEST_SHA256, str_keep_lower(a, name), digest) != 32)
-		return STR_NONE;
-	name = base64_encode(a, (str){ (const char *)digest, 32 });
-	return arena_printf(a, "?%.*s", STR_ARG(name));
-}
-
-/* Names are compared as addresses.  None is turned away here: Cyrus' LOGIN
- * forgets the password's memory when this fails. */
-static int name_came(sasl_conn_t *conn, void *context, const char *in, unsigned n, unsigned flags,
-                     const char *realm, char *out, unsigned room, unsigned *out_n)
-{
-	struct exchange *x = context;
-	str name = { in, n }, key;
-	struct arena a;
-	int result = SASL_NOMEM;
-
-	(void)conn;
-	(void)realm;
-	arena_init(&a, 64 << 10);
-	if (!accounts_key(&a, name, &key))
-		key = mark_of(&a, name);
-	if (key.n > 0 && key.n < room) {
-		memcpy(out, key.p, key.n);
-		out[key.n] = '\0';
-		*out_n = (unsigned)key.n;
-		result = SASL_OK;
-	}
-	if (flags & SASL_CU_AUTHID)
-		note_claim(x, name, key);
-	arena_fini(&a);
-	return result;
-}
-
-static int password_came(sasl_conn_t *conn, void *context, const char *user, const char *password,
-                         unsigned n, struct propctx *properties)
-{
-	struct exchange *x = context;
-
-	(void)conn;
-	(void)properties;
-	if (judge_password(x->judge, str_of(user), (str){ password, n }))
-		return SASL_OK;
-	x->refusal = x->claim->exists ? "wrong password" : "no such account";
-	return SASL_BADAUTH;
-}
-
-/* Nobody acts for another. */
-static int other_wanted(sasl_conn_t *conn, void *context, const char *wanted, unsigned nwanted,
-                        const char *own, unsigned nown, const char *realm, unsigned nrealm,
-                        struct propctx *properties)
-{
-	struct exchange *x = context;
-
-	(void)conn;
-	(void)realm;
-	(void)nrealm;
-	(void)properties;
-	if (wanted != NULL && own != NULL && str_eq((str){ wanted, nwanted }, (str){ own, nown }))
-		return SASL_OK;
-	x->refusal = "another's identity";
-	return SASL_BADAUTH;
-}
-
-/* ---- the auxprop plug-in ---------------------------------------------------------------- */
-
-static struct exchange *exchange_of(const sasl_server_params_t *params)
-{
-	const sasl_utils_t *utils = params->utils;
-	sasl_callback_ft proc;
-	void *context = NULL;
-
-	if (utils->getcallback(utils->conn, SASL_CB_CANON_USER, &proc, &context) != SASL_OK)
-		return NULL;
-	return context;
-}
-
-/* As Cyrus' SCRAM reads it: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. */
-static int show_verifier(struct exchange *x, const sasl_server_params_t *params, str key)
-{
-	struct judged who;
-	struct arena a;
-	str salt, stored, server, text;
-	int result = SASL_NOMEM;
-
-	judge_name(x->judge, key, &who);
-	arena_init(&a, 64 << 10);
-	salt = base64_encode(&a, who.verifier.salt);
-	stored = base64_encode(&a, (str){ (const char *)who.verifier.stored, 32 });
-	server = base64_encode(&a, (str){ (const char *)who.verifier.server, 32 });
-	text = arena_printf(&a, "SCRAM-SHA-256$%u:%.*s$%.*s:%.*s", who.verifier.iterations,
-	                    STR_ARG(salt), STR_ARG(stored), STR_ARG(server));
-	if (!a.spent)
-		result = params->utils->prop_set(params->propctx, VERIFIER, text.p, (int)text.n);
-	memcpy(x->claim->stored, who.verifier.stored, 32);
-	x->claim->shown = true;
-	arena_wipe(&a);
-	return result;
-}
-
-/* SASL_OK whoever is asked for: an unknown name has a verifier, too. */
-static int looked_up(void *context, sasl_server_params_t *params, unsigned flags, const char *user,
-                     unsigned n)
-{
-	const struct propval *wanted = params->utils->prop_get(params->propctx);
-	struct exchange *x = exchange_of(params);
-
-	(void)context;
-	if (x == NULL || x->judge == NULL)
-		return SASL_FAIL;
-	if (flags & SASL_AUXPROP_AUTHZID)
-		return SASL_OK;
-	for (; wanted != NULL && wanted->name != NULL; wanted++)
-		if (strcmp(wanted->name, VERIFIER) == 0 && wanted->values == NULL)
-			return show_verifier(x, params, (str){ user, n });
-	return SASL_OK;
-}
-
-static sasl_auxprop_plug_t auxprop = { .auxprop_lookup = looked_up, .name = (char[]){ PLUGIN } };
-
-static int auxprop_made(const sasl_utils_t *utils, int most, int *version,
-                        sasl_auxprop_plug_t **plug, const char *name)
-{
-	(void)utils;
-	(void)name;
-	if (most < SASL_AUXPROP_PLUG_VERSION)
-		return SASL_BADVERS;
-	*version = SASL_AUXPROP_PLUG_VERSION;
-	*plug = &auxprop;
-	return SASL_OK;
-}
-
-/* ---- set-up --------------------------------------------------------------------------------- */
-
+/* As a connection with a channel binding and a certificate would be told. */
 static enum err list_mechanisms(struct auth *auth, struct arena *a)
 {
+	static const sasl_channel_binding_t binding = { .name = "tls-exporter", .len = 1,
+		                                        .data = (const unsigned char *)"x" };
 	const char *hostname = str_cstr(a, auth->hostname), *list = NULL;
 	sasl_conn_t *conn = NULL;
 	unsigned n = 0;
 
 	if (hostname != NULL &&
 	    sasl_server_new("smtp", hostname, NULL, NULL, NULL, NULL, 0, &conn) == SASL_OK &&
+	    sasl_setprop(conn, SASL_CHANNEL_BINDING, &binding) == SASL_OK &&
+	    sasl_setprop(conn, SASL_AUTH_EXTERNAL, "x") == SASL_OK &&
 	    sasl_listmech(conn, NULL, "", " ", "", &list, &n, NULL) == SASL_OK)
 		auth->available = str_keep(&auth->arena, (str){ list, n });
 	if (conn != NULL)
@@ -299,15 +195,25 @@ static enum err list_mechanisms(struct auth *auth, struct arena *a)
 	return hostname != NULL && !auth->arena.spent ? OK : ERR_MEMORY;
 }
 
-enum err cyrus_open(struct auth *auth, struct arena *a, str *why)
+enum err cyrus_open(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
 {
 	int result;
 
+	if (!set_options(auth, c, a, why))
+		return ERR_BAD;
 	sasl_set_mutex(mutex_new, mutex_lock, mutex_unlock, mutex_free);
-	result = sasl_server_init(process_callbacks, PLUGIN);
+	result = sasl_server_init(process_callbacks, CYRUS_PLUGIN);
 	is_open = result == SASL_OK;
 	if (result == SASL_OK)
-		result = sasl_auxprop_add_plugin(PLUGIN, auxprop_made);
+		result = cyrus_add_verifiers();
+	if (result == SASL_OK)
+		result = cyrus_add_tokens();
+	if (result == SASL_OK && backend_plugin != NULL && !cyrus_has_auxprop(backend_plugin)) {
+		*why = arena_printf(a, "Cyrus SASL has no auxprop plug-in %s: install "
+		                    "libsasl2-modules-db, -sql or -ldap, or set `auxprop` in auth {} "
+		                    "to another", backend_plugin);
+		return ERR_ABSENT;
+	}
 	if (result == SASL_OK)
 		return list_mechanisms(auth, a);
 	*why = arena_printf(a, "Cyrus SASL does not start: %s: reinstall libsasl2-2 and "
@@ -320,119 +226,4 @@ void cyrus_close(void)
 	if (is_open)
 		sasl_server_done();
 	is_open = false;
-}
-
-/* ---- exchanges ----------------------------------------------------------------------------- */
-
-static int make_conn(struct exchange *x)
-{
-	const sasl_security_properties_t none = { 0 };   /* no security layer: TLS is there */
-	char hostname[256];
-	int result;
-
-	snprintf(hostname, sizeof(hostname), "%.*s", STR_ARG(x->auth->hostname));
-	result = sasl_server_new("smtp", hostname, NULL, NULL, NULL, x->callbacks, 0, &x->conn);
-	if (result == SASL_OK)
-		result = sasl_setprop(x->conn, SASL_SEC_PROPS, &none);
-	return result;
-}
-
-struct exchange *exchange_new(struct auth *auth, struct claim *claim)
-{
-	struct exchange *x = calloc(1, sizeof(*x));
-
-	if (x == NULL)
-		return NULL;
-	x->auth = auth;
-	x->claim = claim;
-	x->callbacks[0] = CALLBACK(SASL_CB_CANON_USER, name_came, x);
-	x->callbacks[1] = CALLBACK(SASL_CB_SERVER_USERDB_CHECKPASS, password_came, x);
-	x->callbacks[2] = CALLBACK(SASL_CB_PROXY_POLICY, other_wanted, x);
-	x->callbacks[3] = (sasl_callback_t){ SASL_CB_LIST_END, NULL, NULL };
-	if (make_conn(x) == SASL_OK)
-		return x;
-	exchange_free(x);
-	return NULL;
-}
-
-void exchange_free(struct exchange *x)
-{
-	if (x == NULL)
-		return;
-	if (x->conn != NULL)
-		sasl_dispose(&x->conn);
-	free(x);
-}
-
-/* The mechanism is content.  Is the account still what it was when the exchange
- * began?  A verifier shown a step ago may have been replaced since. */
-static const char *passed(const struct exchange *x, struct heard *h)
-{
-	const struct account *account = NULL;
-	const void *name = NULL;
-
-	if (sasl_getprop(x->conn, SASL_USERNAME, &name) == SASL_OK && name != NULL)
-		account = accounts_find(x->judge->table, str_of(name));
-	if (account == NULL || !account->can_log_in)
-		return "no such account";
-	if (x->claim->shown && !crypt_equal(x->claim->stored, account->verifier.stored, 32))
-		return "the password has just been changed";
-	h->says = AUTH_PASSED;
-	h->login = account->address;
-	return "";
-}
-
-static const char *refusal(const struct exchange *x, int result)
-{
-	if (x->refusal != NULL)
-		return x->refusal;
-	if (result == SASL_BADAUTH)
-		return x->claim->exists ? "wrong password" : "no such account";
-	return "malformed response";
-}
-
-static void conclude(const struct exchange *x, int result, const char *out, unsigned n,
-                     struct heard *h)
-{
-	*h = (struct heard){ .says = AUTH_REFUSED, .code = result };
-	if (result == SASL_CONTINUE) {
-		h->says = AUTH_MORE;
-		h->challenge = (str){ out, out ? n : 0 };
-	} else if (result == SASL_OK) {
-		h->reason = passed(x, h);
-	} else if (result == SASL_NOMEM) {
-		h->says = AUTH_LATER;
-		h->reason = "out of memory";
-	} else {
-		/* Behind our own refusal Cyrus says NOMECH: it found nobody else to ask. */
-		h->code = x->refusal != NULL ? SASL_BADAUTH : result;
-		h->reason = refusal(x, result);
-	}
-}
-
-void exchange_begin(struct exchange *x, const struct judge *j, const char *mechanism,
-                    const str *initial, struct heard *h)
-{
-	const char *in = initial == NULL ? NULL : initial->n > 0 ? initial->p : "", *out = NULL;
-	unsigned n = 0;
-	int result;
-
-	x->judge = j;
-	result = sasl_server_start(x->conn, mechanism, in, initial ? (unsigned)initial->n : 0,
-	                           &out, &n);
-	conclude(x, result, out, n, h);
-	x->judge = NULL;
-}
-
-void exchange_step(struct exchange *x, const struct judge *j, str response, struct heard *h)
-{
-	const char *out = NULL;
-	unsigned n = 0;
-	int result;
-
-	x->judge = j;
-	result = sasl_server_step(x->conn, response.n > 0 ? response.p : "", (unsigned)response.n,
-	                          &out, &n);
-	conclude(x, result, out, n, h);
-	x->judge = NULL;
 }

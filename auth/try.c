@@ -8,7 +8,8 @@
  * (desk full, mechanism not offered, a response too long) is answered at the
  * loop's next turn, so that `answered` never fires inside a call.  A try that
  * is ended while it is out, or with a connection in it, becomes a ghost that
- * frees itself when it comes home.
+ * frees itself when it comes home.  A back end may keep a step for ever: the
+ * client hears 454 after STEP_MS, whatever becomes of the step.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
 
-#define IP_ROOM 48
+#define STEP_MS      30000
+#define CHANNEL_ROOM ((size_t)32 << 10)
 
 struct auth_try {
 	struct job        job;         /* first: it is what travels */
@@ -28,7 +30,9 @@ struct auth_try {
 	const struct log *log;
 	auth_answered    *answered;
 	void             *user;
-	char              ip[IP_ROOM];
+	struct loop_timer patience;    /* with the desk */
+	struct auth_channel channel;
+	struct arena      kept;        /* what the channel names */
 	bool              out;         /* on the desk, or on its way home */
 	bool              ghost;
 	/* the desk's while it is out */
@@ -101,7 +105,7 @@ static void take_step(struct auth_try *t, const struct judge *judge, struct hear
 		return;
 	}
 	*h = (struct heard){ .says = AUTH_LATER, .reason = "out of memory" };
-	t->exchange = exchange_new(t->auth, &t->claim);
+	t->exchange = exchange_new(t->auth, &t->channel, &t->claim);
 	if (t->exchange != NULL)
 		exchange_begin(t->exchange, judge, t->mechanism, t->in_given ? &in : NULL, h);
 }
@@ -109,7 +113,8 @@ static void take_step(struct auth_try *t, const struct judge *judge, struct hear
 static void work(struct job *job)
 {
 	struct auth_try *t = SUPER(job, struct auth_try, job);
-	struct judge judge = { .auth = t->auth, .seat = auth_sit(t->auth), .now_ms = clock_ms() };
+	struct judge judge = { .auth = t->auth, .seat = auth_sit(t->auth), .channel = &t->channel,
+		               .now_ms = clock_ms() };
 	struct heard heard;
 
 	judge.table = auth_table(t->auth, judge.seat);
@@ -135,8 +140,10 @@ static void bury(struct job *job)
 
 static void try_free(struct auth_try *t)
 {
+	loop_timer_stop(&t->patience);
 	forget_response(t);
 	free(t->challenge);
+	arena_wipe(&t->kept);
 	crypt_wipe(t, sizeof(*t));
 	free(t);
 }
@@ -165,29 +172,25 @@ static void vanish(struct auth_try *t)
 	desk_submit_anyway(t->auth->login, &t->job);
 }
 
-static void log_passed(const struct auth_try *t)
+static void tell(const struct auth_try *t)
 {
-	log_event(t->log, LOG_INFO, "login.passed", KV("login", auth_try_login(t)),
-	          KV_C("ip", t->ip), KV_C("mechanism", t->mechanism));
-}
+	const struct auth_event e = {
+		.log = t->log, .says = t->says, .name = { t->claim.name, t->claim.n },
+		.login = auth_try_login(t), .ip = t->channel.ip, .mechanism = t->mechanism,
+		.reason = t->reason, .code = t->code, .exists = t->claim.exists,
+		.secret = t->claim.secret_seen ? t->claim.secret : NULL,
+	};
 
-static void log_refused(const struct auth_try *t)
-{
-	log_event(t->log, LOG_NOTICE, "login.refused",
-	          KV("name", ((str){ t->claim.name, t->claim.n })),
-	          KV_C("ip", t->ip), KV("mechanism", auth_try_mechanism(t)),
-	          KV_C("reason", t->reason),
-	          KV_I("code", t->code));
+	auth_after(t->auth, &e);
 }
 
 static void answer(struct auth_try *t)
 {
 	str challenge = t->says == AUTH_MORE ? (str){ t->challenge, t->challenge_n } : STR_NONE;
 
-	if (t->says == AUTH_PASSED && !t->ghost)
-		log_passed(t);
-	else if (t->says != AUTH_MORE && t->says != AUTH_PASSED)
-		log_refused(t);
+	/* Nobody logs in who has left, but who failed did. */
+	if (t->says != AUTH_MORE && !(t->says == AUTH_PASSED && t->ghost))
+		tell(t);
 	if (t->ghost)
 		vanish(t);
 	else
@@ -199,8 +202,21 @@ static void came_home(struct baton *b)
 	struct auth_try *t = SUPER(SUPER(b, struct job, baton), struct auth_try, job);
 
 	t->out = false;
+	loop_timer_stop(&t->patience);
 	loop_doing(t->loop, "login");
 	answer(t);
+}
+
+/* What the step says belongs to the desk until it is home: nothing of it is
+ * looked at here. */
+static void waited_too_long(struct loop_timer *timer)
+{
+	struct auth_try *t = SUPER(timer, struct auth_try, patience);
+
+	log_event(t->log, LOG_ERROR, "login.late", KV_C("ip", t->channel.ip),
+	          KV_C("mechanism", t->mechanism), KV_N("ms", STEP_MS),
+	          KV_C("why", "the back end of auth {} does not answer: look after it"));
+	t->answered(t, AUTH_LATER, STR_NONE, t->user);
 }
 
 static void soon_came(struct loop_call *call)
@@ -246,13 +262,33 @@ static void step_out(struct auth_try *t, str response)
 		return;
 	}
 	send_out(t, work, came_home);
+	loop_timer_set(&t->patience, STEP_MS);
 	if (desk_submit(t->auth->login, &t->job) == OK)
 		return;
+	loop_timer_stop(&t->patience);
 	t->out = false;
 	answer_soon(t, AUTH_LATER, "too many logins at once");
 }
 
-struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const char *client_ip,
+static bool keep_channel(struct auth_try *t, const struct auth_channel *c)
+{
+	str *names = ARENA_ARRAY(&t->kept, str, c->certificate.n + 1);
+
+	if (names == NULL)
+		return false;
+	t->channel = *c;
+	/* Cyrus knows of the binding only if the client was told of -PLUS. */
+	if (auth_mechanism_named(t->auth, c, STR("SCRAM-SHA-256-PLUS")) == NULL)
+		t->channel.binding_type = NULL;
+	t->channel.ip = str_cstr(&t->kept, str_of(c->ip));
+	t->channel.binding = str_keep(&t->kept, c->binding);
+	t->channel.certificate.v = names;
+	for (size_t i = 0; i < c->certificate.n; i++)
+		names[i] = str_keep(&t->kept, c->certificate.v[i]);
+	return !t->kept.spent;
+}
+
+struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const struct auth_channel *c,
                               auth_answered *answered, void *user)
 {
 	struct auth_try *t = calloc(1, sizeof(*t));
@@ -263,14 +299,19 @@ struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const char *
 	t->loop = loop;
 	t->answered = answered;
 	t->user = user;
-	strncpy(t->ip, client_ip, sizeof(t->ip) - 1);
-	return t;
+	arena_init(&t->kept, CHANNEL_ROOM);
+	loop_timer_init(&t->patience, loop, "login.patience", waited_too_long);
+	if (keep_channel(t, c))
+		return t;
+	try_free(t);
+	return NULL;
 }
 
 void auth_try_begin(struct auth_try *t, str mechanism, const str *initial)
 {
 	must(!t->out && t->exchange == NULL && !t->ghost);
-	t->mechanism = auth_mechanism_named(t->auth, mechanism);
+	t->mechanism = auth_mechanism_named(t->auth, &t->channel, mechanism);
+	t->channel.mechanisms = (struct strs){ 0 };    /* the listener's: it may go before the try */
 	t->in_given = initial != NULL;
 	if (t->mechanism == NULL)
 		answer_soon(t, AUTH_NO_MECH, "mechanism not offered");
@@ -307,6 +348,7 @@ void auth_try_end(struct auth_try *t)
 	must(!t->ghost);
 	t->ghost = true;
 	t->log = NULL;
+	loop_timer_stop(&t->patience);
 	loop_undefer(&t->soon);
 	if (!t->out)
 		vanish(t);

@@ -10,6 +10,24 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/session/internal.h"
 
+#define BINDING_ROOM 64
+
+void session_channel(const struct session *s, struct arena *a, struct auth_channel *out)
+{
+	unsigned char binding[BINDING_ROOM];
+	size_t n;
+
+	*out = (struct auth_channel){ .ip = s->ip.s, .mechanisms = s->listener->mechanisms };
+	if (!s->peer.tls.on)
+		return;
+	n = conn_tls_binding(s->conn, binding, sizeof(binding), &out->binding_type);
+	out->binding = str_keep(a, (str){ (const char *)binding, n });
+	if (out->binding.n == 0)
+		out->binding_type = NULL;
+	crypt_wipe(binding, sizeof(binding));
+	conn_tls_names(s->conn, auth_certificate_names(s->setup->auth), a, &out->certificate);
+}
+
 static void exchange_over(struct session *s)
 {
 	auth_try_end(s->auth);
@@ -29,6 +47,22 @@ static enum step logged_in(struct session *s)
 	return tell(s, 235, "2.7.0", "Welcome");
 }
 
+static enum step not_offered(struct session *s)
+{
+	struct auth_channel channel;
+	struct arena a;
+	enum step step;
+	str list;
+
+	arena_init(&a, 16 << 10);
+	session_channel(s, &a, &channel);
+	list = auth_mechanisms(s->setup->auth, &channel, &a);
+	step = refuse(s, 504, "5.5.4", "This mechanism is not offered: choose one of %.*s",
+	              STR_ARG(list));
+	arena_wipe(&a);
+	return step;
+}
+
 static enum step not_logged_in(struct session *s, enum auth_says says)
 {
 	exchange_over(s);
@@ -38,8 +72,7 @@ static enum step not_logged_in(struct session *s, enum auth_says says)
 		return refuse_kindly(s, 454, "4.7.0",
 				     "Logins cannot be checked now, try again in a minute");
 	case AUTH_NO_MECH:
-		return refuse(s, 504, "5.5.4", "This mechanism is not offered: choose one of %.*s",
-		              STR_ARG(auth_mechanisms(s->setup->auth)));
+		return not_offered(s);
 	case AUTH_MALFORMED:
 		return refuse(s, 501, "5.5.2", "The response does not fit the mechanism");
 	default:
@@ -137,15 +170,17 @@ static void answered(struct auth_try *a, enum auth_says says, str text, void *us
 
 static enum step begin(struct session *s, str mechanism, str text)
 {
+	struct auth_channel channel;
 	struct arena arena;
 	str initial = STR_NONE;
 
-	arena_init(&arena, 2 * LINE_MAX_ANY);
+	arena_init(&arena, 4 * LINE_MAX_ANY);
 	if (text.n > 0 && !decode(text, &arena, &initial)) {
 		arena_wipe(&arena);
 		return refuse(s, 501, "5.5.2", "The initial response is not base64");
 	}
-	s->auth = auth_try_new(s->setup->auth, s->front->loop, s->ip.s, answered, s);
+	session_channel(s, &arena, &channel);
+	s->auth = auth_try_new(s->setup->auth, s->front->loop, &channel, answered, s);
 	if (s->auth != NULL) {
 		auth_try_log(s->auth, &s->log);
 		auth_try_begin(s->auth, mechanism, text.n > 0 ? &initial : NULL);

@@ -56,6 +56,21 @@ bool starttls_offered(const struct session *s)
 	       (s->listener->tls == TLS_STARTTLS || s->listener->tls == TLS_REQUIRED);
 }
 
+/* RFC 4954 3; nothing when nothing of the list can work over this connection. */
+static void offer_logins(struct session *s, char *out, size_t room)
+{
+	struct auth_channel channel;
+	struct arena a;
+	str list;
+
+	arena_init(&a, 16 << 10);
+	session_channel(s, &a, &channel);
+	list = auth_mechanisms(s->setup->auth, &channel, &a);
+	if (list.n > 0)
+		snprintf(out, room, "\nAUTH %.*s", STR_ARG(list));
+	arena_wipe(&a);
+}
+
 static enum step offer_extensions(struct session *s)
 {
 	const struct limits_conf *l = s->setup->limits;
@@ -74,8 +89,7 @@ static enum step offer_extensions(struct session *s)
 		     starttls_offered(s) ? "\nSTARTTLS" : "", s->peer.tls.on ? "\nREQUIRETLS" : "");
 	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 &&
 	    (size_t)n < sizeof(text))
-		snprintf(text + n, sizeof(text) - (size_t)n, "\nAUTH %.*s",
-			 STR_ARG(auth_mechanisms(s->setup->auth)));
+		offer_logins(s, text + n, sizeof(text) - (size_t)n);
 	return tell(s, 250, NULL, "%s", text);
 }
 
@@ -149,6 +163,26 @@ static void keep_tls(struct session *s)
 	t->sni = str_keep(&s->arena, t->sni);
 }
 
+static enum tls_ask ask_client(const struct listener_conf *l)
+{
+	switch (l->client_certificate) {
+	case CERTIFICATE_REQUIRE:
+		return TLS_ASK_REQUIRE;
+	case CERTIFICATE_REQUEST:
+		return TLS_ASK;
+	case CERTIFICATE_AUTO:
+		return l->role == ROLE_SUBMISSION ? TLS_ASK : TLS_ASK_NONE;
+	default:
+		return TLS_ASK_NONE;
+	}
+}
+
+void session_secure(struct session *s)
+{
+	conn_secure_server(s->conn, s->setup->tls);
+	conn_ask_client(s->conn, ask_client(s->listener));
+}
+
 void session_secured(struct session *s)
 {
 	if (s->closing)
@@ -179,7 +213,7 @@ enum step cmd_starttls(struct session *s, str args)
 	}
 	tell(s, 220, "2.0.0", "Go ahead");
 	session_forget_hello(s);
-	conn_secure_server(s->conn, s->setup->tls);
+	session_secure(s);
 	session_wait(s);
 	session_await(s, s->setup->limits->tls_timeout_ms);
 	return STEP_DONE;

@@ -294,6 +294,9 @@ struct era {                         /* one generation, as this loop's users of 
 	struct front_swap          *retired;   /* goes home with the last user */
 };
 void era_leave(struct era *);
+void      session_secure(struct session *);                            /* begins one */
+/* cmd_auth.c: what the connection brings to a login; what it names is the arena's. */
+void      session_channel(const struct session *, struct arena *, struct auth_channel *);
 
 struct door {                        /* one listening socket, watched */
 	struct loop_io              io;

@@ -19,6 +19,7 @@ static bool address_good(str value, struct arena *a, str *why)
 }
 
 static const char *const roles[] = { "inbound", "submission", NULL };
+static const char *const certificate_words[] = { "auto", "none", "request", "require", NULL };
 static const char *const tls_words[] = { "none", "starttls", "required", "implicit", NULL };
 
 #define AT(member) offsetof(struct listener_conf, member)
@@ -35,6 +36,13 @@ static const struct conf_option listener_options[] = {
 	  .words = tls_words,
 	  .help = "none, starttls (offered), required (nothing works before STARTTLS), implicit "
 	          "(TLS from the first byte)" },
+	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms),
+	  .check = auth_mechanism_good, .example = "SCRAM-SHA-256,PLAIN",
+	  .help = "how a mail program may log in here; default: as auth {} says" },
+	{ .name = "client-certificate", .type = CONF_WORD, .offset = AT(client_certificate),
+	  .fallback = "auto", .words = certificate_words,
+	  .help = "whether clients are asked for a certificate of tls { client-ca }: auto asks at "
+	          "submission listeners, request asks, require takes none without" },
 	{ .name = "loopback-unlimited", .type = CONF_BOOL, .offset = AT(loopback_unlimited),
 	  .fallback = "no",
 	  .help = "whether connections from this machine are spared the limit of one address" },
@@ -55,6 +63,12 @@ static void listener_check(void *section, struct conf_reader *r)
 		conf_fault(r, &l->head, "tls",
 		           "a submission listener without TLS could log nobody in: "
 		           "set tls = required or implicit");
+	if (l->role == ROLE_INBOUND && l->mechanisms.n > 0)
+		conf_fault(r, &l->head, "mechanisms",
+		           "nobody logs in at an inbound listener: take it out, or set role = submission");
+	if (l->tls == TLS_NONE && l->client_certificate >= CERTIFICATE_REQUEST)
+		conf_fault(r, &l->head, "client-certificate",
+		           "certificates come with TLS: set tls = required or implicit");
 }
 
 const struct conf_section listener_section = {

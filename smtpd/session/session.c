@@ -425,7 +425,7 @@ void session_open(struct front *f, const struct listener_conf *listener, int fd,
 		session_close(s, "no memory", true);
 	} else if (listener->tls == TLS_IMPLICIT) {
 		session_await(s, s->setup->limits->tls_timeout_ms);
-		conn_secure_server(s->conn, s->setup->tls);
+		session_secure(s);
 	} else {
 		session_greet(s);
 	}

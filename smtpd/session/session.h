@@ -17,12 +17,15 @@
 #include "smtpd/mail/directory.h"
 
 enum role { ROLE_INBOUND, ROLE_SUBMISSION };
+enum client_certificate { CERTIFICATE_AUTO, CERTIFICATE_NONE, CERTIFICATE_REQUEST, CERTIFICATE_REQUIRE };
 enum tls_mode { TLS_NONE, TLS_STARTTLS, TLS_REQUIRED, TLS_IMPLICIT };
 
 struct listener_conf {
 	struct conf_head head;            /* title: its name, in logs */
 	struct strs address;
 	int  role, tls;                   /* enum role, enum tls_mode */
+	int  client_certificate;          /* enum client_certificate */
+	struct strs mechanisms;           /* none: those of auth {} */
 	bool loopback_unlimited;          /* 127.0.0.0/8 and ::1 have no limit of one address */
 };
 

@@ -177,6 +177,16 @@ static void look_at_passwords(const struct look *l)
 	}
 }
 
+static void look_at_oauth(const struct look *l)
+{
+	const struct oauth_conf *o = &l->c->auth.oauth;
+
+	if (o->client_secret_file.n > 0)
+		look_at(l, o->client_secret_file, &o->head, "client-secret-file", readable);
+	if (str_starts(o->keys, "/"))
+		look_at(l, o->keys, &o->head, "keys", readable);
+}
+
 static void look_at_records(const struct look *l)
 {
 	const struct resolver_section *r = &l->c->resolver;
@@ -269,6 +279,7 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 	look_at_log(&l);
 	look_at_certificates(&l);
 	look_at_accounts(&l);
+	look_at_oauth(&l);
 	look_at_records(&l);
 	look_at_passwords(&l);
 	if (arc->seal && arc->key.n > 0)

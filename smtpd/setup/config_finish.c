@@ -141,6 +141,18 @@ static void find_user(struct config *c, struct arena *a, struct conf_faults *fau
 	}
 }
 
+/* Who asks for certificates has to know whose are good. */
+static void judge_certificates(const struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	for (size_t i = 0; i < c->listeners.n; i++) {
+		const struct listener_conf *l = c->listeners.v[i];
+
+		if (l->client_certificate >= CERTIFICATE_REQUEST && c->tls.client_ca.n == 0)
+			conf_fault_add(faults, a, &l->head, "client-certificate",
+			               "no authority is named whose certificates are good: set client-ca in tls {}");
+	}
+}
+
 static void list_file(struct config *c, str file, size_t *room, struct arena *a)
 {
 	if (file.n == 0)
@@ -172,6 +184,9 @@ static void list_files(struct config *c, struct arena *a)
 		list_file(c, c->tls.key.v[i], &room, a);
 	list_file(c, c->tls.client_ca, &room, a);
 	list_file(c, c->auth.accounts, &room, a);
+	list_file(c, c->auth.oauth.client_secret_file, &room, a);
+	if (str_starts(c->auth.oauth.keys, "/"))
+		list_file(c, c->auth.oauth.keys, &room, a);
 	list_file(c, c->resolver.records, &room, a);
 	list_file(c, c->relay.smarthost.password_file, &room, a);
 	for (size_t i = 0; i < c->relay.routes.n; i++)
@@ -227,6 +242,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 		finish_domain(c, c->domains.v[i], a, faults);
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
+	judge_certificates(c, a, faults);
 	if (give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	list_files(c, a);

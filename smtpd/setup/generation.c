@@ -255,6 +255,22 @@ static enum err build_tls(struct generation *g, conf_open *open_file, str *why)
 	return g->tls ? OK : ERR_BAD;
 }
 
+/* What a listener says it offers, Cyrus has to have. */
+static enum err check_mechanisms(struct generation *g, struct auth *auth, str *why)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; i < g->config->listeners.n && e == OK; i++) {
+		const struct listener_conf *l = g->config->listeners.v[i];
+
+		e = auth_can_offer(auth, &l->mechanisms, &g->arena, why);
+		if (e != OK)
+			*why = arena_printf(&g->arena, "listener \"%.*s\": %.*s",
+			                    STR_ARG(l->head.title), STR_ARG(*why));
+	}
+	return e;
+}
+
 enum err generation_build(struct generation *g, const struct generation_needs *needs, str *why)
 {
 	struct dkim_keyring *ring = dkim_keyring_new(&g->arena);
@@ -273,6 +289,8 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 		e = relay_read_passwords(&c->relay, needs->open_file, &g->arena, why);
 	if (e == OK)
 		e = build_tls(g, needs->open_file, why);
+	if (e == OK)
+		e = check_mechanisms(g, needs->auth, why);
 	if (e == OK)
 		e = knowledge_make(&g->knowledge, c, needs->denied, &g->arena, why);
 	if (e != OK)

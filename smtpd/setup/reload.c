@@ -326,6 +326,10 @@ static void name_what_waits(const struct config *now, const struct config *next)
 		{ "resolver", !same_lists(&now->resolver.forward, &next->resolver.forward) ||
 		              !str_eq(now->resolver.trust_anchor, next->resolver.trust_anchor) ||
 		              !str_eq(now->resolver.records, next->resolver.records) },
+		{ "auth { backend }", now->auth.backend != next->auth.backend ||
+		              !str_eq(now->auth.saslauthd, next->auth.saslauthd) ||
+		              !str_eq(now->auth.auxprop, next->auth.auxprop) ||
+		              !same_lists(&now->auth.auxprop_options, &next->auth.auxprop_options) },
 		{ "queue", now->queue.map_bytes != next->queue.map_bytes ||
 		           now->queue.keep_finished_ms != next->queue.keep_finished_ms },
 	};

@@ -68,7 +68,8 @@ static void speak(const char *mechanism, str in)
 	struct judge judge = { .auth = auth, .seat = auth_sit(auth), .now_ms = 1 };
 	bool is_plain = strcmp(mechanism, "PLAIN") == 0, knows = memmem(in.p, in.n, PASSWORD, strlen(PASSWORD)) != NULL;
 	struct claim claim = { .n = 0 };
-	struct exchange *x = exchange_new(auth, &claim);
+	static const struct auth_channel channel = { .ip = "192.0.2.7" };
+	struct exchange *x = exchange_new(auth, &channel, &claim);
 	static char copy[RESPONSE_MAX + 1];
 	struct heard h;
 	str response = next_response(&in, is_plain, copy);
@@ -92,6 +93,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (auth == NULL)
 		open_once();
 	if (n > 1)
-		speak(auth_known_mechanisms[data[0] % 3], (str){ (const char *)data + 1, n - 1 });
+		speak(auth_known_mechanisms[1 + data[0] % 3], (str){ (const char *)data + 1, n - 1 });
 	return 0;
 }

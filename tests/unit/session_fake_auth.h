@@ -18,19 +18,35 @@ struct auth_try {
 	enum auth_says   says;
 };
 
-str auth_mechanisms(const struct auth *unused)
+str auth_mechanisms(const struct auth *unused, const struct auth_channel *c, struct arena *a)
 {
 	(void)unused;
+	(void)a;
+	assert_non_null(c->ip);
 	return STR("PLAIN LOGIN");
 }
 
-struct auth_try *auth_try_new(struct auth *unused, struct loop *loop, const char *ip, auth_answered *answered, void *user)
+bool auth_mechanism_good(str value, struct arena *a, str *why)
+{
+	(void)a;
+	*why = STR("must be PLAIN or LOGIN");
+	return str_is(value, "PLAIN") || str_is(value, "LOGIN");
+}
+
+unsigned auth_certificate_names(const struct auth *unused)
+{
+	(void)unused;
+	return TLS_NAME_SAN;
+}
+
+struct auth_try *auth_try_new(struct auth *unused, struct loop *loop, const struct auth_channel *c,
+                              auth_answered *answered, void *user)
 {
 	struct auth_try *t = calloc(1, sizeof(*t));
 
 	(void)unused;
 	(void)loop;
-	assert_true(strlen(ip) > 0);
+	assert_true(strlen(c->ip) > 0);
 	t->answered = answered;
 	t->user = user;
 	fake_logins.tries++;

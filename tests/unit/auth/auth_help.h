@@ -95,7 +95,8 @@ struct house {
 	struct loop    *loop;
 	struct auth    *auth;
 	struct auth_conf conf;
-	str             mechanisms[3];
+	str             mechanisms[8];
+	struct auth_channel channel;   /* of the next talk */
 };
 
 HELP bool house_open(struct house *h, str *why)
@@ -124,6 +125,7 @@ HELP void house_make(struct house *h, const char *accounts)
 	h->conf.mechanisms = (struct strs){ h->mechanisms, 3 };
 	h->conf.iterations = 4096;
 	h->conf.memory_ms = 3600000;
+	h->channel.ip = "192.0.2.7";
 }
 
 HELP void house_open_or_fail(struct house *h)
@@ -179,7 +181,7 @@ HELP void talk_new(struct talk *t, struct house *h)
 {
 	memset(t, 0, sizeof(*t));
 	t->house = h;
-	t->try = auth_try_new(h->auth, h->loop, "192.0.2.7", talk_answered, t);
+	t->try = auth_try_new(h->auth, h->loop, &h->channel, talk_answered, t);
 	assert_non_null(t->try);
 }
 

@@ -80,22 +80,77 @@ static void damage_stops_the_start(void **state)
 	house_open_or_fail(&house);
 }
 
+static str offered(void)
+{
+	return auth_mechanisms(house.auth, &house.channel, &house.arena);
+}
+
 static void mechanisms_named(void **state)
 {
 	struct auth_conf c = house.conf;
-	str two[] = { STR("plain"), STR("SCRAM-SHA-256") }, before, why;
+	str two[] = { STR("plain"), STR("SCRAM-SHA-256") }, why;
+	const struct offer *before;
 
 	(void)state;
 	house_open_or_fail(&house);
-	before = auth_mechanisms(house.auth);
-	assert_true(str_is(before, "SCRAM-SHA-256 PLAIN LOGIN"));
+	before = atomic_load(&house.auth->offer);
+	assert_true(str_is(offered(), "SCRAM-SHA-256 PLAIN LOGIN"));
 	c.mechanisms = (struct strs){ two, 2 };
 	assert_int_equal(auth_reconfigure(house.auth, &c, &house.arena, &why), OK);
-	assert_true(str_is(auth_mechanisms(house.auth), "PLAIN SCRAM-SHA-256"));
-	assert_true(str_is(before, "SCRAM-SHA-256 PLAIN LOGIN"));     /* who holds the old text still may */
-	assert_null(auth_mechanism_named(house.auth, STR("LOGIN")));
+	assert_true(str_is(offered(), "PLAIN SCRAM-SHA-256"));
+	assert_null(auth_mechanism_named(house.auth, &house.channel, STR("LOGIN")));
 	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
-	assert_ptr_equal(auth_mechanisms(house.auth).p, before.p);    /* each list is made once */
+	assert_ptr_equal(atomic_load(&house.auth->offer), before);    /* each list is made once */
+}
+
+/* What is listed, and of it what can work over the connection. */
+static void offered_is_what_can_work(void **state)
+{
+	static str all[] = { { "SCRAM-SHA-256-PLUS", 18 }, { "SCRAM-SHA-256", 13 }, { "PLAIN", 5 }, { "LOGIN", 5 },
+	                     { "EXTERNAL", 8 }, { "OAUTHBEARER", 11 }, { "XOAUTH2", 7 } };
+	static str few[] = { { "external", 8 }, { "plain", 5 } };
+	static str address = { "alice@home.test", 15 };
+	static const struct {
+		bool binding, certificate, tokens, few;
+		const char *want;
+	} cases[] = {
+		{ false, false, false, false, "SCRAM-SHA-256 PLAIN LOGIN" },
+		{ true, false, false, false, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN" },
+		{ false, true, false, false, "SCRAM-SHA-256 PLAIN LOGIN EXTERNAL" },
+		{ false, false, true, false, "SCRAM-SHA-256 PLAIN LOGIN OAUTHBEARER XOAUTH2" },
+		{ true, true, true, false, "SCRAM-SHA-256-PLUS SCRAM-SHA-256 PLAIN LOGIN EXTERNAL OAUTHBEARER XOAUTH2" },
+		{ true, true, true, true, "EXTERNAL PLAIN" },
+		{ true, false, true, true, "PLAIN" },
+	};
+	struct auth_conf c = house.conf;
+	str why;
+
+	(void)state;
+	c.mechanisms = (struct strs){ all, COUNT(all) };
+	house.conf = c;
+	house_open_or_fail(&house);
+	assert_int_equal(auth_can_offer(house.auth, &c.mechanisms, &house.arena, &why), OK);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct auth_channel ch = { .ip = "192.0.2.7" };
+
+		c.oauth.introspection = cases[i].tokens ? STR("https://issuer.test/") : STR_NONE;
+		assert_int_equal(auth_reconfigure(house.auth, &c, &house.arena, &why), OK);
+		ch.binding_type = cases[i].binding ? "tls-unique" : NULL;
+		ch.binding = STR("x");
+		ch.certificate = (struct strs){ &address, cases[i].certificate };
+		ch.mechanisms = (struct strs){ few, cases[i].few ? COUNT(few) : 0 };
+		if (!str_is(auth_mechanisms(house.auth, &ch, &house.arena), cases[i].want))
+			fail_msg("case %zu: %.*s", i, STR_ARG(auth_mechanisms(house.auth, &ch, &house.arena)));
+		for (size_t k = 0; k < COUNT(all); k++) {
+			const char *named = auth_mechanism_named(house.auth, &ch, all[k]);
+			str rest = str_of(cases[i].want), word;
+			bool want = false;
+
+			while (str_cut(&rest, ' ', &word))
+				want |= str_eq(word, all[k]);
+			assert_int_equal(named != NULL, want);
+		}
+	}
 }
 
 /* ---- the file changes ------------------------------------------------------------------ */
@@ -245,7 +300,23 @@ static enum err read_options(const char *text, struct root *out, struct conf_fau
 static void options_read(void **state)
 {
 	static const struct { const char *text; const char *fault; } bad[] = {
-		{ "auth { mechanisms = {\"CRAM-MD5\"} }", "must be SCRAM-SHA-256, PLAIN or LOGIN" },
+		{ "auth { mechanisms = {\"CRAM-MD5\"} }", "must be SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN" },
+		{ "auth { mechanisms = {\"OAUTHBEARER\", \"XOAUTH2\"} }", "tokens could not be checked" },
+		{ "auth { backend = ldap }", "backend" },
+		{ "auth { auxprop = \"../x\" }", "must be the name of one of Cyrus'" },
+		{ "auth { auxprop = \"postern\" }", "must be the name of one of Cyrus'" },
+		{ "auth { auxprop-options = {\"sasldb_path\"} }", "a colon and a value" },
+		{ "auth { certificate-names = {\"dns\"} }", "must be san, email or cn" },
+		{ "auth { certificate-names = {} }", "at least one of san" },
+		{ "auth { oauth { issuer = \"i\" } }", "tokens could not be checked" },
+		{ "auth { oauth { keys = \"/k\" issuer = \"i\" } }", "set issuer and audience" },
+		{ "auth { oauth { keys = \"/k\" audience = \"a\" } }", "set issuer and audience" },
+		{ "auth { oauth { keys = \"k\" } }", "must be a path that begins with /, or an https:// URL" },
+		{ "auth { oauth { introspection = \"https://i.test/\" } }", "set client-id" },
+		{ "auth { oauth { introspection = \"http://i.test/\" client-id = \"x\" } }", "must be an https:// URL" },
+		{ "auth { oauth { introspection = \"http://127.0.0.1.i.test/\" client-id = \"x\" } }", "must be an https:// URL" },
+		{ "auth { oauth { introspection = \"http://localhost:80@i.test/\" client-id = \"x\" } }", "must be an https" },
+		{ "auth { oauth { introspection = \"https://i.test/\" client-id = \"x\" user-claim = \"\" } }", "name a claim" },
 		{ "auth { mechanisms = {} }", "nobody could log in" },
 		{ "auth { mechanisms = {\"PLAIN\", \"LOGIN\", \"plain\"} }", "stands there twice" },
 		{ "auth { iterations = 1000 }", "4096" },
@@ -260,8 +331,13 @@ static void options_read(void **state)
 	assert_int_equal(r.auth.iterations, 4096);
 	assert_int_equal(r.auth.memory_ms, 3600000);
 	assert_int_equal(r.auth.accounts.n, 0);
-	assert_int_equal(r.auth.mechanisms.n, 3);
-	assert_true(str_is(r.auth.mechanisms.v[0], "SCRAM-SHA-256"));
+	assert_int_equal(r.auth.mechanisms.n, 7);
+	assert_true(str_is(r.auth.mechanisms.v[0], "SCRAM-SHA-256-PLUS"));
+	assert_int_equal(r.auth.backend, BACKEND_FILE);
+	assert_int_equal(r.auth.certificate_names.n, 1);
+	assert_true(str_is(r.auth.oauth.user_claim, "email"));
+	assert_int_equal(read_options("auth { oauth { keys = \"http://127.0.0.1:80/k\" issuer = \"i\" audience = \"a\" "
+	                              "introspection = \"http://[::1]:81/\" client-id = \"x\" } }", &r, &faults), OK);
 	assert_int_equal(read_options("auth { mechanisms = {\"PLAIN\"} iterations = 20000 memory = 0s accounts = \"/x\" }", &r,
 	                              &faults), OK);
 	assert_int_equal(r.auth.iterations, 20000);
@@ -282,7 +358,8 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	const struct CMUnitTest tests[] = {
-		T(starts_without_file), T(damage_stops_the_start), T(mechanisms_named), T(damage_keeps_the_old),
+		T(starts_without_file), T(damage_stops_the_start), T(mechanisms_named), T(offered_is_what_can_work),
+		T(damage_keeps_the_old),
 		T(same_stamp_other_bytes), T(other_file), T(secret_is_kept), T(secret_cannot_be_kept), T(options_read),
 	};
 

@@ -627,7 +627,7 @@ static void crowd_and_changes(void **state)
 		crowd_left = CROWD;
 		for (size_t i = 0; i < CROWD; i++) {
 			memset(&crowd[i], 0, sizeof(crowd[i]));
-			crowd[i].try = auth_try_new(house.auth, house.loop, "192.0.2.7", crowd_answered, &crowd[i]);
+			crowd[i].try = auth_try_new(house.auth, house.loop, &house.channel, crowd_answered, &crowd[i]);
 			auth_try_begin(crowd[i].try, STR("PLAIN"), &right);
 			put_text(house.folder.file, i % 2 ? alice_verifier : with_carol);
 			assert_true(look());
