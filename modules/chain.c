@@ -314,6 +314,7 @@ static void forget_message(struct chain_conn *c)
 		unseat_message(c, i);
 	c->in = NULL;
 	c->msg_arena = NULL;
+	c->fragile = STR_NONE;
 	c->msg_would = c->verdict = (struct verdict){ 0 };
 }
 

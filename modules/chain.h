@@ -79,6 +79,8 @@ const struct verdict *chain_verdict(const struct chain_conn *);
 const struct verdict *chain_would_refuse(const struct chain_conn *);
 /* Which trust entry excuses a module at this message, or NULL. */
 const struct trust_entry *chain_excused(const struct chain_conn *, const struct module *);
+/* Why this message would be refused when it is forwarded, or nothing. */
+str chain_fragile(const struct chain_conn *);
 /* For verify, explain and tests. */
 const void *chain_msg(const struct chain_conn *, const struct module *);
 const void *chain_connstate(const struct chain_conn *, const struct module *);

@@ -61,6 +61,7 @@ struct chain_conn {
 
 	struct message     *in;          /* NULL: no message */
 	struct arena       *msg_arena;
+	str                 fragile;     /* in it; nothing: it is not */
 
 	enum stage          stage;       /* NO_STAGE: none is open */
 	set                 todo, waiting;

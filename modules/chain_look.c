@@ -40,6 +40,16 @@ void mod_vouch(struct mod *m, const struct trust_entry *e)
 			c->seats[i].msg_excuse = e;
 }
 
+void mod_fragile(struct mod *m, str why)
+{
+	m->chain->fragile = str_keep(m->arena, why);
+}
+
+str chain_fragile(const struct chain_conn *c)
+{
+	return c->fragile;
+}
+
 const struct trust_entry *mod_excused(const struct mod *m)
 {
 	return chain_excuse(&m->chain->seats[m->index]);

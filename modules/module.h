@@ -152,6 +152,9 @@ void mod_hold(struct mod *);
 void mod_release(struct mod *);
 /* A trust entry fits this message: the modules that it names are excused. */
 void mod_vouch(struct mod *, const struct trust_entry *);
+/* Whoever gets this message from us next would refuse it, because we are not
+ * where it comes from and nothing else speaks for it; `why` in plain words. */
+void mod_fragile(struct mod *, str why);
 /* Who excuses this module's objections at this message (or client), or NULL. */
 const struct trust_entry *mod_excused(const struct mod *);
 /* Another module's state for this message (its X.h knows the type); NULL when

@@ -233,6 +233,19 @@ static enum say excused(struct mod *m, const struct trust_entry *e)
 	return SAY_NEXT;
 }
 
+/* SPF speaks for those who hand the message over; when it is forwarded that is
+ * somebody else, and only a signature still speaks for its author. */
+static void weigh_forwarding(struct mod *m)
+{
+	const struct dmarc_outcome *o = ((struct dmarc_msg *)m->msg)->outcome;
+
+	if ((o->result != DMARC_PASS && o->result != DMARC_FAIL) || o->dkim_aligned || !o->has_policy ||
+	    o->published == DMARC_P_NONE || o->testing)
+		return;
+	mod_fragile(m, arena_printf(m->arena, "%.*s publishes p=%s for DMARC, and no signature of that domain holds",
+	                            STR_ARG(o->policy_domain), dmarc_policy_word(o->published)));
+}
+
 static enum say decide(struct mod *m)
 {
 	static const unsigned counters[] = {
@@ -242,6 +255,7 @@ static enum say decide(struct mod *m)
 	const struct dmarc_outcome *o = ((struct dmarc_msg *)m->msg)->outcome;
 
 	stat_add(m->stats + counters[o->result], 1);
+	weigh_forwarding(m);
 	if (o->result == DMARC_TEMPERROR)
 		return deferred(m);
 	if (o->disposition != DMARC_P_NONE && mod_excused(m) != NULL)

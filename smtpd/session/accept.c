@@ -10,6 +10,7 @@
  * drops the txn, save while the put is out: then it is the committer's, and the
  * message is delivered even if its sender has gone.  Loop thread.
  */
+#include "smtpd/mail/own.h"
 #include "smtpd/mail/trace.h"
 #include "smtpd/session/internal.h"
 
@@ -117,27 +118,41 @@ static str received(struct txn *t)
 
 /* RFC 8601 2.7.4: a login's result is for people here; it says to nobody else
  * which account it was unless they share the message with one. */
-static bool wants_results(const struct txn *t, struct final *const *to, size_t n)
+static bool wants_results(const struct txn *t)
 {
 	if (t->in.origin != FROM_LOGIN)
 		return t->in.origin == FROM_STRANGER;
-	for (size_t i = 0; i < n; i++)
-		if ((to[i]->flags & (RCPT_LOCAL | RCPT_ROUTE)) == RCPT_LOCAL)
+	for (size_t i = 0; i < t->nfinals; i++)
+		if ((t->finals[i]->flags & (RCPT_LOCAL | RCPT_ROUTE)) == RCPT_LOCAL)
 			return true;
 	return false;
 }
 
 /* Each goes in front of those before it. */
-static void put_fields(struct txn *t, struct queue_put *p, bool results)
+static void put_fields(struct txn *t, struct queue_put *p)
 {
 	for (size_t i = t->ngiven; i-- > 0;)
 		queue_put_field(p, t->given[i]);
 	queue_put_field(p, received(t));
-	if (results)
+	if (wants_results(t))
 		queue_put_field(
 			p, authn_field(t->chain, &t->arena, t->in.authserv_id, t->peer->login));
 	for (size_t i = 0; i < t->added.n; i++)
 		queue_put_field(p, t->added.v[i]);
+	if (t->quarantine)
+		queue_put_field(p, own_quarantine(&t->arena, t->quarantined_by, t->quarantined_why));
+}
+
+static void put_recipients(struct txn *t, struct queue_put *p)
+{
+	for (size_t i = 0; i < t->nfinals; i++) {
+		const struct final *f = t->finals[i];
+		unsigned head = f->head.n > 0 ? RCPT_OWN_HEAD : 0u;
+
+		queue_put_rcpt(p, f->path, f->flags | head, f->orcpt);
+		if ((f->flags & RCPT_OWN_SENDER) || head != 0)
+			queue_put_own(p, f->sender, f->head);
+	}
 }
 
 static unsigned message_flags(const struct txn *t)
@@ -159,19 +174,14 @@ static void put_message(struct txn *t)
 {
 	struct queue_put *p = queue_put_new(t->setup->queue, &t->arena, t->loop->mbox, t->id);
 	const struct letter *l = t->letter;
-	struct final **to;
-	size_t n;
 
-	if (p == NULL || !recipients_gather(t, &to, &n)) {
-		if (p != NULL)
-			queue_put_drop(p);
+	if (p == NULL) {
 		finish_without_room(t, "memory");
 		return;
 	}
 	queue_put_from(p, &t->in.sender, message_flags(t), t->envid, t->peer->login);
-	for (size_t i = 0; i < n; i++)
-		queue_put_rcpt(p, to[i]->path, to[i]->flags, to[i]->orcpt);
-	put_fields(t, p, wants_results(t, to, n));
+	put_recipients(t, p);
+	put_fields(t, p);
 	queue_put_header_bytes(p, t->header_bytes);
 	if (l != NULL && l->settles_id != 0)
 		queue_put_settles(p, l->settles_id, l->settles, l->nsettles);
@@ -216,6 +226,15 @@ static void signed_and_sealed(struct chain_conn *c, void *user)
 
 static void accepted(struct txn *t)
 {
+	if (!recipients_gather(t)) {
+		finish_without_room(t, "memory");
+		return;
+	}
+	forward_refuse(t);
+	if (t->refusal.code != 0) {
+		finish_refused(t);
+		return;
+	}
 	t->added.arena = &t->arena;
 	if (chain_queue(t->chain, &t->added, signed_and_sealed, t) != SAY_WAIT)
 		signed_and_sealed(t->chain, t);
@@ -263,6 +282,7 @@ static void judged(struct chain_conn *c, void *user)
 	case SAY_QUARANTINE:
 		t->quarantine = t->in.origin == FROM_STRANGER;
 		t->quarantined_by = v->module != NULL ? v->module : "module";
+		t->quarantined_why = str_keep(&t->arena, v->text);
 		break;
 	default:
 		break;

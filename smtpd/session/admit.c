@@ -11,6 +11,10 @@
  * local part: user%there@here, there!user@here, "user@there"@here.  They are
  * names of people here only if such a mailbox really exists; a catch-all or an
  * alias pattern does not make them one.  Domain literals are never local.
+ *
+ * One thing from outside leaves us again for outside: a bounce of mail that we
+ * forwarded, to the sender that we had given it.  The address carries our hash
+ * and its day, so nobody else can make one, and it leads to one address only.
  */
 #include "smtpd/session/internal.h"
 
@@ -31,4 +35,17 @@ enum admit admit_rcpt(const struct directory *directory, struct arena *arena, bo
 	if (!logged_in && hides_a_route(to->local))
 		return ADMIT_NO_RELAY;
 	return found->says == DIRECTORY_TARGETS ? ADMIT_LOCAL : ADMIT_UNKNOWN_USER;
+}
+
+enum admit admit_return(struct txn *t, const struct path *to, struct path *origin)
+{
+	switch (forward_return(t, to, origin)) {
+	case SRS_GOOD:
+		return ADMIT_RETURN;
+	case SRS_FORGED:
+	case SRS_OLD:
+		return ADMIT_NO_RETURN;
+	default:
+		return ADMIT_LOCAL;
+	}
 }

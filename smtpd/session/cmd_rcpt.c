@@ -72,11 +72,41 @@ static enum step ask_modules(struct session *s, struct asked *a)
 	return rcpt_judged(a, chain_verdict(s->chain));
 }
 
+static enum step no_room(struct session *s)
+{
+	return refuse_kindly(s, 452, "4.3.1", "No memory for another recipient now, send to the others first");
+}
+
+/* A bounce of what was forwarded goes on to whoever sent it. */
+static enum step returned(struct session *s, struct asked *a, const struct path *to)
+{
+	struct directory_answer found;
+	struct txn *t = s->txn;
+
+	if (t->setup->forward->srs_bounces_only && !t->in.sender.is_null && t->in.origin != FROM_LOGIN)
+		return rcpt_refused(s, 550, "5.7.1", &a->to, "This address takes returned mail only, with MAIL FROM:<>");
+	directory_find(t->setup->directory, &t->arena, to, &found);
+	if (found.says == DIRECTORY_UNKNOWN || (srs_is(to->local) && txn_is_local(t, to)))
+		return rcpt_refused(s, 550, "5.1.1", &a->to, "Nobody of that name here any more");
+	if (!txn_resolve(t, to, &found, &a->rcpt))
+		return t->arena.spent ? no_room(s) : rcpt_refused(s, 550, "5.1.1", &a->to, "This alias leads nowhere");
+	return ask_modules(s, a);
+}
+
 static enum step admitted(struct session *s, struct asked *a)
 {
 	struct directory_answer found = { 0 };
 	struct txn *t = s->txn;
+	struct path to;
 
+	switch (admit_return(t, &a->to, &to)) {
+	case ADMIT_RETURN:
+		return returned(s, a, &to);
+	case ADMIT_NO_RETURN:
+		return rcpt_refused(s, 550, "5.7.1", &a->to, "This return address was not made here, or it is too old");
+	default:
+		break;
+	}
 	switch (admit_rcpt(s->setup->directory, &t->arena, t->in.origin == FROM_LOGIN, &a->to,
 			   &found)) {
 	case ADMIT_NO_RELAY:
@@ -86,15 +116,12 @@ static enum step admitted(struct session *s, struct asked *a)
 			"Not a recipient here, and mail for elsewhere is taken after a login only");
 	case ADMIT_UNKNOWN_USER:
 		return rcpt_refused(s, 550, "5.1.1", &a->to, "Nobody of that name here");
-	case ADMIT_LOCAL:
-	case ADMIT_ANYWHERE:
+	default:
 		break;
 	}
 	if (!txn_resolve(t, &a->to, &found, &a->rcpt)) {
 		if (t->arena.spent)
-			return refuse_kindly(
-				s, 452, "4.3.1",
-				"No memory for another recipient now, send to the others first");
+			return no_room(s);
 		return rcpt_refused(s, 550, "5.1.1", &a->to, "This alias leads nowhere");
 	}
 	return ask_modules(s, a);

@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "smtpd/mail/own.h"
 #include "smtpd/session/internal.h"
 
 /* ---- refusing ----------------------------------------------------------------- */
@@ -130,6 +131,8 @@ static bool left_out(struct txn *t, const struct field *f)
 {
 	if (t->in.origin == FROM_OURSELVES)
 		return false;
+	if (own_is(f))
+		return true;
 	if (t->in.origin == FROM_LOGIN && field_is(f, "Bcc"))     /* RFC 5322 3.6.3 */
 		return true;
 	return authn_forged(&t->arena, f, t->in.authserv_id, t->in.host);

@@ -26,6 +26,7 @@
 #include "smtpd/base/stat.h"
 #include "smtpd/mail/dot.h"
 #include "smtpd/mail/reply.h"
+#include "smtpd/mail/srs.h"
 #include "smtpd/session/session.h"
 
 /* ---- counters.c ------------------------------------------------------------ */
@@ -72,9 +73,13 @@ enum line_says line_take(struct line *, str *in, str *out);
 
 /* ---- admit.c: the relay rule ------------------------------------------------ */
 
-enum admit { ADMIT_LOCAL, ADMIT_ANYWHERE, ADMIT_UNKNOWN_USER, ADMIT_NO_RELAY };
+enum admit { ADMIT_LOCAL, ADMIT_ANYWHERE, ADMIT_UNKNOWN_USER, ADMIT_NO_RELAY, ADMIT_RETURN, ADMIT_NO_RETURN };
 enum admit admit_rcpt(const struct directory *, struct arena *, bool logged_in,
                       const struct path *to, struct directory_answer *);
+struct txn;
+/* Before admit_rcpt: `to` is a sender that forwarding has rewritten: ADMIT_RETURN,
+ * to *origin; or pretends to be: ADMIT_NO_RETURN; else ADMIT_LOCAL, ask admit_rcpt. */
+enum admit admit_return(struct txn *, const struct path *to, struct path *origin);
 
 /* ---- txn.c, intake.c, accept.c: one message --------------------------------- */
 
@@ -97,6 +102,9 @@ struct final {                       /* one recipient, as the queue gets it */
 	const struct path *path;
 	unsigned           flags;
 	str                orcpt;
+	str                sender;   /* RCPT_OWN_SENDER */
+	str                head;     /* fields for it alone */
+	bool               copied;   /* they hold an archive's */
 };
 
 struct txn {
@@ -135,8 +143,11 @@ struct txn {
 	str                given[2]; /* Date, Message-ID of a login's message that had none */
 	size_t             ngiven;
 	struct added       added;
+	struct final     **finals;   /* those that the queue gets */
+	size_t             nfinals;
 	bool               quarantine;
 	const char        *quarantined_by;
+	str                quarantined_why;
 	bool               lent;     /* the put is with the committer */
 	void             (*ready)(struct txn *);     /* intake may go on */
 	void             (*finished)(struct txn *, const struct answer *);
@@ -151,6 +162,7 @@ bool        txn_add_rcpt(struct txn *, const struct path *, const struct rcpt *)
 bool        txn_resolve(struct txn *, const struct path *to, const struct directory_answer *,
                         struct rcpt *);
 unsigned    txn_place_flags(const struct txn *, const struct path *);
+bool        txn_is_local(const struct txn *, const struct path *);
 /* Reserves memory for what is coming; false: none left. */
 bool        txn_reserve(struct txn *, uint64_t bytes);
 bool        txn_reserve_more(struct txn *);  /* up to what the arena holds now */
@@ -167,14 +179,24 @@ void txn_refuse(struct txn *, int code, const char *esc, const char *reason,
 /* A login's header, complete: its rights, and the fields that are missing. */
 void submission_check(struct txn *);
 
-/* Those that the queue gets: aliases followed, duplicates merged, copies added. */
-bool recipients_gather(struct txn *, struct final ***out, size_t *n);
-void accept_message(struct txn *);           /* after intake_end; finished() may fire inside */
+/* Those that the queue gets: aliases followed, duplicates merged, copies added.
+ * Sets finals; false: no memory. */
+bool recipients_gather(struct txn *);
 
 /* ---- tls_required.c ------------------------------------------------------------ */
 
 /* enum message_flag with what the header says about TLS. */
 unsigned tls_required_flags(const struct fields *, unsigned flags);
+
+/* ---- forward.c ---------------------------------------------------------------- */
+
+/* Whom a bounce to a rewritten sender is for; SRS_NOT: it is no such address. */
+enum srs_says forward_return(struct txn *, const struct path *to, struct path *out);
+bool rcpt_is_resolved(const struct rcpt *, const struct path *via);   /* it stands for others */
+/* What `f`, one of those behind `via`, needs to leave us again, or must not. */
+void forward_prepare(struct txn *, const struct rcpt *, const struct path *via, struct final *f);
+void forward_refuse(struct txn *);           /* when all of it would come back */
+void accept_message(struct txn *);           /* after intake_end; finished() may fire inside */
 
 /* ---- session.c --------------------------------------------------------------- */
 
@@ -272,6 +294,9 @@ void      data_answered(struct session *, const struct answer *);      /* or a g
 bool      starttls_offered(const struct session *);
 void      session_greet(struct session *);                             /* TLS on if first */
 void      session_secured(struct session *);                           /* a handshake is done */
+void      session_secure(struct session *);                            /* begins one */
+/* cmd_auth.c: what the connection brings to a login; what it names is the arena's. */
+void      session_channel(const struct session *, struct arena *, struct auth_channel *);
 
 /* ---- params.c: ESMTP parameters --------------------------------------------- */
 
@@ -294,9 +319,6 @@ struct era {                         /* one generation, as this loop's users of 
 	struct front_swap          *retired;   /* goes home with the last user */
 };
 void era_leave(struct era *);
-void      session_secure(struct session *);                            /* begins one */
-/* cmd_auth.c: what the connection brings to a login; what it names is the arena's. */
-void      session_channel(const struct session *, struct arena *, struct auth_channel *);
 
 struct door {                        /* one listening socket, watched */
 	struct loop_io              io;

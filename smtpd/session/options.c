@@ -176,3 +176,35 @@ const struct conf_section limits_section = {
 	.help = "What one message, connection or client may take up.",
 	.check = limits_check,
 };
+
+/* ---- forward ----------------------------------------------------------------- */
+
+#undef AT
+#define AT(member) offsetof(struct forward_conf, member)
+#define DAY ((uint64_t)24 * 3600 * 1000)
+
+static const char *const doomed_words[] = { "send", "keep", "bounce", NULL };
+
+static const struct conf_option forward_options[] = {
+	{ .name = "srs", .type = CONF_BOOL, .offset = AT(srs), .fallback = "yes",
+	  .help = "whether mail of others that leaves again for an alias is given a sender of ours (SRS), so "
+	          "that SPF passes and bounces find back" },
+	{ .name = "srs-domain", .type = CONF_STRING, .offset = AT(srs_domain), .example = "example.org",
+	  .help = "the domain of such senders, one that receives here; empty: the alias's own" },
+	{ .name = "srs-age", .type = CONF_TIME, .offset = AT(srs_age_ms), .fallback = "21d", .least = DAY, .most = 1000 * DAY,
+	  .help = "how long bounces to such senders are taken" },
+	{ .name = "srs-bounces-only", .type = CONF_BOOL, .offset = AT(srs_bounces_only), .fallback = "yes",
+	  .help = "whether such senders take mail from the null sender only" },
+	{ .name = "doomed", .type = CONF_WORD, .offset = AT(doomed), .fallback = "send", .words = doomed_words,
+	  .help = "what is done with mail that would surely be refused where it is forwarded to, because the "
+	          "domain in From publishes p=reject or p=quarantine and no signature of its own holds: send it all "
+	          "the same, keep it held in the queue, or bounce it; the log says so (forward.doomed)" },
+	{ 0 },
+};
+
+const struct conf_section forward_section = {
+	.name = "forward",
+	.options = forward_options,
+	.size = sizeof(struct forward_conf),
+	.help = "Mail that leaves this server again for an alias.",
+};

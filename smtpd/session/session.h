@@ -41,7 +41,17 @@ struct limits_conf {                      /* CONTRACT.md "Limits", same order */
 	uint64_t memory;                  /* of all messages being received: 256 MiB */
 };
 
-extern const struct conf_section listener_section, limits_section;
+enum doomed { DOOMED_SEND, DOOMED_KEEP, DOOMED_BOUNCE };
+
+struct forward_conf {                     /* mail that leaves us again for an alias */
+	struct conf_head head;
+	bool     srs, srs_bounces_only;
+	str      srs_domain;              /* one of ours; empty: the alias's */
+	uint64_t srs_age_ms;              /* 21 days */
+	int      doomed;                  /* enum doomed */
+};
+
+extern const struct conf_section listener_section, limits_section, forward_section;
 
 /* One generation, as sessions need it.  Immutable.  Loops count their own
  * users (front.users); the last to reach zero sends it home. */
@@ -53,6 +63,8 @@ struct session_setup {
 	struct tls_server          *tls;           /* NULL: no STARTTLS is offered */
 	struct auth                *auth;
 	struct queue               *queue;
+	const struct forward_conf  *forward;       /* NULL: nothing is rewritten */
+	const unsigned char        *secret;        /* SRS_SECRET octets; NULL: nothing is rewritten or marked */
 	const str                  *own_ips;       /* unused by strangers */
 	size_t                      nown_ips;
 };

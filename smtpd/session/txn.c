@@ -168,6 +168,11 @@ bool txn_resolve(struct txn *t, const struct path *to, const struct directory_an
 	return to->domain.n > 0 || path_of(&t->arena, found->account, out);
 }
 
+bool txn_is_local(const struct txn *t, const struct path *to)
+{
+	return to->domain.n == 0 ? !to->is_null : directory_domain(t->setup->directory, to->domain) != NULL;
+}
+
 unsigned txn_place_flags(const struct txn *t, const struct path *to)
 {
 	const struct directory_domain *d = directory_domain(t->setup->directory, to->domain);

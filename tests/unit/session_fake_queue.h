@@ -17,7 +17,7 @@ struct stored {
 	size_t   n, nrcpts;
 	uint64_t header_bytes;
 	unsigned flags;
-	struct { char text[300], orcpt[300]; unsigned flags; } rcpts[40];
+	struct { char text[300], orcpt[300], sender[300], head[2000]; unsigned flags; } rcpts[40];
 };
 
 static struct {
@@ -162,6 +162,13 @@ void queue_put_rcpt(struct queue_put *p, const struct path *to, unsigned flags, 
 	copy_text(p->s->rcpts[p->s->nrcpts].text, 300, to->text);
 	copy_text(p->s->rcpts[p->s->nrcpts].orcpt, 300, orcpt);
 	p->s->rcpts[p->s->nrcpts++].flags = flags;
+}
+
+void queue_put_own(struct queue_put *p, str sender, str head)
+{
+	assert_true(p->s->nrcpts > 0);
+	copy_text(p->s->rcpts[p->s->nrcpts - 1].sender, 300, sender);
+	copy_text(p->s->rcpts[p->s->nrcpts - 1].head, 2000, head);
 }
 
 void queue_put_field(struct queue_put *p, str field)

@@ -21,6 +21,7 @@ static struct {
 	size_t      headers, bodies, body_bytes, dones;
 	const char *adds;                   /* a field, in the queue hook */
 	bool        replies;
+	const char *fragile;                /* why nobody else would take it */
 } module;
 
 static enum say module_says(struct mod *m, enum hook hook)
@@ -37,7 +38,12 @@ static enum say on_connect(struct mod *m) { return module_says(m, ON_CONNECT); }
 static enum say on_helo(struct mod *m, str name) { (void)name; return module_says(m, ON_HELO); }
 static enum say on_mail(struct mod *m, const struct path *p) { (void)p; return module_says(m, ON_MAIL); }
 static enum say on_rcpt(struct mod *m, const struct path *p) { (void)p; return module_says(m, ON_RCPT); }
-static enum say on_message(struct mod *m) { return module_says(m, ON_MESSAGE); }
+static enum say on_message(struct mod *m)
+{
+	if (module.fragile != NULL)
+		mod_fragile(m, str_of(module.fragile));
+	return module_says(m, ON_MESSAGE);
+}
 static void on_header(struct mod *m, const struct field *f) { (void)m; (void)f; module.headers++; }
 static void on_body(struct mod *m, str s) { (void)m; module.bodies++; module.body_bytes += s.n; }
 static void on_done(struct mod *m) { module.dones++; if (module.waiting == m) module.waiting = NULL; }
@@ -70,6 +76,7 @@ struct house {
 	struct front        *front;
 	struct session_setup setup;
 	struct limits_conf   limits;
+	struct forward_conf  forward;
 	struct listener_conf mx, submission;
 	struct front_swap    swap;
 	bool                 swapped;
@@ -81,6 +88,7 @@ struct house {
 };
 
 static struct house h;
+static const unsigned char house_secret[SRS_SECRET] = "thirty-two octets that are known";
 
 static void house_swapped(struct baton *b)
 {
@@ -170,11 +178,12 @@ static void house_open(void)
 	h.loop = q.loop = loop_new(0, NULL);
 	h.front = front_new(h.loop, 1);
 	h.limits = limits_default;
+	h.forward = (struct forward_conf){ .srs = true, .srs_bounces_only = true, .srs_age_ms = (uint64_t)21 * 86400 * 1000 };
 	h.mx = (struct listener_conf){ .head.title = STR("mx"), .role = ROLE_INBOUND, .tls = TLS_STARTTLS };
 	h.submission = (struct listener_conf){ .head.title = STR("sub"), .role = ROLE_SUBMISSION, .tls = TLS_REQUIRED };
 	h.setup = (struct session_setup){
 		.hostname = STR("mail.here.test"), .authserv_id = STR("mail.here.test"), .limits = &h.limits,
-		.directory = house_directory(&h.arena), .chain = chain_new(modules, confs, &h.arena, &why),
+		.forward = &h.forward, .secret = house_secret, .directory = house_directory(&h.arena), .chain = chain_new(modules, confs, &h.arena, &why),
 	};
 	assert_non_null(h.setup.chain);
 	h.swap = (struct front_swap){ .baton = { .home = h.loop->mbox, .arrived = house_swapped }, .front = h.front,

@@ -407,17 +407,19 @@ static void what_the_queue_gets(void **state)
 	assert_string_equal(s->from, "a@far.test");
 	assert_string_equal(s->envid, "e1");
 	assert_int_equal(s->flags, MESSAGE_RET_HDRS | MESSAGE_8BIT);
-	assert_int_equal(s->nrcpts, 5);
-	assert_string_equal(s->rcpts[0].text, "alice@here.test");
-	assert_int_equal(s->rcpts[0].flags, RCPT_LOCAL | RCPT_NOTIFY_SUCCESS);
-	assert_string_equal(s->rcpts[0].orcpt, "rfc822;sales@here.test");
-	assert_string_equal(s->rcpts[1].text, "far@elsewhere.test");
-	assert_int_equal(s->rcpts[1].flags, RCPT_NOTIFY_SUCCESS);
-	assert_string_equal(s->rcpts[2].text, "bob@office.test");
-	assert_int_equal(s->rcpts[2].flags, RCPT_LOCAL);        /* a stranger's mail takes no route */
-	assert_string_equal(s->rcpts[3].text, "carol+x@copied.test");
-	assert_string_equal(s->rcpts[4].text, "archive@here.test");
-	assert_int_equal(s->rcpts[4].flags, RCPT_LOCAL | RCPT_NOTIFY_NEVER);
+	assert_int_equal(s->nrcpts, 6);
+	assert_string_equal(s->rcpts[0].text, "sales@here.test");
+	assert_int_equal(s->rcpts[0].flags, RCPT_LOCAL | RCPT_NOTIFY_SUCCESS | RCPT_EXPANDED);
+	assert_string_equal(s->rcpts[1].text, "alice@here.test");
+	assert_int_equal(s->rcpts[1].flags, RCPT_LOCAL | RCPT_NOTIFY_NEVER);
+	assert_string_equal(s->rcpts[1].orcpt, "rfc822;sales@here.test");
+	assert_string_equal(s->rcpts[2].text, "far@elsewhere.test");
+	assert_int_equal(s->rcpts[2].flags, RCPT_NOTIFY_NEVER | RCPT_OWN_SENDER | RCPT_OWN_HEAD);
+	assert_string_equal(s->rcpts[3].text, "bob@office.test");
+	assert_int_equal(s->rcpts[3].flags, RCPT_LOCAL);        /* a stranger's mail takes no route */
+	assert_string_equal(s->rcpts[4].text, "carol+x@copied.test");
+	assert_string_equal(s->rcpts[5].text, "archive@here.test");
+	assert_int_equal(s->rcpts[5].flags, RCPT_LOCAL | RCPT_NOTIFY_NEVER | RCPT_COPY | RCPT_OWN_SENDER | RCPT_OWN_HEAD);
 	assert_true(strncmp(s->head, "X-Signed: yes\r\nAuthentication-Results: mail.here.test", 52) == 0);
 	assert_non_null(strstr(s->head, "test=pass"));
 	assert_non_null(strstr(s->head, "\r\nReceived: from client.test"));

@@ -254,7 +254,7 @@ static void copies_go_out_and_in(void **state)
 	talk(NULL, "250");
 	assert_int_equal(last_stored()->nrcpts, 2);
 	assert_string_equal(last_stored()->rcpts[1].text, "archive@here.test");
-	assert_int_equal(last_stored()->rcpts[1].flags, RCPT_LOCAL | RCPT_NOTIFY_NEVER);
+	assert_int_equal(last_stored()->rcpts[1].flags, RCPT_LOCAL | RCPT_NOTIFY_NEVER | RCPT_COPY | RCPT_OWN_SENDER | RCPT_OWN_HEAD);
 }
 
 int main(void)
