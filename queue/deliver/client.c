@@ -312,18 +312,24 @@ void client_name_host(struct client *c)
 	else
 		snprintf(c->host, sizeof(c->host), "%s[%s]", c->name, at.s);
 	c->lease->host = str_keep(client_arena(c), str_of(c->host));
+	c->lease->mx = str_keep(client_arena(c), str_of(c->name));
 	c->lease->tls = STR_NONE;
 	c->lease->verified = NULL;
 }
 
 void client_dial(struct client *c)
 {
+	struct sockaddr_storage from;
+	socklen_t nfrom;
+
 	c->caps = 0;
 	c->size_limit = c->mail_most = c->rcpt_most = c->messages = 0;
 	c->secured = c->no_ehlo = c->dirty = c->reused = c->logged_in = false;
 	c->mechanisms = 0;
 	client_name_host(c);
-	c->conn = conn_dial(c->loop, (const struct sockaddr *)&c->hosts.to, c->hosts.nto, NULL, 0, &events, c);
+	nfrom = relay_source(c->lease->setup->relay, c->hosts.to.ss_family, &from);
+	c->conn = conn_dial(c->loop, (const struct sockaddr *)&c->hosts.to, c->hosts.nto,
+	                    nfrom > 0 ? (const struct sockaddr *)&from : NULL, nfrom, &events, c);
 	if (c->conn == NULL) {
 		client_next_host(c, true, STR("4.3.0"), STR("out of memory"));
 		return;
@@ -358,6 +364,7 @@ static void host_found(struct hosts *h, enum hosts_found what)
 void client_ready(struct client *c)
 {
 	c->talked = true;
+	c->lease->pace = (struct pace){ PACE_FINE, 0 };      /* another host was better disposed */
 	client_begin_round(c);
 }
 
@@ -383,6 +390,7 @@ static void lease_came(struct baton *b)
 	}
 	c->reused = true;
 	l->host = str_keep(&l->arena, str_of(c->host));
+	l->mx = str_keep(&l->arena, str_of(c->name));
 	l->verified = c->secured ? c->verified : NULL;
 	if (c->secured)
 		l->tls = arena_printf(&l->arena, "%.*s %.*s", STR_ARG(conn_tls(c->conn).version),

@@ -72,6 +72,7 @@ struct client {
 
 	/* the transaction */
 	struct lease_rcpt *round[ROUND_MOST];
+	str            from, head;         /* of this round: its recipients share them */
 	bool          accepted[ROUND_MOST];
 	size_t        nround, asked, answered, naccepted, finals;
 	bool          pipelined, utf8;
@@ -138,6 +139,7 @@ void client_begin_round(struct client *);        /* the next recipients, or clie
 /* client_reply.c */
 str  client_reply_said(struct arena *, const struct reply *);      /* "550 5.1.1 No such user" */
 str  client_reply_status(struct arena *, const struct reply *);    /* "5.1.1" */
+void client_reply_pace(struct client *, const struct reply *);      /* is noted in the lease */
 bool client_reply_positive(const struct reply *);
 enum fate client_reply_fate(const struct reply *);                 /* of a refusal: bounced or deferred */
 

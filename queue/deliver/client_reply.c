@@ -18,6 +18,16 @@ str client_reply_status(struct arena *a, const struct reply *r)
 	return r->esc.n > 0 ? str_keep(a, r->esc) : arena_printf(a, "%d.0.0", r->code >= 500 ? 5 : 4);
 }
 
+/* The gravest word of an attempt counts. */
+void client_reply_pace(struct client *c, const struct reply *r)
+{
+	enum pace_when when = c->state <= ST_AUTH ? PACE_TO_US : c->state <= ST_MAIL ? PACE_OF_SENDER : PACE_OF_MESSAGE;
+	struct pace p = pace_of(when, r->code, r->esc, r->text);
+
+	if (!c->lmtp && p.kind > c->lease->pace.kind)
+		c->lease->pace = p;
+}
+
 bool client_reply_positive(const struct reply *r)
 {
 	return r->code / 100 == 2;

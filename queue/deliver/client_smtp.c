@@ -11,6 +11,7 @@
 
 static void settle(struct client *c, struct lease_rcpt *rcpt, const struct reply *r)
 {
+	client_reply_pace(c, r);
 	lease_settle(c->lease, rcpt, client_reply_positive(r) ? FATE_DELIVERED : client_reply_fate(r),
 	             client_reply_status(client_arena(c), r), client_reply_said(client_arena(c), r));
 }
@@ -19,6 +20,7 @@ static void settle(struct client *c, struct lease_rcpt *rcpt, const struct reply
 static enum state_id host_refused(struct client *c, const struct reply *r)
 {
 	c->unwell = c->unwell || r->code == 421;
+	client_reply_pace(c, r);
 	client_next_host(c, client_reply_fate(r) == FATE_DEFERRED, client_reply_status(client_arena(c), r),
 	                 client_reply_said(client_arena(c), r));
 	return ST_DONE;
@@ -28,6 +30,7 @@ static enum state_id host_refused(struct client *c, const struct reply *r)
 static enum state_id closing(struct client *c, const struct reply *r)
 {
 	c->lease->unreachable = true;
+	client_reply_pace(c, r);
 	client_quit(c);
 	client_fail_rest(c, FATE_DEFERRED, client_reply_status(client_arena(c), r),
 	                 client_reply_said(client_arena(c), r));
@@ -159,6 +162,11 @@ static uint64_t size_of(const struct lease *l)
 	return l->entry->head.n + l->entry->bytes;
 }
 
+static str asked_for(const struct lease_rcpt *r)
+{
+	return r->to.n > 0 ? r->to : r->address;
+}
+
 static void refuse_what_needs_utf8(struct client *c)
 {
 	struct lease *l = c->lease;
@@ -169,13 +177,14 @@ static void refuse_what_needs_utf8(struct client *c)
 	if (l->utf8_header)
 		lease_settle_rest(l, FATE_BOUNCED, STR("5.6.9"),
 		                  arena_printf(a, "%s cannot take header fields with letters beyond ASCII (SMTPUTF8)", c->host));
-	if (!is_ascii(l->entry->sender))
-		lease_settle_rest(l, FATE_BOUNCED, STR("5.6.7"),
-		                  arena_printf(a, "%s cannot take the sender's address (SMTPUTF8)", c->host));
-	for (size_t i = 0; i < l->n; i++)
-		if (!is_ascii(l->v[i].address))
+	for (size_t i = 0; i < l->n; i++) {
+		if (!is_ascii(lease_sender(l, &l->v[i])))
+			lease_settle(l, &l->v[i], FATE_BOUNCED, STR("5.6.7"),
+			             arena_printf(a, "%s cannot take the sender's address (SMTPUTF8)", c->host));
+		if (!is_ascii(asked_for(&l->v[i])))
 			lease_settle(l, &l->v[i], FATE_BOUNCED, STR("5.6.7"),
 			             arena_printf(a, "%s cannot take this address (SMTPUTF8)", c->host));
+	}
 }
 
 /* RFC 1870 6: no need to ask who has said that it will not take this much. */
@@ -190,6 +199,17 @@ static void refuse_what_is_too_large(struct client *c)
 
 /* ---- a round ------------------------------------------------------------------------------------ */
 
+/* What stands in front of the message is said to all of a round. */
+static bool shares_round(struct client *c, const struct lease_rcpt *r)
+{
+	if (c->nround == 0) {
+		c->from = lease_sender(c->lease, r);
+		c->head = r->head;
+		c->utf8 = c->utf8 || !is_ascii(c->from) || !is_ascii(c->head);
+	}
+	return str_eq(lease_sender(c->lease, r), c->from) && str_eq(r->head, c->head);
+}
+
 void client_begin_round(struct client *c)
 {
 	struct lease *l = c->lease;
@@ -199,11 +219,11 @@ void client_begin_round(struct client *c)
 	refuse_what_is_too_large(c);
 	c->nround = c->asked = c->answered = c->naccepted = c->finals = 0;
 	c->mail_code = 0;
-	c->utf8 = l->utf8_header || !is_ascii(l->entry->sender);
+	c->utf8 = l->utf8_header;
 	for (size_t i = 0; i < l->n && c->nround < most; i++) {
-		if (l->v[i].settled)
+		if (l->v[i].settled || !shares_round(c, &l->v[i]))
 			continue;
-		c->utf8 = c->utf8 || !is_ascii(l->v[i].address);
+		c->utf8 = c->utf8 || !is_ascii(asked_for(&l->v[i]));
 		c->accepted[c->nround] = false;
 		c->round[c->nround++] = &l->v[i];
 	}
@@ -242,9 +262,9 @@ static void say_mail_line(struct client *c)
 {
 	const struct queue_entry *e = c->lease->entry;
 
-	conn_writef(c->conn, "MAIL FROM:<%.*s>", STR_ARG(e->sender));
+	conn_writef(c->conn, "MAIL FROM:<%.*s>", STR_ARG(c->from));
 	if (c->caps & CAP_SIZE)
-		conn_writef(c->conn, " SIZE=%llu", (unsigned long long)size_of(c->lease));
+		conn_writef(c->conn, " SIZE=%llu", (unsigned long long)(size_of(c->lease) + c->head.n));
 	if ((e->flags & MESSAGE_8BIT) && (c->caps & CAP_8BITMIME))
 		conn_write(c->conn, STR(" BODY=8BITMIME"));
 	if (c->utf8)
@@ -281,7 +301,7 @@ static void say_rcpt_line(struct client *c, const struct lease_rcpt *r)
 {
 	size_t semicolon = str_find(r->orcpt, ';');
 
-	conn_writef(c->conn, "RCPT TO:<%.*s>", STR_ARG(r->address));
+	conn_writef(c->conn, "RCPT TO:<%.*s>", STR_ARG(asked_for(r)));
 	if (!c->lmtp && (c->caps & CAP_DSN)) {
 		say_notify(c, r->flags);
 		if (semicolon < r->orcpt.n && (c->utf8 || is_ascii(r->orcpt))) {
@@ -316,6 +336,7 @@ static enum state_id round_failed(struct client *c)
 static void mail_was_refused(struct client *c, const struct reply *r)
 {
 	c->mail_code = r->code;
+	client_reply_pace(c, r);
 	c->status = client_reply_status(client_arena(c), r);
 	c->said = client_reply_said(client_arena(c), r);
 }
@@ -399,6 +420,7 @@ static enum state_id data_was_refused(struct client *c, const struct reply *r)
 	struct arena *a = client_arena(c);
 	bool refused = r->code >= 400;
 
+	client_reply_pace(c, r);
 	for (size_t i = 0; i < c->nround; i++)
 		if (c->accepted[i])
 			lease_settle(c->lease, c->round[i], client_reply_fate(r), refused ? client_reply_status(a, r) : STR("4.5.0"),

@@ -79,6 +79,47 @@ static bool wants_v6(const struct hosts *h)
 	return h->setup->relay->ipv6 != IPV6_OFF || h->route->kind != ROUTE_MX;
 }
 
+static const struct sockaddr_in6 *first_v6(const struct hosts *h)
+{
+	for (size_t i = 0; i < h->naddr; i++)
+		if (h->addr[i].ss_family == AF_INET6)
+			return (const struct sockaddr_in6 *)&h->addr[i];
+	return NULL;
+}
+
+static void leave_v6_out(struct hosts *h)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < h->naddr; i++)
+		if (h->addr[i].ss_family != AF_INET6)
+			h->addr[kept++] = h->addr[i];
+	h->naddr = kept;
+	h->unfit = true;
+}
+
+static void own_judged(struct own_ipv6 *own, bool fit)
+{
+	struct hosts *h = own->user;
+
+	if (!fit)
+		leave_v6_out(h);
+	look_further(h);
+}
+
+static void addresses_known(struct hosts *h)
+{
+	const struct sockaddr_in6 *to = first_v6(h);
+	enum own_answer own = OWN_FIT;
+
+	if (to != NULL && h->setup->relay->ipv6 == IPV6_AUTO && h->route->kind == ROUTE_MX)
+		own = own_ipv6_ask(&h->own, h->loop, h->arena, h->setup->relay, to, own_judged, h);
+	if (own == OWN_UNFIT)
+		leave_v6_out(h);
+	if (own != OWN_ASKED)
+		look_further(h);
+}
+
 static void note_facts(struct dns_facts *f, const struct dns_answer *a)
 {
 	f->secure = f->secure && a->secure;
@@ -99,7 +140,7 @@ static void addresses_came(struct dns_ask *ask, const struct dns_answer *a)
 		else
 			add_v6(h, &a->rr[i].aaaa);
 	if (--h->out == 0)
-		look_further(h);
+		addresses_known(h);
 }
 
 static void ask_addresses(struct hosts *h, const struct host *host)
@@ -119,6 +160,10 @@ static void tell_no_more(struct hosts *h)
 {
 	if (h->tried > 0)
 		tell(h, HOSTS_NO_MORE);
+	else if (h->unfit)
+		give_up(h, HOSTS_LATER, "4.4.4",
+		        arena_printf(h->arena, "The mail hosts of %.*s have IPv6 addresses only, and ours has no PTR record that leads back "
+		                     "to it: set one, or relay { ipv6 = on }", STR_ARG(h->route->target)));
 	else if (h->temporary)
 		give_up(h, HOSTS_LATER, "4.4.3",
 		        arena_printf(h->arena, "The addresses of %.*s could not be looked up: DNS did not answer", STR_ARG(h->name)));
@@ -316,5 +361,6 @@ void hosts_stop(struct hosts *h)
 	loop_undefer(&h->later);
 	dns_cancel(&h->ask);
 	dns_cancel(&h->ask6);
+	own_ipv6_stop(&h->own);
 	h->out = 0;
 }

@@ -10,6 +10,7 @@
 #ifndef QUEUE_DELIVER_HOSTS_H
 #define QUEUE_DELIVER_HOSTS_H
 
+#include "queue/deliver/own_ipv6.h"
 #include "queue/deliver/route.h"
 #include "smtpd/base/dns.h"
 
@@ -53,6 +54,8 @@ struct hosts {
 	enum hosts_found result;
 	struct dns_ask ask, ask6;
 	unsigned out;                       /* questions */
+	struct own_ipv6 own;
+	bool   unfit;                       /* addresses were left out, because ours is not fit for them */
 	struct host v[HOSTS_MOST];
 	size_t n, at;
 	struct sockaddr_storage addr[HOSTS_ADDRS];

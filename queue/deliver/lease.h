@@ -10,6 +10,7 @@
 #define QUEUE_DELIVER_LEASE_H
 
 #include "queue/deliver/deliver.h"
+#include "queue/deliver/pace.h"
 #include "queue/deliver/route.h"
 
 struct tls_result;
@@ -20,7 +21,10 @@ struct tls_result;
 struct lease_rcpt {
 	uint32_t      index;       /* in the entry */
 	unsigned      flags;       /* enum rcpt_flag */
-	str           address;     /* path text; for RCPT and Delivered-To */
+	str           address;     /* path text; for Delivered-To, and for RCPT unless `to` is set */
+	str           to;          /* where an alias leads now, or the detail for Junk */
+	str           sender;      /* RCPT_OWN_SENDER: instead of the message's */
+	str           head;        /* fields of its own, in front of the message's */
 	str           orcpt;
 	/* a Maildir's */
 	str           dir;         /* of this recipient; with .Junk when quarantined */
@@ -30,7 +34,8 @@ struct lease_rcpt {
 	int64_t       staged_at;
 	/* what became of it, the borrower's to say */
 	bool          settled;     /* fate is set */
-	enum fate     fate;        /* staged, delivered, deferred, bounced; held: what is stored is damaged */
+	enum fate     fate;        /* staged, delivered, deferred, bounced; held: what is stored is damaged, or `kept` */
+	bool          kept;        /* held: for the operator to decide */
 	str           said;        /* "550 5.1.1 No such user", or our own sentence */
 	str           status;      /* RFC 3463, for notices; may be empty */
 	bool          relayed;     /* NOTIFY=SUCCESS was asked for, and the next hop knows no DSN */
@@ -48,15 +53,22 @@ struct lease {
 	str           clear_host;  /* a host whose TLS failed last time: no STARTTLS there */
 	/* the borrower's words */
 	bool          unreachable; /* no host of the destination talked to us: its fault, not the message's */
+	struct pace   pace;        /* what a refusal asks for */
+	str           mx;          /* the host that was spoken to last, by name */
 	str           host;        /* who answered, "mx.example.org[192.0.2.1]" */
 	str           tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty */
 	const char   *verified;    /* "dane", "sts", "pkix" or "no": what vouched for that host; NULL: no TLS */
 	struct tls_result *results;/* sessions, for tls_report; the newest first */
 	str           tls_failed;  /* a host whose handshake failed now */
 	/* whose it is at home */
-	void         *part, *channel, *settings;
+	void         *part, *channel, *settings, *provider;
 	struct lease *next;        /* in a batch for the disk desk */
 };
+
+static inline str lease_sender(const struct lease *l, const struct lease_rcpt *r)
+{
+	return r->flags & RCPT_OWN_SENDER ? r->sender : l->entry->sender;
+}
 
 /* Settles one recipient; the first word counts.  `said` is copied, cut, and made
  * one line. */

@@ -46,6 +46,16 @@ static const char zone[] =
 	"both.test      AAAA 2001:db8::21\n"
 	"six.test       MX 10 onlysix.test\n"
 	"onlysix.test   AAAA 2001:db8::6\n"
+	"1.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR us6.test\n"
+	"us6.test AAAA 2001:db8::a1\n"
+	"3.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR other6.test\n"
+	"other6.test AAAA 2001:db8::b3\n"
+	"4.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR SERVFAIL\n"
+	"5.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR other6.test\n"
+	"5.a.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa PTR us6b.test\n"
+	"us6b.test AAAA 2001:db8::a5\n"
+	"six-then-four.test MX 10 onlysix.test\n"
+	"six-then-four.test MX 20 a.test\n"
 	"twice.test     MX 10 a.test\n"
 	"twice.test     MX 20 a.test\n"
 	"a.test         A  192.0.2.1\n"
@@ -84,10 +94,11 @@ static void tick(struct ev_loop *ev, ev_timer *w, int events)
 	(void)ev, (void)w, (void)events;
 }
 
-static const char *all_of(enum route_kind kind, const char *target, bool ipv6)
+static const char *all_from(enum route_kind kind, const char *target, enum relay_ipv6 ipv6, const char *source)
 {
 	static struct seen s;
-	const struct relay_conf relay = { .port = 25, .ipv6 = ipv6 ? IPV6_ON : IPV6_OFF };
+	str from = str_of(source);
+	const struct relay_conf relay = { .port = 25, .ipv6 = ipv6, .source = { &from, source != NULL } };
 	const struct deliver_setup setup = { .relay = &relay, .hostname = STR("us.test") };
 	const struct route route = { .kind = kind, .target = str_of(target) };
 	uint64_t until = clock_ms() + 10000;
@@ -111,6 +122,11 @@ static const char *all_of(enum route_kind kind, const char *target, bool ipv6)
 	hosts_stop(&h);
 	arena_fini(&s.arena);
 	return s.text;
+}
+
+static const char *all_of(enum route_kind kind, const char *target, bool ipv6)
+{
+	return all_from(kind, target, ipv6 ? IPV6_ON : IPV6_OFF, NULL);
 }
 
 static void routes_lead_to_addresses(void **state)
@@ -165,6 +181,34 @@ static void six_comes_with_four(void **state)
 	assert_non_null(strstr(got, "2001:db8::21"));
 }
 
+/* relay { ipv6 = auto }: seen by strangers only with a PTR record that leads back. */
+static void six_needs_a_name_that_leads_back(void **state)
+{
+	static const struct { const char *target, *source; enum route_kind kind; const char *want; } cases[] = {
+		{ "two.test", "2001:db8::a1", ROUTE_MX, "both.test=192.0.2.21 both.test=192.0.2.22 both.test=2001:db8::21" },
+		{ "two.test", "2001:db8::a2", ROUTE_MX, "both.test=192.0.2.21 both.test=192.0.2.22" },    /* no PTR */
+		{ "two.test", "2001:db8::a3", ROUTE_MX, "both.test=192.0.2.21 both.test=192.0.2.22" },    /* of somebody else's name */
+		{ "two.test", "2001:db8::a4", ROUTE_MX, "both.test=192.0.2.21 both.test=192.0.2.22" },    /* unknown for now */
+		{ "two.test", "2001:db8::a5", ROUTE_MX, "both.test=192.0.2.21 both.test=192.0.2.22 both.test=2001:db8::21" },  /* the second name */
+		{ "six.test", "2001:db8::a2", ROUTE_MX, "later 4.4.4" },
+		{ "six.test", "2001:db8::a1", ROUTE_MX, "onlysix.test=2001:db8::6" },
+		{ "six-then-four.test", "2001:db8::a2", ROUTE_MX, "a.test=192.0.2.1" },
+		{ "onlysix.test:25", "2001:db8::a2", ROUTE_HOST, "onlysix.test=2001:db8::6" },     /* our own choice */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++)
+		for (int again = 0; again < 2; again++) {        /* asked, then remembered */
+			char sorted[200] = "";
+			const char *got = all_from(cases[i].kind, cases[i].target, IPV6_AUTO, cases[i].source);
+
+			if (strstr(got, "both.test=2001") == got)  /* the answers come in any order */
+				got = strcat(strcat(strcpy(sorted, strchr(got, ' ') + 1), " "), "both.test=2001:db8::21");
+			if (strcmp(got, cases[i].want) != 0)
+				fail_msg("%s from %s: \"%s\", not \"%s\"", cases[i].target, cases[i].source, got, cases[i].want);
+		}
+}
+
 /* RFC 5321 5.1: at random among equals. */
 static void equals_share_the_load(void **state)
 {
@@ -199,6 +243,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(routes_lead_to_addresses),
 		cmocka_unit_test(six_comes_with_four),
+		cmocka_unit_test(six_needs_a_name_that_leads_back),
 		cmocka_unit_test(equals_share_the_load),
 		cmocka_unit_test(stopped_in_time_says_nothing),
 	};

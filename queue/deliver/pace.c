@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * Words of refusals, and the registered part of names.  Pure.
+ */
+#include "queue/deliver/pace.h"
+
+#include "smtpd/base/err.h"
+
+/* ---- words ------------------------------------------------------------------------------- */
+
+/* Where `word` (small letters) begins in s; s.n: nowhere. */
+static size_t find_word(str s, const char *word)
+{
+	str w = str_of(word);
+
+	for (size_t i = 0; i + w.n <= s.n; i++)
+		if (str_eq_nocase(str_head(str_skip(s, i), w.n), w))
+			return i;
+	return s.n;
+}
+
+static bool has_any(str s, const char *const *words)
+{
+	for (; *words != NULL; words++)
+		if (find_word(s, *words) < s.n)
+			return true;
+	return false;
+}
+
+/* ---- times --------------------------------------------------------------------------------- */
+
+static const struct { const char *word; uint32_t seconds; } units[] = {
+	{ "s", 1 }, { "sec", 1 }, { "secs", 1 }, { "second", 1 }, { "seconds", 1 },
+	{ "m", 60 }, { "min", 60 }, { "mins", 60 }, { "minute", 60 }, { "minutes", 60 },
+	{ "h", 3600 }, { "hr", 3600 }, { "hrs", 3600 }, { "hour", 3600 }, { "hours", 3600 },
+};
+
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static size_t digits(str s)
+{
+	size_t n = 0;
+
+	while (n < s.n && is_digit(s.p[n]))
+		n++;
+	return n;
+}
+
+/* "05:00", "00:05:00": the length, or 0. */
+static size_t read_clock(str s, uint32_t *seconds)
+{
+	uint32_t total = 0, part;
+	size_t at = 0, parts = 0;
+
+	for (;;) {
+		size_t n = digits(str_skip(s, at));
+
+		if (n == 0 || n > 2 || !str_to_u32(str_head(str_skip(s, at), n), &part))
+			return 0;
+		total = total * 60 + part;
+		at += n;
+		if (++parts == 3 || at == s.n || s.p[at] != ':')
+			break;
+		at++;
+	}
+	*seconds = total;
+	return parts > 1 ? at : 0;
+}
+
+/* "300 seconds", "5min", "1 hour", behind the number of n digits. */
+static bool read_unit(str s, size_t n, uint32_t *seconds)
+{
+	str rest = str_trim(str_skip(s, n));
+	uint32_t number;
+	size_t length = 0;
+
+	while (length < rest.n && is_letter(rest.p[length]))
+		length++;
+	if (n > 6 || !str_to_u32(str_head(s, n), &number))
+		return false;
+	for (size_t i = 0; i < COUNT(units); i++)
+		if (str_is_nocase(str_head(rest, length), units[i].word)) {
+			*seconds = number < PACE_MOST_S / units[i].seconds ? number * units[i].seconds : PACE_MOST_S;
+			return true;
+		}
+	return false;
+}
+
+/* The first time in the text that stands alone; 0: none. */
+static uint32_t stated_time(str s)
+{
+	for (size_t i = 0; i < s.n;) {
+		str here = str_skip(s, i);
+		size_t n = digits(here);
+		bool alone = i == 0 || (!is_letter(s.p[i - 1]) && s.p[i - 1] != '.' && s.p[i - 1] != ':' && s.p[i - 1] != '-');
+		uint32_t seconds = 0;
+
+		if (n > 0 && alone && (read_clock(here, &seconds) > 0 || read_unit(here, n, &seconds)) && seconds > 0)
+			return seconds < PACE_MOST_S ? seconds : PACE_MOST_S;
+		i += n > 0 ? n : 1;
+	}
+	return 0;
+}
+
+/* ---- what it means ---------------------------------------------------------------------------- */
+
+static bool is_greylisting(str esc, str text)
+{
+	static const char *const words[] = { "greylist", "graylist", "grey list", "gray list", "grey-list", "postgrey", NULL };
+
+	return has_any(text, words) || str_is(esc, "4.5.1");
+}
+
+static bool is_too_fast(int code, str esc, str text)
+{
+	static const char *const words[] = {
+		"rate limit", "rate-limit", "ratelimit", "too many connections", "too many messages", "too many concurrent",
+		"too much mail", "too fast", "throttl", "slow down", "try again later, too many", "reputation", NULL,
+	};
+
+	return code == 421 || str_starts(esc, "4.7.") || str_is(esc, "4.4.5") || str_is(esc, "4.3.2") || has_any(text, words);
+}
+
+struct pace pace_of(enum pace_when when, int code, str esc, str text)
+{
+	struct pace p = { PACE_FINE, 0 };
+
+	if (code / 100 != 4)
+		return p;
+	if (when != PACE_TO_US && code != 421 && is_greylisting(esc, text))
+		p.kind = PACE_GREYLISTED;
+	else if (when == PACE_TO_US || is_too_fast(code, esc, text))
+		p.kind = PACE_SLOWED;
+	if (p.kind != PACE_FINE)
+		p.after_s = stated_time(text);
+	return p;
+}
+
+/* ---- providers ------------------------------------------------------------------------------------ */
+
+static str without_dot(str host)
+{
+	return host.n > 0 && host.p[host.n - 1] == '.' ? str_head(host, host.n - 1) : host;
+}
+
+/* The last `labels` labels of a name. */
+static str tail(str name, unsigned labels)
+{
+	size_t i = name.n;
+
+	while (i > 0)
+		if (name.p[--i] == '.' && --labels == 0)
+			return str_skip(name, i + 1);
+	return name;
+}
+
+/* What stands below a country's domain where names are not registered directly. */
+static bool is_country_kind(str label)
+{
+	static const char *const kinds[] = {
+		"ac", "ad", "co", "com", "ed", "edu", "gen", "go", "gob", "gov", "govt", "gv", "ltd", "mil", "ne", "net", "nhs",
+		"nom", "or", "org", "plc", "sch",
+	};
+
+	for (size_t i = 0; i < COUNT(kinds); i++)
+		if (str_is_nocase(label, kinds[i]))
+			return true;
+	return false;
+}
+
+static bool is_address(str host)
+{
+	bool letters = false;
+
+	for (size_t i = 0; i < host.n; i++)
+		letters = letters || is_letter(host.p[i]);
+	return !letters || str_holds(host, ':') || str_starts(host, "[") || str_starts(host, "/");
+}
+
+/* The whole list of public suffixes would know more exceptions; a name taken for
+ * longer or shorter than it is costs no more than a pace that is shared by few or
+ * by some strangers. */
+str provider_name(str host)
+{
+	str name = without_dot(host), top, two, second;
+
+	if (is_address(name))
+		return name;
+	top = tail(name, 1);
+	two = tail(name, 2);
+	second = str_head(two, str_find(two, '.'));
+	if (top.n == 2 && two.n > top.n && is_country_kind(second))
+		return tail(name, 3);
+	return two;
+}
