@@ -56,6 +56,23 @@ static void settle(struct due *d, size_t at, struct due_item *item)
 	sink(d, item->at - 1, item);
 }
 
+bool due_reserve(struct due *d, size_t n)
+{
+	size_t room = d->room ? d->room : 256;
+	struct due_item **v;
+
+	if (n <= d->room)
+		return true;
+	while (room < n)
+		room *= 2;
+	v = realloc(d->v, room * sizeof(*v));
+	if (v == NULL)
+		return false;
+	d->v = v;
+	d->room = room;
+	return true;
+}
+
 bool due_put(struct due *d, struct due_item *item, int64_t when)
 {
 	item->when = when;
@@ -63,15 +80,8 @@ bool due_put(struct due *d, struct due_item *item, int64_t when)
 		settle(d, item->at - 1, item);
 		return true;
 	}
-	if (d->n == d->room) {
-		size_t room = d->room ? 2 * d->room : 256;
-		struct due_item **v = realloc(d->v, room * sizeof(*v));
-
-		if (v == NULL)
-			return false;
-		d->v = v;
-		d->room = room;
-	}
+	if (!due_reserve(d, d->n + 1))
+		return false;
 	rise(d, d->n++, item);
 	return true;
 }

@@ -19,6 +19,7 @@ void due_init(struct due *);
 void due_fini(struct due *);
 bool due_put(struct due *, struct due_item *, int64_t when);   /* moves it when it is there; false: no memory */
 void due_remove(struct due *, struct due_item *);              /* harmless when it is not there */
+bool due_reserve(struct due *, size_t n);                      /* n items fit from now on; false: no memory */
 struct due_item *due_first(const struct due *);                /* the earliest, or NULL */
 
 #endif

@@ -46,7 +46,7 @@ static struct destination *where(struct timetable *t, struct arena *a, str sende
 {
 	struct route route;
 
-	if (r->state == RCPT_STAGED)
+	if (r->place.n > 0)
 		return t->maildir;
 	route_find(t->settings->setup, a, sender, r->address, r->flags, &route);
 	return destination_get(t, route.key);
@@ -60,7 +60,7 @@ static size_t group(struct timetable *t, struct message *m, struct arena *a, str
 
 	for (uint32_t i = 0; i < e->nrcpts; i++) {
 		const struct queue_rcpt *r = &e->rcpts[i];
-		struct group key = { .staged = r->state == RCPT_STAGED, .held = r->state == RCPT_HELD };
+		struct group key = { .staged = r->place.n > 0, .held = r->state == RCPT_HELD };
 		size_t k = 0;
 
 		if (r->state == RCPT_SETTLED)
@@ -95,6 +95,19 @@ static bool start_parts(struct timetable *t, struct message *m, bool first)
 			n = 0;
 	arena_fini(&a);
 	return n > 0;
+}
+
+/* All that is left of it is its id; it waits, held, until it is removed. */
+static bool start_remains(struct timetable *t, struct message *m)
+{
+	struct destination *nowhere = destination_get(t, STR("nowhere"));
+	struct part *p = nowhere != NULL ? part_new(t, m, nowhere, &(uint32_t){ 0 }, 1) : NULL;
+
+	if (p == NULL)
+		return false;
+	m->open = 1;
+	part_set(t, p, PART_HELD);
+	return true;
 }
 
 static bool header_is_utf8(const struct queue_entry *e)
@@ -153,7 +166,9 @@ void message_add(struct timetable *t, struct queue_entry *e, bool stored_before,
 	}
 	m->utf8_header = header_is_utf8(e);
 	message_lend(m);                 /* a part that waits forgets the entry; the next one is made from it */
-	if (!start_parts(t, m, first)) {
+	if (stored_before)
+		message_judge(t, m);
+	if (m->damaged ? !start_remains(t, m) : !start_parts(t, m, first)) {
 		unplanned(t, m);
 		return;
 	}

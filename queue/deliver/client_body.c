@@ -25,9 +25,11 @@ static void feed(struct client *c, str s)
 
 static void unreadable(struct client *c, enum err e)
 {
+	str said;
+	enum fate fate = lease_unreadable(client_arena(c), e, &said);
+
 	client_drop(c);
-	client_fail_rest(c, FATE_DEFERRED, STR("4.3.0"),
-	                 arena_printf(client_arena(c), "The message could not be read from the queue: %s", err_text(e)));
+	client_fail_rest(c, fate, STR("4.3.0"), said);
 }
 
 /* ---- windows ------------------------------------------------------------------------------- */

@@ -324,18 +324,14 @@ void channels_end_all(struct timetable *t)
 
 /* ---- serving ---------------------------------------------------------------------------------------- */
 
-/* After an unclean stop: what may have ended the last life goes alone. */
-static bool must_wait_alone(const struct timetable *t, const struct part *p)
-{
-	return t->one_by_one && p->first && t->first_out > 0;
-}
-
 /* One step for one destination; false: the whole house is full. */
 static bool serve_one(struct timetable *t, struct destination *d)
 {
 	struct part *p = d->first;
 	struct channel *c = NULL;
 
+	if (part_marks(t, p))
+		return true;
 	if (p->message->entry == NULL) {
 		if (t->loads >= LOADS_MOST)
 			return false;
@@ -361,7 +357,7 @@ void serve(struct timetable *t)
 		struct destination *d = ring_take(t);
 
 		d->ready = true;
-		if (may_lend(t, d) && must_wait_alone(t, d->first))
+		if (may_lend(t, d) && part_must_wait(t, d->first))
 			stuck++;
 		else if (may_lend(t, d)) {
 			stuck = 0;

@@ -34,7 +34,7 @@ static bool may_go(const struct timetable *t, const struct part *p)
 {
 	if (t->stopping && (!p->staged || t->hurried))
 		return false;
-	return !(t->one_by_one && p->first && t->first_out > 0);
+	return !part_must_wait(t, p);
 }
 
 /* The next of the line that has its entry; NULL: none now. */
@@ -43,6 +43,8 @@ static struct part *next_for_disk(struct timetable *t)
 	struct part *p;
 
 	while ((p = t->maildir->first) != NULL && may_go(t, p)) {
+		if (part_marks(t, p))
+			continue;
 		if (p->message->entry == NULL && t->loads >= LOADS_MOST)
 			return NULL;
 		part_leave_line(t, p);
@@ -138,6 +140,9 @@ static void read_again(struct job *j)                              /* disk desk 
 	l->result = queue_load(l->queue, l->id, &l->entry);
 	if (l->result == OK && (l->entry->flags & MESSAGE_SMTPUTF8))
 		l->result = look_for_utf8(l);
+	/* Who delivers it meets the damage in its content again, and holds it. */
+	if (l->result == ERR_BAD && l->entry != NULL)
+		l->result = OK;
 }
 
 static struct part *one_that_waits(const struct message *m)
@@ -161,6 +166,16 @@ static void was_read(struct timetable *t, struct part *p)
 		part_enter_line(t, p, true);
 }
 
+/* Its row cannot be read any more, and nothing can be written about it: it is
+ * held in memory, and the next start finds it as it is. */
+static void hold_what_is_damaged(struct timetable *t, struct part *p)
+{
+	if (!p->message->damaged)
+		message_is_damaged(t, p->message, "its row", STR_NONE);
+	p->message->damaged = true;
+	part_set(t, p, PART_HELD);
+}
+
 /* Not even for the notice of a delay: that cannot be written before it is read. */
 static void leave_alone(struct timetable *t, struct part *p)
 {
@@ -173,6 +188,10 @@ static void was_not_read(struct timetable *t, struct part *p, enum err e)
 	char id[QUEUE_ID_TEXT];
 	struct log log = { .id = queue_id_text(p->message->id, id) };
 
+	if (e == ERR_BAD) {
+		hold_what_is_damaged(t, p);
+		return;
+	}
 	log_event(&log, LOG_ERROR, "message.unreadable", KV_C("why", err_text(e)),
 	          KV_C("next", e == ERR_ABSENT ? "it is forgotten" : "it is looked at again in an hour"));
 	part_set(t, p, PART_NEW);
@@ -213,6 +232,14 @@ static void loaded(struct baton *b)
 	free(l);
 }
 
+static void put_off_loading(struct timetable *t, struct part *p)
+{
+	if (!p->judged)
+		p->to->loading--;
+	part_set(t, p, PART_NEW);
+	part_wait(t, p, clock_wall() + 60);
+}
+
 /* Several parts of one message may ask at once; it is read once. */
 void load(struct timetable *t, struct part *p)
 {
@@ -224,7 +251,10 @@ void load(struct timetable *t, struct part *p)
 	if (p->message->loading)
 		return;
 	l = calloc(1, sizeof(*l));
-	must(l != NULL);
+	if (l == NULL) {
+		put_off_loading(t, p);
+		return;
+	}
 	p->message->loading = true;
 	l->queue = t->queue;
 	l->id = p->message->id;

@@ -26,6 +26,17 @@ void lease_settle(struct lease *l, struct lease_rcpt *r, enum fate fate, str sta
 	r->said = one_line(&l->arena, said);
 }
 
+enum fate lease_unreadable(struct arena *a, enum err e, str *said)
+{
+	if (e == ERR_BAD) {
+		*said = STR("What is stored of this message was damaged on the disk, so it was not sent: it is held. "
+		            "Look at it with \"postern queue show\", then export or remove it");
+		return FATE_HELD;
+	}
+	*said = arena_printf(a, "The message could not be read from the queue: %s", err_text(e));
+	return FATE_DEFERRED;
+}
+
 void lease_settle_rest(struct lease *l, enum fate fate, str status, str said)
 {
 	for (size_t i = 0; i < l->n; i++)

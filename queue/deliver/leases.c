@@ -38,7 +38,6 @@ struct lease *lease_blank(struct timetable *t, struct part *p)
 	l->utf8_header = p->message->utf8_header;
 	l->settings = settings_use(t);
 	l->setup = t->settings->setup;
-	l->alone = p->first && t->one_by_one;
 	for (size_t i = 0; i < l->n; i++) {
 		const struct queue_rcpt *r = &e->rcpts[p->rcpts[i]];
 
@@ -168,8 +167,6 @@ struct lease *lease_make(struct timetable *t, struct part *p)
 		return NULL;
 	say_clear_host(p, l);
 	part_set(t, p, PART_LEASED);
-	if (l->alone)
-		t->first_out++;
 	return l;
 }
 

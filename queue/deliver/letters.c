@@ -24,6 +24,7 @@ struct errand {
 	struct queue_fates *then;        /* to be sent off once it is written */
 	struct settings    *settings;    /* while it is written */
 	struct queue_fates *told;        /* delay notices: to be sent off once it is stored */
+	uint64_t            about;       /* the message it speaks of */
 	unsigned            tries;
 };
 
@@ -81,6 +82,8 @@ static void stored(struct timetable *t, struct errand *e)
 		else
 			queue_fates_free(e->told);
 		e->told = NULL;
+	} else {
+		log_letter(e->letter, e->about, "letter.sent");
 	}
 	errand_free(e);
 }
@@ -90,7 +93,7 @@ static void refused(struct timetable *t, struct errand *e)
 {
 	struct part *p = e->part;
 
-	log_letter(e->letter, p != NULL ? p->message->id : e->letter->settles_id, "bounce.refused");
+	log_letter(e->letter, e->about, p != NULL ? "bounce.refused" : "letter.refused");
 	if (p != NULL) {
 		atomic_fetch_add(&t->figures.bounced, p->n);
 		part_fate(t, p, FATE_BOUNCED, 0, STR("bounced; the notice could not be sent"), AFTER_DROP);
@@ -100,7 +103,7 @@ static void refused(struct timetable *t, struct errand *e)
 
 static void thrown_away(struct timetable *t, struct errand *e)
 {
-	log_letter(e->letter, e->part != NULL ? e->part->message->id : 0, "bounce.put_off");
+	log_letter(e->letter, e->about, e->part != NULL ? "bounce.put_off" : "letter.dropped");
 	if (e->part != NULL)
 		part_wait(t, e->part, clock_wall() + 60);
 	errand_free(e);
@@ -188,6 +191,7 @@ static struct errand *write_letter(struct timetable *t, struct message *m, struc
 	must(e != NULL);
 	e->bounce = b;
 	e->message = m;
+	e->about = m->id;
 	e->settings = settings_use(t);
 	message_lend(m);
 	b->user = e;
@@ -219,6 +223,19 @@ void part_tell(struct timetable *t, struct part *p, struct bounce *b, struct que
 	then->user = p;
 	part_set(t, p, PART_SETTLING);
 	desk_submit_anyway(t->disk, &b->job);
+}
+
+void letter_fire(struct timetable *t, struct letter *l, uint64_t about)
+{
+	struct errand *e = calloc(1, sizeof(*e));
+
+	if (e == NULL) {
+		letter_free(l);
+		return;
+	}
+	e->letter = l;
+	e->about = about;
+	send_letter(t, e);
 }
 
 /* ---- delays ----------------------------------------------------------------------------------------- */

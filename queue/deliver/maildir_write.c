@@ -135,6 +135,7 @@ static bool write_message(struct maildir_item *i, int fd, char *window, size_t r
 	struct arena *a = &i->lease->arena;
 	struct writer w = { .fd = fd, .p = window, .room = room / 2 };
 	enum err err = OK;
+	str said;
 
 	put_lines(&w, trace_return_path(a, e->sender));
 	put_lines(&w, trace_delivered_to(a, i->rcpt->address));
@@ -147,11 +148,13 @@ static bool write_message(struct maildir_item *i, int fd, char *window, size_t r
 		put(&w, STR("\r"));
 	flush_out(&w);
 	*size = w.written;
-	if (err != OK)
-		lease_settle(i->lease, i->rcpt, FATE_DEFERRED, STR("4.3.0"),
-		             arena_printf(a, "The message could not be read from the queue: %s", err_text(err)));
-	else if (w.errnum != 0)
+	if (err != OK) {
+		enum fate fate = lease_unreadable(a, err, &said);
+
+		lease_settle(i->lease, i->rcpt, fate, STR("4.3.0"), said);
+	} else if (w.errnum != 0) {
 		maildir_failed(i, "The message could not be written in", w.errnum);
+	}
 	return err == OK && w.errnum == 0;
 }
 

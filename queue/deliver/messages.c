@@ -53,6 +53,8 @@ void messages_note(struct timetable *t)
 
 void part_set(struct timetable *t, struct part *p, enum part_state s)
 {
+	if (s == PART_WAITING || s == PART_HELD)
+		part_alone_ends(t, p);
 	count(t, p, false);
 	p->state = s;
 	count(t, p, true);
@@ -78,11 +80,11 @@ struct part *part_new(struct timetable *t, struct message *m, struct destination
 {
 	struct part *p = calloc(1, sizeof(*p));
 
-	(void)t;
-	if (p == NULL || !rcpts_set(p, rcpts, n)) {
+	if (p == NULL || !due_reserve(&t->due, t->nparts + 1) || !rcpts_set(p, rcpts, n)) {
 		free(p);
 		return NULL;
 	}
+	t->nparts++;
 	p->message = m;
 	p->to = to;
 	to->parts++;
@@ -97,6 +99,7 @@ void part_free(struct timetable *t, struct part *p)
 	struct destination *to = p->to;
 
 	must(p->state != PART_IN_LINE);
+	part_alone_ends(t, p);
 	count(t, p, false);
 	due_remove(&t->due, &p->due);
 	while (*at != p)
@@ -104,6 +107,7 @@ void part_free(struct timetable *t, struct part *p)
 	*at = p->sibling;
 	rcpts_free(p);
 	free(p);
+	t->nparts--;
 	to->parts--;
 	destination_maybe_free(t, to);
 }
@@ -200,7 +204,9 @@ void message_free(struct timetable *t, struct message *m)
 		p->to->parts--;
 		rcpts_free(p);
 		free(p);
+		t->nparts--;
 	}
+	message_set_aside(t, m, false);
 	map_remove(&t->messages, key_of(m));
 	list_out(t, m);
 	message_has(t, m, NULL);
@@ -257,18 +263,19 @@ void part_settled(struct timetable *t, struct part *p)
 
 static int64_t expires(const struct timetable *t, const struct message *m)
 {
-	return m->arrived + (int64_t)((m->from_null ? relay(t)->give_up_bounce_ms : relay(t)->give_up_ms) / 1000);
+	return m->since + (int64_t)((m->from_null ? relay(t)->give_up_bounce_ms : relay(t)->give_up_ms) / 1000);
 }
 
 static int64_t notice_due(const struct timetable *t, const struct part *p)
 {
 	if (p->told || relay(t)->delay_notice_ms == 0)
 		return NEVER;
-	return p->message->arrived + (int64_t)(relay(t)->delay_notice_ms / 1000);
+	return p->message->since + (int64_t)(relay(t)->delay_notice_ms / 1000);
 }
 
 static void set_clock(struct timetable *t, struct part *p, int64_t when)
 {
+	/* part_new made room for it */
 	must(due_put(&t->due, &p->due, when));
 }
 
@@ -393,6 +400,8 @@ struct message *message_new(struct timetable *t, struct queue_entry *e)
 		return NULL;
 	m->id = e->id;
 	m->arrived = e->arrived;
+	m->since = e->not_before > e->arrived ? e->not_before : e->arrived;
+	m->lives = e->lives < UINT8_MAX ? (unsigned char)e->lives : UINT8_MAX;
 	m->from_null = e->sender.n == 0;
 	if (map_get(&t->messages, key_of(m)) != NULL || !map_put(&t->messages, key_of(m), m)) {
 		free(m);

@@ -35,10 +35,12 @@ static void note_in_entry(struct queue_entry *e, const struct queue_fates *f)
 			r->staged_at = clock_wall();
 			continue;
 		}
-		r->state = RCPT_WAITING;
-		r->next = f->v[i].next;
-		if (f->v[i].fate == FATE_DEFERRED)
+		if (f->v[i].fate == FATE_DEFERRED) {
 			r->tries = f->v[i].tries;
+			r->place = STR_NONE;
+		}
+		r->state = r->place.n > 0 ? RCPT_STAGED : RCPT_WAITING;
+		r->next = f->v[i].next;
 		if (f->v[i].said.n > 0)
 			r->said = str_keep(&e->arena, f->v[i].said);
 	}
@@ -76,6 +78,11 @@ static void go_on(struct timetable *t, struct part *p)
 		part_set(t, p, PART_HELD);
 		message_rest(t, p->message);
 		break;
+	case AFTER_TRY:
+		p->marked = true;
+		if (!part_wish_takes(t, p))
+			part_enter_line(t, p, true);
+		break;
 	}
 }
 
@@ -89,7 +96,7 @@ static void not_written(struct part *p, enum err e)
 	          KV_C("why", err_text(e)));
 	if (e == ERR_ABSENT)
 		p->after = AFTER_DROP;
-	if (p->after == AFTER_MOVE) {
+	if (p->after == AFTER_MOVE || p->after == AFTER_TRY) {
 		p->after = AFTER_WAIT;
 		p->next = clock_wall() + 3600;
 	}
@@ -152,8 +159,10 @@ void part_fate(struct timetable *t, struct part *p, enum fate fate, int64_t next
 
 /* ---- the log ------------------------------------------------------------------------------------- */
 
-static const char *event_of(const struct lease *l, enum fate fate)
+static const char *event_of(const struct lease *l, const struct lease_rcpt *r, enum fate fate)
 {
+	if (fate == FATE_DELIVERED && (r->flags & RCPT_EXPANDED))
+		return "delivery.expanded";
 	if (fate == FATE_DELIVERED)
 		return l->route.kind == ROUTE_HOST || l->route.kind == ROUTE_MX ? "delivery.sent" : "delivery.delivered";
 	return fate == FATE_BOUNCED ? "delivery.bounced" : "delivery.deferred";
@@ -177,12 +186,12 @@ static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fat
 		v[n++] = KV("next", clock_stamp((uint64_t)next * 1000000, stamp));
 	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)
 		v[n++] = KV_C("notice", "none: the sender is empty, so nobody is told");
-	log_write(&log, LOG_INFO, event_of(l, fate), v, n);
+	log_write(&log, LOG_INFO, event_of(l, r, fate), v, n);
 }
 
 /* ---- groups ----------------------------------------------------------------------------------------- */
 
-enum group { DONE, STAGED, PUT_OFF, STILL_STAGED, BOUNCED, GROUPS };
+enum group { DONE, STAGED, PUT_OFF, STILL_STAGED, BOUNCED, HELD, GROUPS };
 
 static struct backoff_conf schedule(const struct timetable *t)
 {
@@ -198,7 +207,7 @@ static bool is_expired(const struct timetable *t, const struct message *m)
 {
 	struct backoff_conf c = schedule(t);
 
-	return backoff_expired(&c, m->from_null, m->arrived, clock_wall());
+	return backoff_expired(&c, m->from_null, m->since, clock_wall());
 }
 
 /* The last answer stands; that the time is up is what made it final. */
@@ -223,7 +232,13 @@ static enum group group_of(const struct timetable *t, struct lease *l, struct le
 		return DONE;
 	case FATE_STAGED:
 		return STAGED;
+	case FATE_HELD:
+		return HELD;
 	case FATE_BOUNCED:
+		if (r->flags & RCPT_COPY) {
+			r->kept = true;
+			return HELD;
+		}
 		return bounce_wanted(e, &e->rcpts[r->index], DSN_FAILED) ? BOUNCED : DONE;
 	default:
 		return r->staged ? STILL_STAGED : PUT_OFF;
@@ -254,7 +269,7 @@ static struct bounce *good_news(const struct lease *l, const struct picked *g)
 	for (size_t i = 0; i < g->n; i++) {
 		const struct lease_rcpt *r = g->v[i];
 		const struct queue_rcpt *q = &l->entry->rcpts[r->index];
-		enum dsn_action action = is_local(l) ? DSN_DELIVERED : DSN_RELAYED;
+		enum dsn_action action = r->flags & RCPT_EXPANDED ? DSN_EXPANDED : is_local(l) ? DSN_DELIVERED : DSN_RELAYED;
 
 		if (r->fate != FATE_DELIVERED || (!is_local(l) && !r->relayed) || !bounce_wanted(l->entry, q, action))
 			continue;
@@ -274,7 +289,9 @@ static void group_done(struct timetable *t, struct part *p, struct lease *l, con
 		count_done(t, g->v[i]);
 		log_rcpt(l, g->v[i], g->v[i]->fate, 0);
 		f->v[i] = (struct queue_fate){ .rcpt = g->v[i]->index, .fate = g->v[i]->fate,
-		                               .said = str_keep(&f->arena, g->v[i]->said) };
+		                               .tries = l->entry->rcpts[g->v[i]->index].tries + 1,
+		                               .said = str_keep(&f->arena, g->v[i]->said),
+		                               .host = str_keep(&f->arena, l->host) };
 	}
 	if (b != NULL)
 		part_tell(t, p, b, f);
@@ -316,7 +333,8 @@ static void group_put_off(struct timetable *t, struct part *p, struct lease *l, 
 		log_rcpt(l, r, FATE_DEFERRED, next);
 		f->v[i] = (struct queue_fate){ .rcpt = r->index, .fate = FATE_DEFERRED, .next = next,
 		                               .tries = l->entry->rcpts[r->index].tries + 1,
-		                               .said = str_keep(&f->arena, r->said) };
+		                               .said = str_keep(&f->arena, r->said),
+		                               .host = str_keep(&f->arena, l->host) };
 	}
 	atomic_fetch_add(&t->figures.deferred, g->n);
 	p->next = next;
@@ -331,6 +349,40 @@ static void group_still_staged(struct timetable *t, struct part *p, struct lease
 	for (size_t i = 0; i < g->n; i++)
 		log_rcpt(l, g->v[i], FATE_DEFERRED, next);
 	part_wait(t, p, next);
+}
+
+/* For the operator to decide.  What is stored damaged is neither tried for ever
+ * nor given up. */
+/* What was not damaged is kept for the operator to decide: an archive that
+ * refuses its copy must not lose it. */
+static void log_kept(const struct lease *l, const struct lease_rcpt *r)
+{
+	char id[QUEUE_ID_TEXT];
+	struct log log = { .id = queue_id_text(l->entry->id, id) };
+
+	if (r->flags & RCPT_COPY)
+		log_event(&log, LOG_ERROR, "copy.held", KV("to", r->address), KV("reply", r->said),
+		          KV_C("next", "mend it, then `postern queue release`"));
+	else
+		log_event(&log, LOG_NOTICE, "delivery.held", KV("to", r->address), KV("reply", r->said));
+}
+
+static void group_held(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
+{
+	struct queue_fates *f = fates_for(p);
+	bool damaged = false;
+
+	for (size_t i = 0; i < g->n; i++) {
+		damaged = true;
+		if (g->v[i]->kept)
+			log_kept(l, g->v[i]);
+		p->message->entry->rcpts[g->v[i]->index].changed = clock_wall();   /* see route_flags */
+		f->v[i] = (struct queue_fate){ .rcpt = g->v[i]->index, .fate = FATE_HELD,
+		                               .said = str_keep(&f->arena, g->v[i]->said) };
+	}
+	if (damaged)
+		message_is_damaged(t, p->message, "its content", STR_NONE);
+	part_fates(t, p, f, AFTER_HOLD);
 }
 
 static void group_bounced(struct timetable *t, struct part *p, struct lease *l, const struct picked *g)
@@ -354,7 +406,7 @@ static void group_bounced(struct timetable *t, struct part *p, struct lease *l, 
 
 static void (*const group_to[GROUPS])(struct timetable *, struct part *, struct lease *, const struct picked *) = {
 	[DONE] = group_done, [STAGED] = group_staged, [PUT_OFF] = group_put_off,
-	[STILL_STAGED] = group_still_staged, [BOUNCED] = group_bounced,
+	[STILL_STAGED] = group_still_staged, [BOUNCED] = group_bounced, [HELD] = group_held,
 };
 
 static void finish_group(struct timetable *t, struct part *p, struct lease *l, enum group which, const struct picked *g)
@@ -375,8 +427,7 @@ void lease_done(struct timetable *t, struct part *p, struct lease *l)
 	struct message *m = p->message;
 	struct picked g[GROUPS] = { 0 };
 
-	if (l->alone)
-		t->first_out--;
+	part_alone_ends(t, p);
 	p->first = false;
 	message_lend(m);
 	for (size_t k = 0; k < GROUPS; k++) {
@@ -412,8 +463,6 @@ void part_expire(struct timetable *t, struct part *p)
 		part_wait(t, p, clock_wall() + 60);
 		return;
 	}
-	if (l->alone)
-		t->first_out++;
 	for (size_t i = 0; i < l->n; i++)
 		lease_settle(l, &l->v[i], FATE_DEFERRED, STR_NONE, last_word(p, &l->entry->rcpts[l->v[i].index]));
 	part_set(t, p, PART_LEASED);

@@ -349,5 +349,6 @@ void timetable_figures(struct timetable *t, struct timetable_figures *f)
 		.held = atomic_load(&t->figures.held), .leased = atomic_load(&t->figures.leased),
 		.deferred = atomic_load(&t->figures.deferred), .delivered = atomic_load(&t->figures.delivered),
 		.bounced = atomic_load(&t->figures.bounced), .oldest = atomic_load(&t->figures.oldest),
+		.aside = atomic_load(&t->figures.aside),
 	};
 }

@@ -10,6 +10,7 @@
  *   leases.c        parts become leases, leases come home
  *   disk.c          batches for the Maildirs, and entries read again
  *   settle.c        fates to the committer and home again
+ *   aside.c         marks of what is being tried; what is set aside
  *   letters.c       bounces and notices
  *   wishes.c        retry, hold, release, remove
  *
@@ -43,7 +44,7 @@ struct wish;
 enum part_state { PART_NEW, PART_WAITING, PART_IN_LINE, PART_LOADING, PART_LEASED, PART_SETTLING, PART_HELD };
 
 /* What happens to a part when its fates are committed. */
-enum after { AFTER_DROP, AFTER_WAIT, AFTER_MOVE, AFTER_HOLD };
+enum after { AFTER_DROP, AFTER_WAIT, AFTER_MOVE, AFTER_HOLD, AFTER_TRY };
 
 struct part {                          /* about 100 bytes: there may be a million */
 	struct due_item     due;       /* waiting: the next try or notice; in line: the deadline */
@@ -60,6 +61,8 @@ struct part {                          /* about 100 bytes: there may be a millio
 	bool                told : 1;  /* no (more) notice of a delay */
 	bool                staged : 1;/* only the second step of a Maildir is left */
 	bool                first : 1; /* of the first round after an unclean stop */
+	bool                alone : 1; /* of those, the one that is out; its mark is on its way … */
+	bool                marked : 1;/* … and written */
 	bool                judged : 1;/* being read because its deadline passed */
 	bool                read : 1;  /* its message was read for this try */
 	bool                again : 1; /* to be tried as soon as its fate is written: the operator wants it */
@@ -68,13 +71,17 @@ struct part {                          /* about 100 bytes: there may be a millio
 struct message {
 	uint64_t            id;        /* the key of the map points here */
 	int64_t             arrived;
+	int64_t             since;     /* when it may first be tried: waiting counts from here */
 	struct message     *older, *newer;
 	struct queue_entry *entry;     /* NULL: to be read again when it is needed */
 	struct part        *parts;
 	uint32_t            open;      /* recipients that are not settled */
 	uint32_t            lent;      /* jobs that read the entry, beside leases */
+	unsigned char       lives;     /* that ended uncleanly while it was being tried */
 	bool                from_null : 1, loading : 1, hold : 1, remove : 1, over : 1;
 	bool                utf8_header : 1;
+	bool                aside : 1; /* held because it cannot be trusted: counted */
+	bool                damaged : 1;   /* its row cannot be read: it can only be removed */
 };
 
 struct channel {                       /* one client */
@@ -127,6 +134,7 @@ struct timetable {
 	struct map          messages, destinations;
 	struct message     *oldest, *newest;
 	struct due          due, rests, errands;
+	size_t              nparts;    /* there is room in `due` for so many */
 	struct destination *ready, *ready_last;
 	size_t              nready;
 	struct channel     *idle_oldest, *idle_newest;
@@ -140,7 +148,7 @@ struct timetable {
 	uint64_t            stop_at_ms;
 
 	struct {
-		_Atomic uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest;
+		_Atomic uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest, aside;
 	} figures;
 };
 
@@ -226,7 +234,22 @@ void fates_fire(struct timetable *, struct queue_fates *);      /* nobody waits 
 void part_fates(struct timetable *, struct part *, struct queue_fates *, enum after);
 struct queue_fates *fates_for(const struct part *);             /* room for all its recipients, none filled in */
 
+/* ---- aside.c */
+/* After an unclean stop, the next to be tried: its mark goes ahead of it.  False:
+ * it needs none (any more). */
+bool part_marks(struct timetable *, struct part *);
+bool part_must_wait(const struct timetable *, const struct part *);     /* another is out alone */
+void part_alone_ends(struct timetable *, struct part *);
+/* From the store, before it has parts: what was being tried in too many lives is
+ * held, and told of. */
+void message_judge(struct timetable *, struct message *);
+void message_set_aside(struct timetable *, struct message *, bool aside);
+/* A line of the log: it was found damaged; `to` may be empty. */
+void message_is_damaged(struct timetable *, struct message *, const char *what, str to);
+
 /* ---- letters.c */
+/* Takes the letter, which speaks of message `about`. */
+void letter_fire(struct timetable *, struct letter *, uint64_t about);
 /* A bounce of the part's recipients: they are settled when it is stored. */
 void part_bounce(struct timetable *, struct part *, struct bounce *);
 /* Tells of what was delivered, then settles it by `then`. */

@@ -42,7 +42,7 @@ static void write_down(struct timetable *t, struct part *p, struct wish *w, enum
 	take_away(t, p);
 	p->wish = w;
 	w->open++;
-	part_fate(t, p, fate, clock_wall(), said, after);
+	part_fate(t, p, fate, p->message->since > clock_wall() ? p->message->since : clock_wall(), said, after);
 }
 
 static bool retry(struct timetable *t, struct part *p, struct wish *w)
@@ -76,8 +76,10 @@ static bool hold(struct timetable *t, struct part *p, struct wish *w)
 static bool release(struct timetable *t, struct part *p, struct wish *w)
 {
 	p->message->hold = false;
-	if (p->state != PART_HELD)
+	if (p->state != PART_HELD || p->message->damaged)
 		return false;
+	message_set_aside(t, p->message, false);
+	p->message->lives = 0;
 	write_down(t, p, w, FATE_RELEASED, STR_NONE, AFTER_WAIT);
 	return true;
 }

@@ -125,40 +125,198 @@ static size_t lines_with(const char *path, const char *what)
 	return n;
 }
 
-/* A message whose row is damaged, and of whose delay somebody should be told:
- * it is looked at again in an hour, not at once and for ever. */
-static void an_unreadable_message_is_left_alone(void **state)
+static size_t touched(struct yard *y, int what, uint64_t id)
+{
+	size_t n;
+
+	assert_int_equal(yard_wish(y, what, id, &n), OK);
+	return n;
+}
+
+static void damage(struct yard *y, enum table table, struct record_key k)
+{
+	struct store_txn t;
+
+	store_begin(y->h.q->store, &t);
+	store_put(&t, table, (str){ (char *)k.b, k.n }, STR("not a record"));
+	assert_int_equal(store_commit(&t), OK);
+}
+
+static void log_begin(struct yard *y, char path[static 4200])
+{
+	str why;
+
+	snprintf(path, 4200, "%s/log", y->mail);
+	log_level_set(LOG_ERROR);
+	assert_int_equal(log_open(LOG_TO_FILE, path, &why), OK);
+	log_start();
+}
+
+static void log_end(void)
+{
+	log_stop();
+	log_level_set(LOG_ERROR + 1);
+}
+
+/* A message whose row is damaged while it waits, and of whose delay somebody
+ * should be told: it is held, named once, and can be removed. */
+static void an_unreadable_message_is_held(void **state)
 {
 	struct yard y;
 	struct peer p;
-	struct record_key k;
-	struct store_txn t;
 	struct queue_rcpt r;
 	char said[1001], log[4200];
 	int64_t arrived = clock_wall();
-	str why;
 	uint64_t id;
 
 	(void)state;
 	start(&y, &p, &(struct script){ .at = { [STEP_RCPT] = "450 4.7.1 greylisted" } });
 	y.relay.delay_notice_ms = 1000;
-	snprintf(log, sizeof(log), "%s/log", y.mail);
-	log_level_set(LOG_ERROR);
-	assert_int_equal(log_open(LOG_TO_FILE, log, &why), OK);
-	log_start();
+	log_begin(&y, log);
 	yard_open(&y, false);
 	id = yard_put_one(&y, "x@far.test", 0);
 	until(yard_rcpt_of(&y, id, 0, &r, said) == OK && r.tries >= 1);
-	k = record_key_message(id);
-	store_begin(y.h.q->store, &t);
-	store_put(&t, TABLE_MESSAGE, (str){ (char *)k.b, k.n }, STR("not a record"));
-	assert_int_equal(store_commit(&t), OK);
-	until(lines_with(log, "message.unreadable") > 0);
+	damage(&y, TABLE_MESSAGE, record_key_message(id));
+	until(lines_with(log, "message.damaged") > 0);
 	until(clock_wall() > arrived + 2);               /* when the notice is due */
-	log_stop();
-	assert_true(lines_with(log, "message.unreadable") <= 3);
-	log_level_set(LOG_ERROR + 1);
+	assert_int_equal(figures(&y).held, 1);
+	assert_int_equal(figures(&y).aside, 1);
+	assert_int_equal(touched(&y, WISH_RELEASE, id), 0);
+	assert_int_equal(touched(&y, WISH_REMOVE, id), 1);
+	until(left(&y) == 0);
+	assert_int_equal(figures(&y).aside, 0);
+	log_end();
+	assert_int_equal(lines_with(log, "message.damaged"), 1);
 	finish(&y, &p);
+}
+
+/* At the start: what is damaged is held alone, whatever part of it; the rest is
+ * delivered. */
+static void what_is_damaged_is_held_at_the_start(void **state)
+{
+	static const struct yard_rcpt both[] = { { "bob@us.test", RCPT_LOCAL }, { "anna@us.test", RCPT_LOCAL } };
+	char said[1001], log[4200];
+	uint64_t row, rcpt, content;
+	struct queue_rcpt r = { 0 };
+	struct yard y;
+	struct peer p;
+
+	(void)state;
+	start(&y, &p, NULL);
+	directory_add_account(y.directory, STR("anna@us.test"));
+	log_begin(&y, log);
+	house_open(&y.h);
+	house_start(&y.h);
+	row = yard_put(&y, "a@far.test", both, 2, 0);
+	rcpt = yard_put(&y, "a@far.test", both, 2, 0);
+	content = yard_put(&y, "a@far.test", both, 2, 0);
+	yard_put(&y, "a@far.test", both, 2, 0);
+	queue_stop(y.h.q);
+	damage(&y, TABLE_MESSAGE, record_key_message(row));
+	damage(&y, TABLE_RCPT, record_key_part(rcpt, 1));
+	damage(&y, TABLE_BODY, record_key_part(content, 0));
+	house_close(&y.h);
+	yard_open(&y, false);
+	until(yard_files(&y, "us.test/bob", "new") == 2 && yard_files(&y, "us.test/anna", "new") == 1);
+	until(figures(&y).held == 4);
+	assert_int_equal(figures(&y).aside, 3);
+	assert_int_equal(left(&y), 3);
+	assert_int_equal(yard_rcpt_of(&y, rcpt, 1, &r, said), OK);
+	assert_true(r.state == RCPT_HELD && r.damaged);
+	assert_int_equal(yard_rcpt_of(&y, content, 0, &r, said), OK);
+	assert_true(r.state == RCPT_HELD && !r.damaged);
+	assert_non_null(strstr(said, "damaged"));
+	assert_int_equal(touched(&y, WISH_RELEASE, row), 0);
+	assert_int_equal(touched(&y, WISH_RELEASE, rcpt), 1);
+	until(yard_files(&y, "us.test/anna", "new") == 2);
+	assert_int_equal(touched(&y, WISH_REMOVE, 0), 2);
+	until(left(&y) == 0);
+	assert_int_equal(figures(&y).aside, 0);
+	assert_int_equal(figures(&y).held, 0);
+	log_end();
+	assert_int_equal(lines_with(log, "message.damaged"), 3);
+	finish(&y, &p);
+}
+
+/* A message that was being tried in two lives that ended uncleanly is held, and
+ * postmaster hears of it; the others flow.  Released, it is tried again. */
+static void tried_in_two_lives_it_is_set_aside(void **state)
+{
+	for (uint32_t lives = 0; lives <= 3; lives++) {
+		bool aside = lives >= QUEUE_LIVES;
+		char said[1001];
+		struct queue_rcpt r;
+		struct queue_entry *e;
+		struct yard y;
+		struct peer p;
+		uint64_t id;
+
+		(void)state;
+		start(&y, &p, NULL);
+		house_open(&y.h);
+		house_start(&y.h);
+		id = yard_put_one(&y, "x@far.test", 0);
+		yard_put_one(&y, "bob@us.test", RCPT_LOCAL);
+		queue_stop(y.h.q);
+		if (lives > 0) {
+			struct store_txn t;
+
+			store_begin(y.h.q->store, &t);
+			mark_put(&t, id, lives);
+			assert_int_equal(store_commit(&t), OK);
+		}
+		house_close(&y.h);
+		for (int start_again = 0; start_again < 1 + aside; start_again++) {
+			yard_open(&y, true);
+			until(yard_files(&y, "us.test/bob", "new") == 1);
+			until(left(&y) == aside);
+			assert_int_equal(p.messages, !aside);
+			assert_int_equal(figures(&y).aside, aside);
+			assert_int_equal(figures(&y).held, aside);
+			until(letters_taken() == aside);         /* one, however often it starts */
+			if (aside) {
+				until(yard_rcpt_of(&y, id, 0, &r, said) == OK && r.state == RCPT_HELD);
+				assert_non_null(strstr(said, "uncleanly"));
+				assert_non_null(strstr(taken.texts[0], "x@far.test"));
+				assert_non_null(strstr(taken.texts[0], "To: <postmaster@us.test>"));
+			}
+			if (aside && start_again == 1) {
+				assert_int_equal(touched(&y, WISH_RELEASE, id), 1);
+				until(left(&y) == 0);
+				assert_int_equal(p.messages, 1);
+				assert_int_equal(figures(&y).aside, 0);
+			} else if (aside) {
+				timetable_stop(y.t, 1000);
+				assert_int_equal(queue_load(y.h.q, id, &e), OK);
+				assert_int_equal(e->lives, lives);
+				queue_entry_free(e);
+				yard_close(&y, 1000);
+			}
+		}
+		assert_int_equal(store_rows(y.h.q->store, TABLE_MARK), 0);
+		finish(&y, &p);
+	}
+}
+
+/* While one is out alone its mark is written, and nobody else's. */
+static void the_mark_goes_ahead(void **state)
+{
+	struct yard y;
+	struct peer p;
+
+	(void)state;
+	start(&y, &p, &(struct script){ .at = { [STEP_FINAL] = "raw " } });
+	house_open(&y.h);
+	house_start(&y.h);
+	for (int i = 0; i < 3; i++)
+		yard_put_one(&y, "x@far.test", 0);
+	house_close(&y.h);
+	yard_open(&y, true);
+	until(p.messages == 1);
+	assert_int_equal(store_rows(y.h.q->store, TABLE_MARK), 1);
+	yard_close(&y, 100);
+	yard_burn(&y);
+	peer_stop(&p);
 }
 
 static int set_up(void **state)
@@ -175,7 +333,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(put_off_at_several_places),
 		cmocka_unit_test(some_move_while_others_go_alone),
-		cmocka_unit_test(an_unreadable_message_is_left_alone),
+		cmocka_unit_test(an_unreadable_message_is_held),
+		cmocka_unit_test(what_is_damaged_is_held_at_the_start),
+		cmocka_unit_test(tried_in_two_lives_it_is_set_aside),
+		cmocka_unit_test(the_mark_goes_ahead),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, NULL);
