@@ -373,7 +373,7 @@ static void group_held(struct timetable *t, struct part *p, struct lease *l, con
 	bool damaged = false;
 
 	for (size_t i = 0; i < g->n; i++) {
-		damaged = true;
+		damaged = damaged || !g->v[i]->kept;
 		if (g->v[i]->kept)
 			log_kept(l, g->v[i]);
 		p->message->entry->rcpts[g->v[i]->index].changed = clock_wall();   /* see route_flags */
