@@ -4,8 +4,8 @@
  *
  * A channel binding is set only where -PLUS is offered; then a client that says
  * "y" (he could, but thinks we cannot: RFC 5802 6) was lied to by somebody on
- * the way.  Cyrus' SCRAM compares a "p=" with our binding without looking
- * whether there is one, so a first message is looked at here before.
+ * the way.  Cyrus' SCRAM (2.1.28) lets -PLUS pass without a binding and takes
+ * one where -PLUS was not chosen, so a first message is looked at here before.
  * `critical` stays 0, or every mechanism but -PLUS fails.
  *
  * Login desk only, a sasl_conn_t on one thread at a time.
