@@ -399,7 +399,7 @@ struct message *message_new(struct timetable *t, struct queue_entry *e)
 	if (m == NULL)
 		return NULL;
 	m->id = e->id;
-	m->arrived = e->arrived;
+	m->arrived = e->damage == NULL ? e->arrived : (int64_t)(e->id / 1000000);   /* ids are times */
 	m->since = e->not_before > e->arrived ? e->not_before : e->arrived;
 	m->lives = e->lives < UINT8_MAX ? (unsigned char)e->lives : UINT8_MAX;
 	m->from_null = e->sender.n == 0;

@@ -100,6 +100,7 @@ static char *status_json(const struct server *s, const struct figures *f)
 	json_set_num(j, "queued", (int64_t)f->way_out.messages);
 	json_set_num(j, "waiting", (int64_t)f->way_out.waiting);
 	json_set_num(j, "held", (int64_t)f->way_out.held);
+	json_set_num(j, "aside", (int64_t)f->way_out.aside);
 	json_set_num(j, "leased", (int64_t)f->way_out.leased);
 	json_set_num(j, "delivered", (int64_t)f->way_out.delivered);
 	json_set_num(j, "deferred", (int64_t)f->way_out.deferred);
@@ -129,6 +130,14 @@ static str span_text(struct arena *a, int64_t s)
 	return arena_printf(a, "%" PRId64 " days", s / 86400);
 }
 
+static str aside_text(struct arena *a, uint64_t n)
+{
+	if (n == 0)
+		return STR("");
+	return arena_printf(a, "           %" PRIu64 " message%s set aside, which the server does not trust: see \"postern queue list\"\n",
+	                    n, n == 1 ? "" : "s");
+}
+
 static str status_text(const struct server *s, const struct figures *f, struct arena *a)
 {
 	int64_t oldest = f->way_out.oldest ? clock_wall() - (int64_t)f->way_out.oldest : 0;
@@ -137,13 +146,14 @@ static str status_text(const struct server *s, const struct figures *f, struct a
 		"postern %s on %.*s, up %.*s\n"
 		"sessions   %" PRIu64 " now\n"
 		"queue      %" PRIu64 " message%s, oldest %.*s; %" PRIu64 " recipient%s waiting, %" PRIu64 " held, %" PRIu64 " being delivered\n"
+		"%.*s"
 		"so far     %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
 		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
 		"loops      longest turn %" PRIu64 " ms\n",
 		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
 		f->way_out.messages, f->way_out.messages == 1 ? "" : "s", STR_ARG(span_text(a, oldest)),
 		f->way_out.waiting, f->way_out.waiting == 1 ? "" : "s", f->way_out.held,
-		f->way_out.leased, f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
+		f->way_out.leased, STR_ARG(aside_text(a, f->way_out.aside)), f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
 		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
 		f->loop_longest_ms);
 }
