@@ -49,6 +49,7 @@ struct destination *destination_get(struct timetable *t, str key)
 
 static void destination_free(struct timetable *t, struct destination *d)
 {
+	provider_leave(t, d);
 	due_remove(&t->rests, &d->due);
 	map_remove(&t->destinations, d->key);
 	free(d->said);
@@ -58,7 +59,7 @@ static void destination_free(struct timetable *t, struct destination *d)
 
 void destination_maybe_free(struct timetable *t, struct destination *d)
 {
-	if (d->parts == 0 && d->nchannels == 0 && !d->ready && d != t->maildir)
+	if (d->parts == 0 && d->nchannels == 0 && !d->ready && !d->blocked && d != t->maildir)
 		destination_free(t, d);
 }
 
@@ -93,8 +94,12 @@ static bool may_lend(const struct timetable *t, const struct destination *d)
 
 void destination_ready(struct timetable *t, struct destination *d)
 {
-	if (d->ready || !may_lend(t, d))
+	if (d->ready || d->blocked || !may_lend(t, d))
 		return;
+	if (!provider_has_room(t, d)) {
+		provider_block(d);
+		return;
+	}
 	d->ready = true;
 	d->next_ready = NULL;
 	*(t->ready_last != NULL ? &t->ready_last->next_ready : &t->ready) = d;
@@ -180,6 +185,19 @@ void destination_went_well(struct timetable *t, struct destination *d)
 		d->window++;
 	if (destination_rests(d))
 		destination_wake(t, d);
+}
+
+void destination_rest(struct timetable *t, struct destination *d, int64_t until, str said)
+{
+	if (d->not_before >= until)
+		return;
+	free(d->said);
+	d->said = strndup(said.p != NULL ? said.p : "", said.n);
+	d->good = false;
+	d->window = 1;
+	d->not_before = until;
+	must(due_put(&t->rests, &d->due, until));
+	empty_line(t, d);
 }
 
 /* One goes ahead; the others follow when it went well. */
@@ -359,12 +377,14 @@ void serve(struct timetable *t)
 		d->ready = true;
 		if (may_lend(t, d) && part_must_wait(t, d->first))
 			stuck++;
-		else if (may_lend(t, d)) {
+		else if (may_lend(t, d) && provider_has_room(t, d)) {
 			stuck = 0;
 			room = serve_one(t, d);
 		}
 		d->ready = false;
 		destination_ready(t, d);
+		if (!d->ready)
+			provider_pass(t, d);
 		destination_maybe_free(t, d);
 	}
 }

@@ -310,11 +310,30 @@ static void group_staged(struct timetable *t, struct part *p, struct lease *l, c
 	part_fates(t, p, f, AFTER_MOVE);
 }
 
+/* Greylisting is a date with the message; a provider that rests takes it along. */
+static int64_t stated_try(const struct timetable *t, const struct lease *l)
+{
+	const struct destination *d = ((const struct part *)l->part)->to;
+	struct backoff_conf c = schedule(t);
+	int64_t now = clock_wall(), after = l->pace.after_s;
+
+	if (l->pace.kind == PACE_SLOWED)
+		return d->not_before > now ? d->not_before : 0;
+	if (l->pace.kind != PACE_GREYLISTED)
+		return 0;
+	if (after == 0)
+		return now + backoff_next(&c, 1, random_below(UINT64_MAX));
+	return now + after + 1 + (int64_t)random_below((uint64_t)after / 20 + 5);
+}
+
 static int64_t next_try(const struct timetable *t, const struct lease *l, const struct picked *g)
 {
 	struct backoff_conf c = schedule(t);
+	int64_t stated = stated_try(t, l);
 	uint32_t tries = 0;
 
+	if (stated > 0)
+		return stated;
 	for (size_t i = 0; i < g->n; i++)
 		if (l->entry->rcpts[g->v[i]->index].tries > tries)
 			tries = l->entry->rcpts[g->v[i]->index].tries;

@@ -261,6 +261,7 @@ struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size
 	due_init(&t->errands);
 	map_init(&t->messages, false);
 	map_init(&t->destinations, false);
+	map_init(&t->providers, true);
 	t->house = (struct client_house){
 		.queue = q, .disk = disk, .tls = tls_client_new(), .home = t->inbox,
 		.lease_home = lease_came_home, .client_gone = client_came_home,
@@ -332,6 +333,7 @@ void timetable_free(struct timetable *t)
 	due_fini(&t->errands);
 	map_fini(&t->messages);
 	map_fini(&t->destinations);
+	map_fini(&t->providers);
 	tls_client_free(t->house.tls);
 	client_auth_close();
 	free(t->settings);

@@ -7,6 +7,7 @@
  *   arrival.c       a message becomes parts
  *   messages.c      messages and their parts, in memory as light as can be
  *   destinations.c  lines, windows, rest; connections
+ *   providers.c     destinations whose hosts belong together share their pace
  *   leases.c        parts become leases, leases come home
  *   disk.c          batches for the Maildirs, and entries read again
  *   settle.c        fates to the committer and home again
@@ -109,6 +110,10 @@ struct destination {
 	char            *said;         /* why it rests */
 	char            *clear_host;   /* TLS failed there … */
 	int64_t          clear_until;  /* … so it is spoken to in the clear until then */
+	struct provider *provider;     /* who runs its hosts; NULL: not known yet */
+	struct destination *next_member, **member_at;      /* of the provider's */
+	struct destination *next_blocked;
+	bool             blocked;      /* waits for room at the provider */
 	bool             ready;        /* in the ring */
 	struct destination *next_ready;
 };
@@ -131,7 +136,7 @@ struct timetable {
 	struct client_house house;
 	struct settings    *settings;
 
-	struct map          messages, destinations;
+	struct map          messages, destinations, providers;
 	struct message     *oldest, *newest;
 	struct due          due, rests, errands;
 	size_t              nparts;    /* there is room in `due` for so many */
@@ -200,6 +205,7 @@ void destination_ready(struct timetable *, struct destination *);
 bool destination_rests(const struct destination *);
 void destination_went_well(struct timetable *, struct destination *);
 void destination_failed(struct timetable *, struct destination *, str said);
+void destination_rest(struct timetable *, struct destination *, int64_t until, str said);    /* because its provider does */
 void destination_wake(struct timetable *, struct destination *);    /* the rest is over */
 void destination_maybe_free(struct timetable *, struct destination *);
 void destinations_wake_all(struct timetable *);
@@ -211,6 +217,14 @@ void channels_end_all(struct timetable *);
 uint64_t channels_next_ms(const struct timetable *);
 void client_came_home(struct client *);
 void destinations_free(struct timetable *);
+
+/* ---- providers.c */
+bool provider_has_room(const struct timetable *, const struct destination *);
+void provider_block(struct destination *);       /* until there is room */
+void provider_pass(struct timetable *, struct destination *);        /* it has nothing to lend: another may */
+void provider_lent(struct lease *, struct destination *);
+void provider_returned(struct timetable *, struct destination *, struct lease *, bool worked);
+void provider_leave(struct timetable *, struct destination *);
 
 /* ---- leases.c */
 /* NULL: the part has gone elsewhere, or there was no memory and it waits. */
