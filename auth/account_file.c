@@ -84,7 +84,7 @@ static bool give_to_folders_owner(int fd, const char *path, struct arena *a)
 	return folder != NULL && stat(folder, &st) == 0 && fchown(fd, st.st_uid, st.st_gid) == 0;
 }
 
-static enum err take_lock(struct account_file *f, struct arena *a, str *why)
+static enum err take_lock(struct account_file *f, bool waiting, struct arena *a, str *why)
 {
 	char *path = str_cstr(a, arena_printf(a, "%s.lock", f->path));
 	bool made = false;
@@ -98,9 +98,12 @@ static enum err take_lock(struct account_file *f, struct arena *a, str *why)
 	}
 	if (f->lock < 0 || (made && !give_to_folders_owner(f->lock, path, a)))
 		return complain(path, "run this as root or as the server's user", a, why);
-	while (flock(f->lock, LOCK_EX) != 0)
+	while (flock(f->lock, waiting ? LOCK_EX : LOCK_EX | LOCK_NB) != 0) {
+		if (errno == EWOULDBLOCK)
+			return ERR_BUSY;
 		if (errno != EINTR)
 			return complain(path, "see whether its file system can lock files", a, why);
+	}
 	return OK;
 }
 
@@ -132,7 +135,17 @@ enum err account_file_open(struct account_file *f, const char *path, bool to_cha
 	*why = STR("out of memory: try again");
 	*f = (struct account_file){ .path = path, .lock = -1 };
 	if (to_change)
-		e = take_lock(f, a, why);
+		e = take_lock(f, true, a, why);
+	return e == OK ? read_file(f, a, why) : e;
+}
+
+enum err account_file_try(struct account_file *f, const char *path, struct arena *a, str *why)
+{
+	enum err e;
+
+	*why = STR("out of memory: try again");
+	*f = (struct account_file){ .path = path, .lock = -1 };
+	e = take_lock(f, false, a, why);
 	return e == OK ? read_file(f, a, why) : e;
 }
 
@@ -176,13 +189,64 @@ static bool sync_folder(const char *path, struct arena *a)
 	return good;
 }
 
+static bool same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+	       a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
+/* What lies at `path`: what was read, or still nothing? */
+static bool is_as_read(const struct account_file *f, const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) != 0)
+		return errno == ENOENT && !f->there;
+	return f->there && same_file(&st, &f->st);
+}
+
+/* An editor takes no lock of ours.  The two files change places in one step, and
+ * what comes out must be what was read; if it is not, they change back. */
+static enum err put_in_place(const struct account_file *f, const char *next)
+{
+	if (!is_as_read(f, f->path))
+		return ERR_BUSY;
+	if (!f->there)
+		return renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0 ? OK
+		       : errno == EEXIST ? ERR_BUSY
+		       : errno == EINVAL && rename(next, f->path) == 0 ? OK : ERR_IO;
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_EXCHANGE) != 0)   /* not on every file system */
+		return errno == EINVAL && rename(next, f->path) == 0 ? OK : ERR_IO;
+	if (is_as_read(f, next))
+		return unlink(next) == 0 ? OK : ERR_IO;
+	renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_EXCHANGE);
+	return ERR_BUSY;
+}
+
+static enum err place(struct account_file *f, int fd, const char *next, str text, const char *mend,
+                      struct arena *a, str *why)
+{
+	enum err e = ERR_IO;
+
+	errno = 0;
+	if (write_all(fd, text) && looks_like_before(f, fd, a) && fsync(fd) == 0)
+		e = put_in_place(f, next);
+	if (e == ERR_BUSY)
+		*why = arena_printf(a, "%s: somebody else changed it just now: run this again", f->path);
+	else if (e != OK)
+		e = complain(f->path, mend, a, why);
+	if (e != OK)
+		unlink(next);
+	return e;
+}
+
 enum err account_file_write(struct account_file *f, str text, struct arena *a, str *why)
 {
 	const char *mend = "the file is as it was; run this as root or as the server's user, "
 	                   "and see that the disk has room";
-	char *path;
 	uint64_t name;
-	bool good;
+	char *path;
+	enum err e;
 	int fd;
 
 	random_bytes(&name, sizeof(name));
@@ -192,18 +256,10 @@ enum err account_file_write(struct account_file *f, str text, struct arena *a, s
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return complain(path, mend, a, why);
-	good = write_all(fd, text) && looks_like_before(f, fd, a) && fsync(fd) == 0 &&
-	       rename(path, f->path) == 0;
-	if (!good) {
-		enum err e = complain(f->path, mend, a, why);
-
-		close(fd);
-		unlink(path);
-		return e;
-	}
+	e = place(f, fd, path, text, mend, a, why);
 	close(fd);
-	if (sync_folder(f->path, a))
-		return OK;
+	if (e != OK || sync_folder(f->path, a))
+		return e;
 	return complain(f->path,
 	                "it is written, but may not outlive a loss of power: see the kernel's log",
 	                a, why);

@@ -63,23 +63,14 @@ static void put_numbers(struct auth *auth, const struct auth_conf *c)
 	must(c->iterations > 0 && c->iterations <= ITERATIONS_MAX);
 	atomic_store(&auth->iterations, (unsigned)c->iterations);
 	atomic_store(&auth->memory_ms, c->memory_ms);
+	atomic_store(&auth->upgrade, c->upgrade);
+	atomic_store(&auth->scram_always, c->scram_always);
 	atomic_store(&auth->certificate_names, names_asked_for(&c->certificate_names));
-}
-
-static bool keep_file_name(struct auth *auth, str file)
-{
-	char *copy = strndup(file.n > 0 ? file.p : "", file.n);
-
-	if (copy == NULL)
-		return false;
-	free(auth->file);
-	auth->file = copy;
-	return true;
 }
 
 static void load_secret(struct auth *auth, const struct auth_conf *c, struct arena *a)
 {
-	str name = c->secret.n > 0 ? c->secret : arena_printf(a, "%s.secret", auth->file);
+	str name = c->secret.n > 0 ? c->secret : arena_printf(a, "%.*s.secret", STR_ARG(c->accounts));
 	char *file = str_cstr(a, name);
 	str why = STR("out of memory");
 
@@ -92,24 +83,32 @@ static void load_secret(struct auth *auth, const struct auth_conf *c, struct are
 	                        "accounts"));
 }
 
+static void open_seen(struct auth *auth, const struct auth_conf *c, struct arena *a)
+{
+	char *file = str_cstr(a, c->seen.n > 0 ? c->seen : arena_printf(a, "%.*s.seen", STR_ARG(c->accounts)));
+
+	if (file != NULL)
+		seen_open(auth, file);
+}
+
 static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, struct arena *a,
                     str *why)
 {
 	static atomic_ullong serials;
-	bool changed = false;
 
 	auth->serial = atomic_fetch_add(&serials, 1) + 1;
 	auth->nseats = (unsigned)desk_threads(auth->login);
 	auth->seats = calloc(auth->nseats, sizeof(auth->seats[0]));
 	auth->hostname = str_keep(&auth->arena, hostname);
-	if (auth->seats == NULL || !keep_file_name(auth, c->accounts))
+	if (auth->seats == NULL)
 		return false;
 	for (unsigned i = 0; i < auth->nseats; i++)
 		memory_init(&auth->seats[i].memory, auth->nseats);
 	random_bytes(auth->memory_key, sizeof(auth->memory_key));
 	put_numbers(auth, c);
-	if (look_read(auth, auth->file, true, &changed, a, why) != OK)
+	if (look_open(auth, c, a, why) != OK)
 		return false;
+	open_seen(auth, c, a);
 	load_secret(auth, c, a);
 	auth->backend = (enum auth_backend)c->backend;
 	return cyrus_open(auth, c, a, why) == OK &&
@@ -127,7 +126,10 @@ struct auth *auth_open(const struct auth_conf *c, str hostname, struct desk *log
 		return NULL;
 	counters_register();
 	arena_init(&auth->arena, ARENA_UNBOUNDED);
+	map_init(&auth->standings, false);
+	atomic_store(&auth->seen_fd, -1);
 	auth->login = login;
+	codes_setup();
 	if (furnish(auth, c, hostname, a, why))
 		return auth;
 	auth_close(auth);
@@ -144,11 +146,10 @@ void auth_close(struct auth *auth)
 		memory_wipe(&auth->seats[i].memory);
 		oauth_seat_free(auth->seats[i].oauth);
 	}
-	look_free_replaced(auth);
-	must(auth->replaced == NULL);
-	accounts_free((struct accounts *)(uintptr_t)atomic_load(&auth->table));
+	look_close(auth);
+	seen_close(auth);
+	map_fini(&auth->standings);
 	free(auth->seats);
-	free(auth->file);
 	arena_wipe(&auth->arena);
 	crypt_wipe(auth, sizeof(*auth));
 	free(auth);
@@ -158,36 +159,21 @@ enum err auth_look_again(struct auth *auth, bool always, bool *changed, struct a
 {
 	*changed = false;
 	*why = STR_NONE;
-	look_free_replaced(auth);
-	return look_read(auth, auth->file, always, changed, a, why);
+	seen_shorten(auth);
+	return look_again(auth, always, changed, a, why);
 }
 
 enum err auth_reconfigure(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
 {
-	const struct looked before = auth->looked;
-	bool moved = !str_is(c->accounts, auth->file), changed;
-	char *file = str_cstr(a, c->accounts);
-	enum err e;
+	enum err e = look_elsewhere(auth, c, a, why);
 
-	*why = STR("out of memory");
-	if (file == NULL)
-		return ERR_MEMORY;
-	if (moved)
-		auth->looked = (struct looked){ .seen = true };
-	e = look_read(auth, file, moved, &changed, a, why);
 	if (e == OK)
 		e = oauth_reconfigure(auth, &c->oauth, a, why);
 	if (e == OK)
 		e = auth_put_up_offer(auth, &c->mechanisms, a, why);
-	if (e == OK && !keep_file_name(auth, c->accounts))
-		e = ERR_MEMORY;
-	if (e != OK) {
-		if (moved)
-			auth->looked = before;
-		return e;
-	}
-	put_numbers(auth, c);
-	return OK;
+	if (e == OK)
+		put_numbers(auth, c);
+	return e;
 }
 
 enum err auth_accounts(struct auth *auth, struct arena *a, struct strs *out)
@@ -199,8 +185,10 @@ enum err auth_accounts(struct auth *auth, struct arena *a, struct strs *out)
 	if (out->v == NULL)
 		return ERR_MEMORY;
 	for (size_t i = 0; i < t->n; i++) {
-		out->v[i] = str_keep(a, t->v[i].address);
-		if (out->v[i].n == 0)
+		if (t->v[i].fields.user.n > 0)
+			continue;              /* a device password is nobody's mailbox */
+		out->v[out->n] = str_keep(a, t->v[i].address);
+		if (out->v[out->n].n == 0)
 			return ERR_MEMORY;
 		out->n++;
 	}

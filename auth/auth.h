@@ -22,6 +22,18 @@
 #include "smtpd/mail/addr.h"
 #include "smtpd/mail/directory.h"
 
+/* What an account's login needs beside its password, or instead of it. */
+enum auth_require {
+	REQUIRE_PASSWORD,              /* nothing */
+	REQUIRE_APP_PASSWORD,          /* the main password is for reading mail only */
+	REQUIRE_CERTIFICATE,           /* a client certificate with its address, and the password */
+	REQUIRE_TOTP,                  /* the password with a code behind it; PLAIN and LOGIN */
+	REQUIRE_OAUTH,                 /* a token, no password at all */
+};
+extern const char *const auth_require_words[];    /* in that order, ends with NULL */
+
+struct auth_demand { str domain; enum auth_require require; };   /* of a domain's accounts */
+
 /* Who says whether a password is right: exactly one. */
 enum auth_backend { BACKEND_FILE, BACKEND_SASLAUTHD, BACKEND_AUXPROP };
 
@@ -42,8 +54,15 @@ struct auth_conf {
 	struct strs certificate_names; /* san, email, cn: where a certificate's owner stands */
 	struct oauth_conf oauth;
 	str         accounts;          /* passwd-file; default STATE/accounts */
-	/* No option: the file of the server's secret; empty: accounts with .secret behind. */
-	str         secret;
+	str         devices;           /* passwd-file of device passwords; default STATE/app-passwords */
+	str         mark;              /* between account and label in a device's login name: "+" */
+	bool        upgrade;           /* older schemes become SCRAM verifiers at a good login */
+	bool        scram_always;      /* SCRAM is offered even where some account needs a code */
+	/* No options: the files of the server's secret, of enrolled TOTP secrets, of
+	 * last uses; empty: accounts with .secret, .totp, .seen behind. */
+	str         secret, codes, seen;
+	const struct auth_demand *demands;        /* what the domains require; setup fills them in */
+	size_t      ndemands;
 	struct strs mechanisms;        /* where the listener names none */
 	uint64_t    iterations;        /* of new verifiers: 4,096 */
 	uint64_t    memory_ms;         /* a PLAIN/LOGIN success is remembered: an hour; 0: never */
@@ -95,6 +114,17 @@ enum auth_says {
 	AUTH_MALFORMED,   /* 501 5.5.2 */
 };
 
+/* What a login stands on: an account or one of its device passwords.  `by` lives
+ * with `auth`; NULL, of another back end: it stands. */
+struct standing;
+struct auth_login { const struct standing *by; unsigned epoch; };
+/* Not after its account or device password was removed, changed or has expired.
+ * Cheap; any thread. */
+bool auth_still(const struct auth_login *);
+/* Some account's login needs a TOTP code: clients would choose SCRAM and fail.
+ * Cheap; any thread; may change when the accounts file does. */
+bool auth_needs_codes(const struct auth *);
+
 struct auth_try;
 struct log;
 /* On the loop, never inside the call. */
@@ -111,6 +141,8 @@ str  auth_try_mechanism(const struct auth_try *);
 /* Where the try's login.passed or login.refused is logged: the session's
  * context.  It has to live until auth_try_end; NULL: none. */
 void auth_try_log(struct auth_try *, const struct log *);
+/* After AUTH_PASSED: what the login stands on, for auth_still. */
+struct auth_login auth_try_stands(const struct auth_try *);
 /* May be called while a step is out: the try becomes a ghost and frees itself
  * when it comes home; `answered` is not called any more. */
 void auth_try_end(struct auth_try *);
@@ -129,14 +161,31 @@ bool     verifier_parse(struct arena *, str text, struct verifier *out);   /* "{
 str      verifier_text(struct arena *, const struct verifier *);
 bool     verifier_check(const struct verifier *, str password);   /* one PBKDF2: blocking */
 
-#define ACCOUNTS_MOST ((size_t)16 << 20)        /* the largest accounts file */
-/* Whether the server could read its accounts from this text; else the first
- * damaged line, as "FILE:LINE: what: what to do", in `why`. */
-bool accounts_check(str file, str text, struct arena *, str *why);
+/* What an authenticator program reads from a QR code (the otpauth URI). */
+str otpauth_uri(struct arena *, str issuer, str address, str secret_text);
+/* A secret of the server's, kept in a file of its own (auth/secret.c): read or
+ * made; false: drawn for this process only, and `why` says why. */
+bool secret_load(const char *file, unsigned char secret[static 32], struct arena *, str *why);
 
-/* The account verb: add|passwd|list|remove (auth/account_verb.c). `accounts` is
- * the file's path, `local` says whether a domain is one of ours. */
-int account_verb(int argc, char **argv, const char *accounts, unsigned iterations,
-                 bool (*local)(void *, str domain), void *arg);
+#define ACCOUNTS_MOST ((size_t)16 << 20)        /* the largest accounts file */
+/* Whether the server could make its accounts of the files named; one that is not
+ * there is empty.  ERR_BAD: the first damaged line, "FILE:LINE: what: what to do",
+ * in `why`, and the file in *file. */
+enum err accounts_check(const struct auth_conf *, conf_open *, struct arena *, str *file, str *why);
+
+/* What the account verbs work on. */
+struct account_tools {
+	const char *accounts, *devices, *codes, *seen;    /* files; devices may be accounts' own */
+	const char *ca;                        /* folder of the office's own authority */
+	const char *client_ca;                 /* as tls {} names it; empty: none */
+	const char *issuer;                    /* what an authenticator program shows: the host name */
+	char        mark;                      /* between account and label in a device's login name */
+	unsigned    iterations;
+	bool      (*local)(void *, str domain);   /* is it one of ours? */
+	void       *arg;
+};
+
+/* postern account …: the exit status.  *changed: a running server should look again. */
+int account_verb(int argc, char **argv, const struct account_tools *, bool *changed);
 
 #endif

@@ -88,6 +88,15 @@ static bool path_good(str value, struct arena *a, str *why)
 	return false;
 }
 
+static bool mark_good(str value, struct arena *a, str *why)
+{
+	(void)a;
+	if (value.n == 1 && str_holds(STR("+-_=."), value.p[0]))
+		return true;
+	*why = STR("must be one of + - _ = .");
+	return false;
+}
+
 #define AT(member) offsetof(struct auth_conf, member)
 
 static const struct conf_option options[] = {
@@ -95,6 +104,20 @@ static const struct conf_option options[] = {
 	  .example = "/var/lib/postern/accounts",
 	  .help = "the passwd-file of accounts, which Dovecot can share; default: accounts in the "
 	          "state directory" },
+	{ .name = "app-passwords", .type = CONF_STRING, .offset = AT(devices), .check = path_good,
+	  .example = "/var/lib/postern/app-passwords",
+	  .help = "the passwd-file of device passwords, which Dovecot can share, too; it may be that of "
+	          "accounts; default: app-passwords in the state directory" },
+	{ .name = "app-password-mark", .type = CONF_STRING, .offset = AT(mark), .fallback = "+",
+	  .check = mark_good,
+	  .help = "what stands between account and label in the login name of a new device password, "
+	          "as in alice+phone@example.org" },
+	{ .name = "upgrade", .type = CONF_BOOL, .offset = AT(upgrade), .fallback = "yes",
+	  .help = "whether a password of an older scheme ({SSHA}, {SHA512-CRYPT}, ...) is kept as a "
+	          "SCRAM-SHA-256 verifier from its next good login on" },
+	{ .name = "scram-beside-totp", .type = CONF_BOOL, .offset = AT(scram_always), .fallback = "no",
+	  .help = "whether SCRAM is offered although some account's login needs a code: its mail "
+	          "program would choose SCRAM, which has no place for one, and fail" },
 	{ .name = "mechanisms", .type = CONF_LIST, .offset = AT(mechanisms),
 	  .fallback = "SCRAM-SHA-256-PLUS,SCRAM-SHA-256,PLAIN,LOGIN,EXTERNAL,OAUTHBEARER,XOAUTH2",
 	  .check = auth_mechanism_good,

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 
 #include "auth/auth.h"
+#include "smtpd/base/buf.h"
+#include "smtpd/base/cidr.h"
 #include "smtpd/base/map.h"
 #include "smtpd/base/stat.h"
 
@@ -24,36 +26,185 @@
 #define SALT_NEW       16
 #define SALT_MAX       255
 
-/* ---- accounts.c: the passwd-file, read ------------------------------------- */
+/* ---- schemes.c: what a password is kept as ---------------------------------- */
 
-struct account {
+enum keeping { KEPT_NOT, KEPT_SCRAM, KEPT_CRYPT, KEPT_SALTED };
+
+struct cost { enum keeping kind; char how; unsigned rounds; };   /* how: '5', '6', '2' of crypt */
+
+struct scheme {                        /* of KEPT_CRYPT and KEPT_SALTED */
+	struct cost   cost;
+	const char   *setting;         /* crypt's text */
+	size_t        digest_n;        /* 20, 32, 64 */
+	unsigned char digest[64];
+	str           salt;
+};
+
+/* A scheme that is checked here beside SCRAM-SHA-256? */
+bool     scheme_known(str name);
+/* `value`: what stands behind the {}.  ERR_BAD: damaged; ERR_DENIED: it is not for
+ * us, or would cost seconds; `why` says so, and what to do. */
+enum err scheme_parse(struct arena *, str name, str value, struct scheme *out, const char **why);
+/* Blocking, as long as its cost. */
+bool     scheme_check(const struct scheme *, str password);
+
+/* ---- device.c: device passwords ------------------------------------------------ */
+
+#define DEVICES_MOST  16u              /* of an account */
+#define DEVICE_TEXT   24               /* abcd-efhj-kmnp-rtwx-abcd */
+#define DEVICE_SALT   16
+struct quick { unsigned char salt[DEVICE_SALT], hash[32]; };   /* enough for 80 random bits */
+
+void device_draw(char out[static DEVICE_TEXT + 1]);
+/* As the printed one whatever the case and however the groups are parted; false:
+ * it is none of ours. */
+bool device_typed(str typed, char out[static DEVICE_TEXT + 1]);
+void quick_make(str password, struct quick *out);
+bool quick_check(const struct quick *, str password);
+str  quick_text(struct arena *, const struct quick *);
+bool quick_parse(str text, struct arena *, struct quick *out);
+/* "my-phone" of "My phone": what stands behind the mark. */
+str  device_slug(struct arena *, str label);
+
+/* ---- fields.c: the last part of a line, Dovecot's extra fields -------------------- */
+
+struct fields {
+	str              user;         /* key of the account that this is a device password of */
+	struct cidr     *nets;         /* allow_nets: from nowhere else */
+	size_t           nnets;
+	bool             nologin;      /* Dovecot's: nobody logs in */
+	bool             send_only;    /* postern_send_only: nologin is meant for Dovecot alone */
+	int64_t          made, expires;/* 0: not told, never */
+	str              label;
+	bool             has_quick;
+	struct quick     quick;
+	bool             has_require;
+	enum auth_require require;
+};
+
+/* NULL, or what is wrong: what to do. */
+const char *fields_parse(struct arena *, str extra, struct fields *out);
+/* A label as it stands in a field, and back: Dovecot parts fields by spaces and
+ * expands %. */
+str         fields_escape(struct arena *, str);
+str         fields_unescape(struct arena *, str);
+/* "2027-01-01", midnight UTC at its end when it ends something; or with a time,
+ * "2027-01-01T10:00:00Z". */
+bool        fields_time(str text, bool at_end, int64_t *out);
+#define FIELDS_TIME 24
+str         fields_time_text(int64_t, char out[static FIELDS_TIME]);
+
+/* ---- accounts.c: the passwd-files, read ------------------------------------- */
+
+enum source { SOURCE_ACCOUNTS, SOURCE_DEVICES, SOURCE_CODES, SOURCES };
+
+struct account {                       /* or a device password: what a name logs in by */
 	str  address;                  /* as the file has it, domain in A-labels */
 	str  key;                      /* the same in small letters: what names are compared by */
 	str  scheme;                   /* "SCRAM-SHA-256"; empty: no password */
-	bool can_log_in;               /* verifier is one we can check */
-	struct verifier verifier;
+	str  password;                 /* as the file has it, with its scheme */
+	bool can_log_in;               /* there is something we can check */
+	enum keeping kept;
+	struct verifier verifier;      /* of KEPT_SCRAM; else only `stored`, a mark of the password's text */
+	struct scheme   other;
+	struct fields   fields;
+	enum auth_require require;
+	str  code_secret;              /* TOTP: 20 bytes; empty: not enrolled */
+	const struct account  *owner;  /* a device password's account (NULL: not there), else itself */
+	struct account        *devices, *next_device;   /* of an account, in the file's order */
+	unsigned               ndevices;
+	struct standing       *standing;   /* NULL: a table for looking only */
+	unsigned               epoch;      /* of the standing, as this table has it */
+	enum source source;
 	int  line;
 };
+
+#define COSTS_MOST 4
 
 struct accounts {                      /* immutable once made */
 	struct arena     arena;
 	struct map       by_key;
 	struct account  *v;
 	size_t           n;
+	const char      *file[SOURCES];
+	struct cost      costs[COSTS_MOST];    /* the kinds there are, the commonest first */
+	const struct account *example[COSTS_MOST];
+	size_t           ncosts;
+	unsigned         devices_most;         /* of any account */
+	bool             needs_codes;
 	uint64_t         serial;       /* main numbers them as they are put up */
 	struct accounts *next;         /* among the replaced */
 };
 
+struct accounts_text {                 /* what a table is made of */
+	str file[SOURCES], text[SOURCES];      /* no file: none of that kind */
+	const struct auth_demand *demands;
+	size_t ndemands;
+};
+
 /* NULL: the first damaged line, as "FILE:LINE: what: what to do", in `why`. */
+struct accounts *accounts_make(const struct accounts_text *, struct arena *, str *why);
+/* Of an accounts file alone. */
 struct accounts *accounts_parse(str file, str text, struct arena *, str *why);
 void             accounts_free(struct accounts *);
 const struct account *accounts_find(const struct accounts *, str key);
 /* A name as it is compared: local part in small letters, domain in A-labels.
  * False when it is no address. */
 bool accounts_key(struct arena *, str name, str *key);
-/* One line taken apart; false for blank lines and comments. */
+/* One line taken apart; false for blank lines and comments.  `rest` begins with
+ * the colon behind the password. */
 bool accounts_line(str line, str *name, str *password, str *rest);
 str  accounts_scheme(str password);    /* what stands in {}, or nothing */
+str  accounts_extra(str rest);         /* the extra fields */
+static inline bool account_is_device(const struct account *a) { return a->owner != a; }
+
+/* ---- standing.c: what lasts of a name while tables come and go -------------------- */
+
+struct standing {
+	str              key;
+	atomic_uint      epoch;        /* rises: logins made before stand no more */
+	_Atomic int64_t  until;        /* a device password's last second; 0: no end */
+	_Atomic uint64_t step;         /* TOTP: the newest that was used */
+	_Atomic int64_t  written;      /* when its last use was written down */
+	/* main's */
+	bool             there;
+	bool             scram;
+	unsigned char    stored[32];
+};
+
+/* Gives each account of a new table its standing, before it is put up; who is gone
+ * or changed stands no more.  Main; false: no memory, and all is as it was. */
+bool standing_settle(struct auth *, struct accounts *);
+struct standing *standing_of(struct auth *, str key);  /* made if need be; main; NULL: no memory */
+
+/* ---- seen.c: last uses, and codes that are used up --------------------------------- */
+
+struct seen {                          /* one name's newest */
+	str      key, ip;
+	int64_t  when;
+	uint64_t step;
+};
+
+/* Main: what was written in earlier lives; opens for writing.  Failure is logged,
+ * uses are then not written down. */
+void seen_open(struct auth *, const char *file);
+void seen_close(struct auth *);
+void seen_shorten(struct auth *);      /* main, now and then: the file is kept short */
+/* Desk.  At most once a minute, unless `step` is not 0. */
+void seen_note(struct auth *, struct standing *, const char *ip, int64_t now, uint64_t step);
+/* For the verb: the newest line of each name. */
+bool seen_read(const char *file, struct arena *, struct map *by_key);
+
+/* ---- totp.c: codes (RFC 6238), over liboath ----------------------------------------- */
+
+#define CODE_SECRET 20
+#define CODE_DIGITS 6
+#define CODE_STEP_S 30
+void codes_setup(void);                /* once, before threads */
+/* The step (RFC 6238 4.2) that the code belongs to, now or one beside it; 0: none. */
+uint64_t code_step(str secret, str code, int64_t now);
+str      code_secret_text(struct arena *, str secret);               /* base32 */
+bool     code_secret_parse(struct arena *, str text, str *secret);
 
 /* ---- memory.c: passwords that were right ------------------------------------ */
 
@@ -75,7 +226,8 @@ void memory_serves(struct memory *, uint64_t serial);
 bool memory_holds(const struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms);
 void memory_keep(struct memory *, const unsigned char tag[TAG_SIZE], uint64_t now_ms,
                  uint64_t for_ms);
-/* HMAC-SHA-256 over (name, verifier, password), each with its length. */
+/* HMAC-SHA-256 over (name, verifier, password), each with its length.  Of an older
+ * scheme the verifier is the mark of its text. */
 void memory_tag(const unsigned char key[32], str name, const struct verifier *, str password,
                 unsigned char tag[static TAG_SIZE]);
 
@@ -92,25 +244,34 @@ struct offer {                         /* mechanisms, in the order they are name
 	struct offer *next;            /* all that ever were, each once */
 };
 
-struct looked {                        /* at the accounts file */
+struct looked {                        /* at a file */
 	bool  seen;                    /* it was there once */
 	dev_t dev;
 	ino_t ino;
 	off_t size;
 	struct timespec changed, modified;
 	bool  settled;                 /* older than the clock's grain: same stamp, same bytes */
-	unsigned char digest[32];      /* of the text that is up */
-	bool  known;
+};
+
+struct watched {                       /* the files that the table is made of */
+	char         *file[SOURCES];   /* NULL: none */
+	struct looked looked[SOURCES];
+	struct auth_demand *demands;   /* copies */
+	size_t        ndemands;
+	unsigned char digest[32];      /* of all that the table is made of */
+	bool          known;
 };
 
 struct auth {
 	/* main's */
 	struct arena     arena;        /* what lives as long as this */
-	char            *file;         /* accounts */
 	struct accounts *replaced;
 	struct offer    *offers;
+	struct watched      look;
+	struct map       standings;    /* every name there ever was */
+	char            *seen_file;
+	uint64_t         seen_room;    /* the size at which the file is made short */
 	struct oauth_rule *rules;
-	struct looked    looked;
 	uint64_t         tables;
 	str              hostname;
 	str              available;    /* mechanisms that Cyrus has, with spaces around each */
@@ -129,6 +290,11 @@ struct auth {
 	enum auth_backend backend;     /* of the process */
 	_Atomic uint64_t memory_ms;
 	atomic_uint      iterations;
+	atomic_bool      upgrade;
+	atomic_bool      needs_codes;
+	atomic_bool      scram_always;     /* offered even then */
+	atomic_bool      told_unwritable;  /* the log says so once */
+	atomic_int       seen_fd;
 };
 
 extern const char *const auth_known_mechanisms[];      /* ends with NULL */
@@ -143,17 +309,16 @@ enum err    auth_put_up_offer(struct auth *, const struct strs *mechanisms, stru
 
 /* ---- look.c: the table that is up ---- main, but for the seats' part above ---- */
 
-/* Reads the file; a table made of it is put up.  *changed is set, never cleared. */
-enum err look_read(struct auth *, const char *file, bool always, bool *changed, struct arena *, str *why);
-void     look_free_replaced(struct auth *);
+enum err look_open(struct auth *, const struct auth_conf *, struct arena *, str *why);
+void     look_close(struct auth *);
+enum err look_again(struct auth *, bool always, bool *changed, struct arena *, str *why);
+/* Other files or demands; a failure leaves all as it was. */
+enum err look_elsewhere(struct auth *, const struct auth_conf *, struct arena *, str *why);
 
 enum { COUNT_HASHED, COUNT_REMEMBERED, COUNTS };
 void auth_count(unsigned which);
 uint64_t auth_counted(unsigned which);
 
-/* The secret of made-up verifiers (auth/secret.c): read or made; false: drawn
- * for this process only, and `why` says why. */
-bool secret_load(const char *file, unsigned char secret[static 32], struct arena *, str *why);
 
 /* ---- judge.c: names and passwords -------------------------------------------------- */
 
@@ -171,8 +336,16 @@ struct judged {                        /* a name's verifier, true or made up */
 	unsigned char         salt[SALT_NEW];  /* of a made-up one */
 };
 
+struct claim;
+
+/* For SCRAM: the made-up verifier for everybody who may not log in by one. */
 void judge_name(const struct judge *, str key, struct judged *);
-bool judge_password(const struct judge *, str key, str password);
+/* NULL: right, and the claim says what it stands on.  Else why not, for the log. */
+const char *judge_password(const struct judge *, struct claim *, str key, str password);
+/* The same for who has proved to know the verifier that was shown for `key`. */
+const char *judge_proved(const struct judge *, struct claim *, str key);
+/* And for who needs no password: a token or a certificate spoke for the account. */
+const char *judge_vouched(const struct judge *, struct claim *, str key, enum auth_require by);
 
 /* ---- sasl.c: Cyrus ------------------------------------------------------------------- */
 
@@ -182,6 +355,8 @@ struct claim {                         /* who somebody says to be; the try's */
 	bool          exists;          /* there is such an account */
 	bool          shown;           /* a verifier was handed to the mechanism: */
 	unsigned char stored[32];      /* … this one */
+	struct auth_login stands;      /* on whom, once judged right */
+	str           address;         /* the account's; lives as long as the judge's table */
 	bool          secret_seen;     /* a password or token was said: */
 	unsigned char secret[TAG_SIZE];/* … its keyed hash, for telling it from others */
 };
@@ -247,9 +422,22 @@ struct account_file {
 /* Reads; to change it, takes the lock first: no other verb may until _close. */
 enum err account_file_open(struct account_file *, const char *path, bool to_change, struct arena *,
                            str *why);
-/* All of it, by a new file in its place: the old or the new is there whatever happens. */
+/* To change it, without waiting: ERR_BUSY when another has the lock. */
+enum err account_file_try(struct account_file *, const char *path, struct arena *, str *why);
+/* All of it, by a new file in its place: the old or the new is there whatever happens.
+ * ERR_BUSY: somebody else changed it since it was read, and their text stays. */
 enum err account_file_write(struct account_file *, str text, struct arena *, str *why);
 void     account_file_close(struct account_file *);
+/* One line's password and fields replaced; the rest of the line and of the text stays.
+ * False: there is no such line. */
+struct account_edit { str key, password, extra; bool set_extra; };
+bool     account_text_edit(struct arena *, str text, const struct account_edit *, struct buf *out);
+void     account_text_drop(struct arena *, str text, str key, struct buf *out);
+
+/* ---- upgrade.c: an older scheme's line becomes a SCRAM verifier's ------------------------ */
+
+/* Login desk; the password was right just now. */
+void upgrade_line(const struct judge *, const struct account *, str password);
 /* Opens and reads a whole file of at most 16 MiB. */
 enum err account_file_read(int fd, struct arena *, str *text);
 

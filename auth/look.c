@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * The accounts table that is up, the seats of the desk threads that read it,
- * and the file that it is made of.
+ * and the files that it is made of: accounts, device passwords, TOTP secrets.
+ *
+ * When one of them has changed, all are read and one table is made of them; a
+ * fault in any keeps the table that is up.
  *
  * Main makes tables and puts them up by one atomic store; how a replaced one
  * goes is told in inside.h.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -61,7 +65,7 @@ static bool is_read(const struct auth *auth, const struct accounts *t)
 	return false;
 }
 
-void look_free_replaced(struct auth *auth)
+static void free_replaced(struct auth *auth)
 {
 	for (struct accounts **at = &auth->replaced, *t; (t = *at) != NULL;) {
 		if (is_read(auth, t)) {
@@ -78,15 +82,21 @@ static void put_up(struct auth *auth, struct accounts *t)
 	struct accounts *old = (struct accounts *)(uintptr_t)atomic_load(&auth->table);
 
 	t->serial = ++auth->tables;
+	atomic_store(&auth->needs_codes, t->needs_codes);
 	atomic_store(&auth->table, t);
 	if (old != NULL) {
 		old->next = auth->replaced;
 		auth->replaced = old;
 	}
-	look_free_replaced(auth);
+	free_replaced(auth);
 }
 
-/* ---- the file ---------------------------------------------------------------------- */
+bool auth_needs_codes(const struct auth *auth)
+{
+	return atomic_load(&auth->needs_codes);
+}
+
+/* ---- stamps ---------------------------------------------------------------------------- */
 
 static bool same_stamp(const struct looked *l, const struct stat *st)
 {
@@ -108,83 +118,337 @@ static void note_stamp(struct looked *l, const struct stat *st)
 	l->settled = clock_wall() > st->st_ctim.tv_sec + 1;
 }
 
-static enum err unreadable(const char *file, struct arena *a, str *why)
+/* ---- the files, opened and read ----------------------------------------------------------- */
+
+static const struct { const char *what, *option; } sources[SOURCES] = {
+	[SOURCE_ACCOUNTS] = { "accounts file", "accounts" },
+	[SOURCE_DEVICES]  = { "file of device passwords", "app-passwords" },
+	[SOURCE_CODES]    = { "file of enrolled codes", "state" },
+};
+
+struct reading {                       /* all files, for one table */
+	int         fd[SOURCES];       /* -1: not there */
+	struct stat st[SOURCES];
+	struct accounts_text from;
+	struct arena secret;           /* the texts */
+	bool        changed;
+};
+
+static enum err unreadable(const char *file, size_t which, struct arena *a, str *why)
 {
 	enum err e = err_of_errno(errno);
 
-	*why = arena_printf(a, "accounts file %s: %s: make it readable for the server's user, or "
-	                    "set `accounts` in auth {} to another", file, strerror(errno));
+	*why = arena_printf(a, "%s %s: %s: make it readable for the server's user, or set `%s` to "
+	                    "another", sources[which].what, file, strerror(errno), sources[which].option);
 	return e == OK ? ERR_IO : e;
 }
 
-static enum err take_text(struct auth *auth, const char *file, str text, bool *changed,
-                          struct arena *a, str *why)
+/* ERR_ABSENT only for what was there once: a server without accounts starts without. */
+static enum err open_one(const struct watched *l, struct reading *r, size_t i, struct arena *a, str *why)
+{
+	const char *file = l->file[i];
+
+	r->fd[i] = keeper_open(str_of(file));
+	if (r->fd[i] >= 0 && fstat(r->fd[i], &r->st[i]) == 0) {
+		r->changed |= !same_stamp(&l->looked[i], &r->st[i]);
+		return OK;
+	}
+	if (r->fd[i] >= 0 || errno != ENOENT)
+		return unreadable(file, i, a, why);
+	if (!l->looked[i].seen)
+		return OK;
+	*why = arena_printf(a, "%s %s is not there: put it there; the accounts stay as they were",
+	                    sources[i].what, file);
+	return ERR_ABSENT;
+}
+
+static enum err open_all(const struct watched *l, struct reading *r, struct arena *a, str *why)
+{
+	enum err e = OK;
+
+	*r = (struct reading){ 0 };
+	for (size_t i = 0; i < SOURCES; i++)
+		r->fd[i] = -1;
+	arena_init(&r->secret, ARENA_UNBOUNDED);
+	for (size_t i = 0; i < SOURCES && e == OK; i++)
+		if (l->file[i] != NULL)
+			e = open_one(l, r, i, a, why);
+	return e;
+}
+
+static enum err read_all(const struct watched *l, struct reading *r, struct arena *a, str *why)
+{
+	for (size_t i = 0; i < SOURCES; i++) {
+		enum err e;
+
+		r->from.file[i] = str_of(l->file[i]);
+		if (r->fd[i] < 0)
+			continue;
+		e = account_file_read(r->fd[i], &r->secret, &r->from.text[i]);
+		if (e == OK)
+			continue;
+		*why = arena_printf(a, "%s %s: %s: it has to be a plain file of at most 16 MiB",
+		                    sources[i].what, l->file[i], err_text(e));
+		return e;
+	}
+	r->from.demands = l->demands;
+	r->from.ndemands = l->ndemands;
+	return OK;
+}
+
+static void close_all(struct reading *r)
+{
+	for (size_t i = 0; i < SOURCES; i++)
+		if (r->fd[i] >= 0)
+			close(r->fd[i]);
+	arena_wipe(&r->secret);
+}
+
+/* ---- a table of them ------------------------------------------------------------------------ */
+
+static bool digest_of_all(const struct accounts_text *from, unsigned char out[static DIGEST_MAX])
+{
+	struct digest d;
+
+	if (digest_begin(&d, DIGEST_SHA256) != OK)
+		return false;
+	for (size_t i = 0; i < SOURCES; i++) {
+		uint64_t n[2] = { from->file[i].n, from->text[i].n };
+
+		digest_add(&d, (str){ (const char *)n, sizeof(n) });
+		digest_add(&d, from->file[i]);
+		digest_add(&d, from->text[i]);
+	}
+	for (size_t i = 0; i < from->ndemands; i++) {
+		char require = (char)from->demands[i].require;
+
+		digest_add(&d, from->demands[i].domain);
+		digest_add(&d, (str){ &require, 1 });
+	}
+	return digest_end(&d, out) == 32;
+}
+
+static enum err take_texts(struct auth *auth, struct watched *l, const struct accounts_text *from,
+                           bool *changed, struct arena *a, str *why)
 {
 	unsigned char digest[DIGEST_MAX];
 	struct accounts *t;
 
-	digest_of(DIGEST_SHA256, text, digest);
-	if (auth->looked.known && memcmp(digest, auth->looked.digest, 32) == 0 &&
-	    atomic_load(&auth->table) != NULL)
+	*why = STR("out of memory");
+	if (!digest_of_all(from, digest))
+		return ERR_MEMORY;
+	if (l->known && memcmp(digest, l->digest, 32) == 0 && atomic_load(&auth->table) != NULL)
 		return OK;             /* touched, or renamed over by the same */
-	t = accounts_parse(str_of(file), text, a, why);
+	t = accounts_make(from, a, why);
 	if (t == NULL)
 		return ERR_BAD;
-	memcpy(auth->looked.digest, digest, 32);
-	auth->looked.known = true;
+	if (!standing_settle(auth, t)) {
+		accounts_free(t);
+		return ERR_MEMORY;
+	}
+	memcpy(l->digest, digest, 32);
+	l->known = true;
 	put_up(auth, t);
 	*changed = true;
 	return OK;
 }
 
-static enum err read_open(struct auth *auth, const char *file, int fd, bool always, bool *changed,
-                          struct arena *a, str *why)
+static void note_stamps(struct watched *l, const struct reading *r)
 {
-	struct arena secret;
-	struct stat st;
-	enum err e;
-	str text;
+	for (size_t i = 0; i < SOURCES; i++)
+		if (r->fd[i] >= 0)
+			note_stamp(&l->looked[i], &r->st[i]);
+}
 
-	if (fstat(fd, &st) != 0)
-		return unreadable(file, a, why);
-	if (!always && same_stamp(&auth->looked, &st))
-		return OK;
-	arena_init(&secret, ARENA_UNBOUNDED);
-	e = account_file_read(fd, &secret, &text);
-	if (e == OK)
-		e = take_text(auth, file, text, changed, a, why);
-	else
-		*why = arena_printf(a, "accounts file %s: %s: it has to be a plain file of at most "
-		                    "16 MiB", file, err_text(e));
-	arena_wipe(&secret);
-	if (e == OK || e == ERR_BAD)
-		note_stamp(&auth->looked, &st);
+static enum err look(struct auth *auth, struct watched *l, bool always, bool *changed, struct arena *a,
+                     str *why)
+{
+	struct reading r;
+	enum err e = open_all(l, &r, a, why);
+
+	if (e == OK && (always || r.changed || atomic_load(&auth->table) == NULL)) {
+		e = read_all(l, &r, a, why);
+		if (e == OK)
+			e = take_texts(auth, l, &r.from, changed, a, why);
+		/* What is wrong is said once, not each minute. */
+		if (e == OK || e == ERR_BAD)
+			note_stamps(l, &r);
+	}
+	close_all(&r);
 	return e;
 }
 
-/* ERR_ABSENT only when there is a table to keep; a server without accounts
- * starts without. */
-enum err look_read(struct auth *auth, const char *file, bool always, bool *changed,
-                          struct arena *a, str *why)
+enum err look_again(struct auth *auth, bool always, bool *changed, struct arena *a, str *why)
 {
-	int fd = keeper_open(str_of(file));
+	free_replaced(auth);
+	return look(auth, &auth->look, always, changed, a, why);
+}
+
+/* ---- which files ------------------------------------------------------------------------------ */
+
+static void look_free(struct watched *l)
+{
+	for (size_t i = 0; i < SOURCES; i++)
+		free(l->file[i]);
+	for (size_t i = 0; i < l->ndemands; i++)
+		free((void *)(uintptr_t)l->demands[i].domain.p);
+	free(l->demands);
+	*l = (struct watched){ 0 };
+}
+
+static bool name_file(struct watched *l, enum source which, str file, str fallback, const char *behind)
+{
+	size_t n;
+	char *name;
+
+	if (file.n == 0 && behind == NULL)
+		file = STR("accounts");
+	n = file.n > 0 ? file.n : fallback.n + strlen(behind);
+	name = malloc(n + 1);
+	if (name == NULL)
+		return false;
+	if (file.n > 0)
+		snprintf(name, n + 1, "%.*s", STR_ARG(file));
+	else
+		snprintf(name, n + 1, "%.*s%s", STR_ARG(fallback), behind);
+	l->file[which] = name;
+	/* Device passwords may lie among the accounts. */
+	if (which == SOURCE_DEVICES && strcmp(name, l->file[SOURCE_ACCOUNTS]) == 0) {
+		free(name);
+		l->file[which] = NULL;
+	}
+	return true;
+}
+
+static bool keep_demands(struct watched *l, const struct auth_conf *c)
+{
+	l->demands = calloc(c->ndemands + 1, sizeof(*l->demands));
+	if (l->demands == NULL)
+		return false;
+	for (size_t i = 0; i < c->ndemands; i++) {
+		str domain = c->demands[i].domain;
+		char *copy = strndup(domain.p ? domain.p : "", domain.n);
+
+		if (copy == NULL)
+			return false;
+		l->demands[i] = (struct auth_demand){ { copy, domain.n }, c->demands[i].require };
+		l->ndemands++;
+	}
+	return true;
+}
+
+static bool look_make(struct watched *l, const struct auth_conf *c)
+{
+	*l = (struct watched){ 0 };
+	return name_file(l, SOURCE_ACCOUNTS, c->accounts, STR_NONE, NULL) &&
+	       name_file(l, SOURCE_DEVICES, c->devices, c->accounts, ".app-passwords") &&
+	       name_file(l, SOURCE_CODES, c->codes, c->accounts, ".totp") && keep_demands(l, c);
+}
+
+enum err look_open(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
+{
+	struct stat st;
+	bool changed;
+
+	if (!look_make(&auth->look, c))
+		return ERR_MEMORY;
+	if (stat(auth->look.file[SOURCE_ACCOUNTS], &st) != 0 && errno == ENOENT)
+		log_event(NULL, LOG_NOTICE, "accounts.absent", KV_C("file", auth->look.file[SOURCE_ACCOUNTS]),
+		          KV_C("why", "nobody can log in: make an account with `postern account add`"));
+	return look(auth, &auth->look, true, &changed, a, why);
+}
+
+void look_close(struct auth *auth)
+{
+	free_replaced(auth);
+	must(auth->replaced == NULL);
+	accounts_free((struct accounts *)(uintptr_t)atomic_load(&auth->table));
+	look_free(&auth->look);
+}
+
+/* What is the same keeps its stamps and what was made of it. */
+static void inherit(struct watched *next, const struct watched *now)
+{
+	for (size_t i = 0; i < SOURCES; i++) {
+		if (str_eq(str_of(next->file[i]), str_of(now->file[i]))) {
+			next->looked[i] = now->looked[i];
+			continue;
+		}
+		next->looked[i].seen = i == SOURCE_ACCOUNTS;   /* other accounts have to be there */
+	}
+	memcpy(next->digest, now->digest, sizeof(next->digest));
+	next->known = now->known;
+}
+
+enum err look_elsewhere(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
+{
+	bool changed = false;
+	struct watched next;
 	enum err e;
 
-	if (fd >= 0) {
-		e = read_open(auth, file, fd, always, changed, a, why);
-		close(fd);
+	*why = STR("out of memory");
+	if (!look_make(&next, c)) {
+		look_free(&next);
+		return ERR_MEMORY;
+	}
+	inherit(&next, &auth->look);
+	e = look(auth, &next, true, &changed, a, why);
+	if (e != OK) {
+		look_free(&next);
 		return e;
 	}
-	if (errno != ENOENT)
-		return unreadable(file, a, why);
-	if (auth->looked.seen) {
-		*why = arena_printf(a, "accounts file %s is not there: put it there; the accounts "
-		                    "stay as they were", file);
-		return ERR_ABSENT;
-	}
-	if (atomic_load(&auth->table) != NULL)
+	look_free(&auth->look);
+	auth->look = next;
+	return OK;
+}
+
+/* ---- for who looks without a house ------------------------------------------------------------- */
+
+static enum err read_for_check(const char *file, conf_open *open_file, struct arena *a, str *text, str *why)
+{
+	int fd = open_file(str_of(file));
+	enum err e;
+
+	*text = STR_NONE;
+	if (fd < 0 && errno == ENOENT)
 		return OK;
-	log_event(NULL, LOG_NOTICE, "accounts.absent", KV_C("file", file),
-	          KV_C("why", "nobody can log in: make an account with `postern account add`"));
-	return take_text(auth, file, STR(""), changed, a, why);
+	if (fd < 0) {
+		*why = arena_printf(a, "%s: %s: make it readable for the server's user", file, strerror(errno));
+		return err_of_errno(errno);
+	}
+	e = account_file_read(fd, a, text);
+	close(fd);
+	if (e != OK)
+		*why = arena_printf(a, "%s: %s: it has to be a plain file of at most 16 MiB", file, err_text(e));
+	return e == ERR_BAD ? ERR_IO : e;
+}
+
+enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct arena *a, str *file, str *why)
+{
+	struct accounts_text from = { .demands = c->demands, .ndemands = c->ndemands };
+	struct accounts *t = NULL;
+	struct arena secret;
+	struct watched l;
+	enum err e = look_make(&l, c) ? OK : ERR_MEMORY;
+
+	*file = *why = STR_NONE;
+	arena_init(&secret, ARENA_UNBOUNDED);
+	for (size_t i = 0; i < SOURCES && e == OK; i++) {
+		from.file[i] = str_keep(a, str_of(l.file[i]));
+		if (l.file[i] != NULL)
+			e = read_for_check(l.file[i], open_file, &secret, &from.text[i], why);
+		*why = str_keep(a, *why);
+	}
+	if (e == OK)
+		t = accounts_make(&from, a, why);
+	if (e == OK && t == NULL)
+		e = ERR_BAD;
+	accounts_free(t);
+	for (size_t i = 0; i < SOURCES && e == ERR_BAD; i++)
+		if (from.file[i].n > 0 && why->n > from.file[i].n && str_eq(str_head(*why, from.file[i].n), from.file[i]) &&
+		    why->p[from.file[i].n] == ':')
+			*file = from.file[i];
+	look_free(&l);
+	arena_wipe(&secret);
+	return e;
 }

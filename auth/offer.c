@@ -34,6 +34,9 @@ static bool can_work(const struct auth *auth, const struct auth_channel *c, cons
 {
 	if (auth->backend == BACKEND_SASLAUTHD && str_starts(str_of(name), "SCRAM-"))
 		return false;          /* it says yes or no to a password, and knows no verifiers */
+	/* A client would choose it, and nobody who needs a code gets in by it. */
+	if (str_starts(str_of(name), "SCRAM-") && auth_needs_codes(auth) && !atomic_load(&auth->scram_always))
+		return false;
 	if (str_ends_nocase(str_of(name), STR("-PLUS")))
 		return c->binding_type != NULL && cyrus_has(auth, name);
 	if (strcmp(name, "EXTERNAL") == 0)

@@ -47,7 +47,8 @@ static void note_claim(struct exchange *x, str name, str key)
 	const struct account *account = accounts_find(x->judge->table, key);
 
 	x->claim->n = name.n < sizeof(x->claim->name) ? name.n : sizeof(x->claim->name);
-	memcpy(x->claim->name, name.p, x->claim->n);
+	if (name.n > 0)
+		memcpy(x->claim->name, name.p, x->claim->n);
 	x->claim->exists = account != NULL &&
 	                   (account->can_log_in || x->auth->backend != BACKEND_FILE);
 }
@@ -130,10 +131,8 @@ static int password_came(sasl_conn_t *conn, void *context, const char *user, con
 	exchange_tried(x, str_of(user), (str){ password, n });
 	if (x->auth->backend != BACKEND_FILE)
 		return SASL_BADAUTH;   /* Cyrus goes on to the back end */
-	if (judge_password(x->judge, str_of(user), (str){ password, n }))
-		return SASL_OK;
-	x->refusal = x->claim->exists ? "wrong password" : "no such account";
-	return SASL_BADAUTH;
+	x->refusal = judge_password(x->judge, x->claim, str_of(user), (str){ password, n });
+	return x->refusal == NULL ? SASL_OK : SASL_BADAUTH;
 }
 
 /* Nobody acts for another. */
@@ -380,22 +379,28 @@ static bool is_by_password(const struct exchange *x)
 	       strcmp(x->mechanism, "LOGIN") == 0;
 }
 
-/* The mechanism is content.  Is the account still what it was when the exchange
- * began?  A verifier shown a step ago may have been replaced since. */
+/* The mechanism is content.  PLAIN and LOGIN have been judged; is the account
+ * still what it was when a SCRAM exchange began, and does it take this way? */
 static const char *passed(const struct exchange *x, struct heard *h)
 {
 	bool ours = x->auth->backend == BACKEND_FILE && is_by_password(x);
-	const struct account *account = NULL;
+	enum auth_require by = strcmp(x->mechanism, "EXTERNAL") == 0 ? REQUIRE_CERTIFICATE
+	                     : is_by_password(x) ? REQUIRE_PASSWORD : REQUIRE_OAUTH;
 	const void *name = NULL;
+	const char *why = "no such account";
 
-	if (sasl_getprop(x->conn, SASL_USERNAME, &name) == SASL_OK && name != NULL)
-		account = accounts_find(x->judge->table, str_of(name));
-	if (account == NULL || (ours && !account->can_log_in))
-		return "no such account";
-	if (x->claim->shown && !crypt_equal(x->claim->stored, account->verifier.stored, 32))
-		return "the password has just been changed";
+	if (x->claim->address.n > 0)
+		why = NULL;
+	else if (sasl_getprop(x->conn, SASL_USERNAME, &name) != SASL_OK || name == NULL)
+		return why;
+	else if (ours)
+		why = judge_proved(x->judge, x->claim, str_of(name));
+	else
+		why = judge_vouched(x->judge, x->claim, str_of(name), by);
+	if (why != NULL)
+		return why;
 	h->says = AUTH_PASSED;
-	h->login = account->address;
+	h->login = x->claim->address;
 	return "";
 }
 

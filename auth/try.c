@@ -331,6 +331,11 @@ str auth_try_login(const struct auth_try *t)
 	return t->says == AUTH_PASSED ? (str){ t->login, t->login_n } : STR_NONE;
 }
 
+struct auth_login auth_try_stands(const struct auth_try *t)
+{
+	return t->says == AUTH_PASSED ? t->claim.stands : (struct auth_login){ 0 };
+}
+
 str auth_try_mechanism(const struct auth_try *t)
 {
 	return str_of(t->mechanism);

@@ -76,10 +76,28 @@ const struct verb verbs[] = {
 	  "  --sample  print a configuration with every option and its default\n" CONFIG_OPTION },
 	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
 	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
-	{ "account", verb_account, "add ADDRESS [-c FILE]\npasswd ADDRESS [-c FILE]\nlist [-c FILE]\nremove ADDRESS [-c FILE]",
+	{ "account", verb_account, "add ADDRESS [--require WHAT] [-c FILE]\n"
+	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
+	  "app-password add ADDRESS --label TEXT [--expires DAY] [--from NETWORK[,NETWORK]] [--send-only] [-c FILE]\n"
+	  "app-password list [ADDRESS] [--json] [-c FILE]\napp-password remove ADDRESS LABEL [-c FILE]\n"
+	  "certificate issue ADDRESS [--out FILE] [--days N] [--legacy] [-c FILE]\n"
+	  "certificate list [ADDRESS] [--json] [-c FILE]\ncertificate revoke ADDRESS SERIAL|all [-c FILE]\n"
+	  "totp enrol ADDRESS [--qr] [-c FILE]\ntotp remove ADDRESS [-c FILE]",
 	  "Manages who may log in and receive.",
 	  "  add and passwd ask for the password on a terminal; otherwise they read one line of it from\n"
-	  "  standard input.\n" CONFIG_OPTION },
+	  "  standard input.\n"
+	  "  WHAT is what a login needs to send: password, app-password, certificate, totp or oauth;\n"
+	  "  require also takes default, which is what the domain requires.\n"
+	  "  --require WHAT   of a new account\n"
+	  "  --label TEXT     which device it is, such as phone\n"
+	  "  --expires DAY    the last day of a device password, such as 2027-01-01\n"
+	  "  --from NETWORK   it counts from there only, such as 192.0.2.0/24\n"
+	  "  --send-only      Dovecot refuses it: it sends and reads nothing\n"
+	  "  --out FILE       of a certificate with its key; default ADDRESS.p12\n"
+	  "  --days N         how long a certificate counts; default 730\n"
+	  "  --legacy         a .p12 file for programs that know no AES there\n"
+	  "  --qr             draw the picture although standard output is no terminal\n"
+	  "  --json           print one JSON document\n" CONFIG_OPTION },
 	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]",
 	  "Makes DKIM keys and shows their DNS records.",
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n" CONFIG_OPTION },

@@ -23,6 +23,7 @@
 #define SPARE 16 /* contexts of a kind that a thread keeps */
 
 static EVP_MD         *mds[KINDS];
+static EVP_MD         *sha512;
 static EVP_MAC        *hmac;
 static pthread_key_t   spares_key;
 static pthread_once_t  setup_once = PTHREAD_ONCE_INIT;
@@ -49,8 +50,9 @@ static void setup(void)
 {
 	mds[DIGEST_SHA1] = EVP_MD_fetch(NULL, "SHA1", NULL);
 	mds[DIGEST_SHA256] = EVP_MD_fetch(NULL, "SHA256", NULL);
+	sha512 = EVP_MD_fetch(NULL, "SHA512", NULL);
 	hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-	must(mds[DIGEST_SHA256] != NULL && hmac != NULL);
+	must(mds[DIGEST_SHA256] != NULL && sha512 != NULL && hmac != NULL);
 	must(pthread_key_create(&spares_key, spares_free) == 0);
 	ERR_clear_error();
 }
@@ -136,6 +138,19 @@ size_t digest_of(enum digest_kind kind, str s, unsigned char out[static DIGEST_M
 		return 0;
 	digest_add(&d, s);
 	return digest_end(&d, out);
+}
+
+void sha512_of(str a, str b, unsigned char out[static 64])
+{
+	EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+	unsigned n = 0;
+
+	crypt_setup();
+	must(ctx != NULL && EVP_DigestInit_ex2(ctx, sha512, NULL) == 1 &&
+	     EVP_DigestUpdate(ctx, a.n ? a.p : "", a.n) == 1 &&
+	     EVP_DigestUpdate(ctx, b.n ? b.p : "", b.n) == 1 &&
+	     EVP_DigestFinal_ex(ctx, out, &n) == 1 && n == 64);
+	EVP_MD_CTX_free(ctx);
 }
 
 void hmac_sha256(str key, str data, unsigned char out[static 32])

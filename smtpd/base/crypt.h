@@ -23,6 +23,8 @@ void     digest_add(struct digest *, str);
 size_t   digest_end(struct digest *, unsigned char out[static DIGEST_MAX]); /* frees the context */
 void     digest_drop(struct digest *);                 /* ends without a result; harmless twice */
 size_t   digest_of(enum digest_kind, str, unsigned char out[static DIGEST_MAX]);
+/* Of both, one behind the other; for passwords kept by older schemes. */
+void     sha512_of(str, str, unsigned char out[static 64]);
 
 /* Asymmetric keys.  A key is immutable after loading and may be used by all
  * threads at once. */

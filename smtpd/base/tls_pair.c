@@ -298,16 +298,44 @@ static bool ca_add(struct tls_ca *ca, X509 *x)
 	return X509_STORE_add_cert(ca->store, x) == 1;
 }
 
+/* Is the client's certificate on a list of its authority?  The lists lie beside
+ * the authorities in a file that we trust, and authorities without one are fine:
+ * OpenSSL's own check would refuse those. */
+static int look_whether_revoked(X509_STORE_CTX *ctx)
+{
+	X509 *x = X509_STORE_CTX_get0_cert(ctx);
+	STACK_OF(X509_CRL) *lists = x != NULL ? X509_STORE_CTX_get1_crls(ctx, X509_get_issuer_name(x)) : NULL;
+	X509_REVOKED *entry;
+	int ok = 1;
+
+	for (int i = 0; ok && i < sk_X509_CRL_num(lists); i++)
+		ok = X509_CRL_get0_by_cert(sk_X509_CRL_value(lists, i), &entry, x) != 1;
+	sk_X509_CRL_pop_free(lists, X509_CRL_free);
+	if (ok)
+		return 1;
+	X509_STORE_CTX_set_error(ctx, X509_V_ERR_CERT_REVOKED);
+	X509_STORE_CTX_set_error_depth(ctx, 0);
+	return X509_STORE_CTX_get_verify_cb(ctx)(0, ctx);
+}
+
 static bool ca_fill(struct tls_ca *ca, BIO *pem)
 {
 	bool ok = ca->store != NULL && ca->names != NULL && pem != NULL;
-	X509 *x;
+	STACK_OF(X509_INFO) *all = ok ? PEM_X509_INFO_read_bio(pem, NULL, no_passphrase, NULL) : NULL;
 
-	while (ok && (x = PEM_read_bio_X509_AUX(pem, NULL, no_passphrase, NULL)) != NULL) {
-		ok = ca_add(ca, x);
-		X509_free(x);
+	ok = all != NULL;
+	for (int i = 0; ok && i < sk_X509_INFO_num(all); i++) {
+		const X509_INFO *info = sk_X509_INFO_value(all, i);
+
+		if (info->x509 != NULL)
+			ok = ca_add(ca, info->x509);
+		if (ok && info->crl != NULL)
+			ok = X509_STORE_add_crl(ca->store, info->crl) == 1;
 	}
-	return ok && end_of_pem() && sk_X509_NAME_num(ca->names) > 0;
+	sk_X509_INFO_pop_free(all, X509_INFO_free);
+	if (ok)
+		X509_STORE_set_check_revocation(ca->store, look_whether_revoked);
+	return ok && sk_X509_NAME_num(ca->names) > 0;
 }
 
 bool tls_ca_load(tls_open *opener, str path, struct tls_ca *ca, struct tls_stamp *stamp,

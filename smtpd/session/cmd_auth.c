@@ -39,6 +39,7 @@ static enum step logged_in(struct session *s)
 {
 	str login = str_keep(&s->arena, auth_try_login(s->auth));
 
+	s->login = auth_try_stands(s->auth);
 	exchange_over(s);
 	if (login.n == 0)
 		return refuse_kindly(s, 454, "4.7.0", "No memory for a login now, try again later");

@@ -225,6 +225,7 @@ struct session {
 	struct line                  line;
 	struct txn                  *txn;
 	struct auth_try             *auth;
+	struct auth_login            login;         /* what peer.login stands on */
 	void                       (*take)(struct session *, str *in);   /* what comes next */
 	const char                  *doing;         /* the command now at work, for the log */
 	const char                  *why;           /* of its end */
@@ -251,6 +252,7 @@ void session_wait(struct session *);                    /* nothing is read until
 void session_next(struct session *);
 void session_go(struct session *, enum step);           /* ends a wait as the handler would have */
 void session_close(struct session *, const char *why, bool politely);   /* at the next turn */
+enum step session_revoked(struct session *);            /* its login stands no more: 421 */
 void session_lay_down(struct session *);                /* SIGTERM: 421, unless in flight */
 void session_forget_message(struct session *);          /* back to READY (or GREETED) */
 void session_forget_hello(struct session *);            /* after STARTTLS: RFC 3207 4.2 */

@@ -162,6 +162,12 @@ bool session_in_flight(const struct session *s)
 	return s->txn != NULL && (s->txn->begun || s->txn->lent);
 }
 
+enum step session_revoked(struct session *s)
+{
+	s->why = "login revoked";
+	return farewell(s, 421, "4.7.0", "This login does not count any more: log in again");
+}
+
 void session_lay_down(struct session *s)
 {
 	if (s->closing || session_in_flight(s))

@@ -91,6 +91,9 @@ struct front_swap {
  * nobody waits at a door that no longer opens; the descriptors stay main's to
  * close.  Sockets that came by socket activation are left as they are. */
 void front_swap(struct front_swap *);
+/* On a loop's thread, when accounts have changed: sessions whose login stands no
+ * more hear 421, those with a message in flight at the next command behind it. */
+void front_look_at_logins(void);
 /* SIGTERM: listeners are no longer watched, idle sessions hear 421, the rest
  * gets within_ms; `arrived` runs at home when all have gone. */
 struct front_stop {

@@ -64,6 +64,7 @@ struct domain_section {
 	str      name;                  /* A-labels */
 	struct conf_list dkim;
 	str      aliases, catch_all, copy, route;
+	int      require;               /* enum auth_require */
 	struct deliver_section deliver;
 	struct place place;             /* made of deliver */
 };

@@ -134,25 +134,19 @@ static void add_at_line(const struct look *l, str file, str why)
 	conf_fault_add(l->faults, l->a, &at, NULL, "%.*s", STR_ARG(str_trim(rest)));
 }
 
-/* The file may not be there yet: then nobody can log in, which the log says. */
+/* A file may not be there yet: without accounts nobody can log in, which the log says. */
 static void look_at_accounts(const struct look *l)
 {
 	const struct auth_conf *auth = &l->c->auth;
 	const char *option = conf_given(&auth->head, "accounts") ? "accounts" : NULL;
-	int fd = l->open_file(auth->accounts);
-	struct arena secret;
-	str text, why = STR_NONE;
+	str file, why;
+	enum err e = accounts_check(auth, l->open_file, l->a, &file, &why);
 
-	if (fd < 0 && errno == ENOENT)
-		return;
-	if (fd >= 0)
-		close(fd);
-	arena_init(&secret, ARENA_UNBOUNDED);
-	if (file_read(l->open_file, auth->accounts, ACCOUNTS_MOST, &secret, &text, &why) != OK)
-		conf_fault_add(l->faults, l->a, &auth->head, option, "%.*s", STR_ARG(why));
-	else if (!accounts_check(auth->accounts, text, &secret, &why))
-		add_at_line(l, auth->accounts, why);
-	arena_wipe(&secret);
+	if (e == ERR_BAD && file.n > 0)
+		add_at_line(l, file, why);
+	else if (e != OK)
+		conf_fault_add(l->faults, l->a, &auth->head, option, "%.*s",
+		               STR_ARG(why.n > 0 ? why : str_of(err_text(e))));
 }
 
 /* `hop` is a copy: what check reads, it forgets. */

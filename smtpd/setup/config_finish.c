@@ -121,6 +121,23 @@ static enum err give_certificate(struct config *c, struct arena *a)
 	return OK;
 }
 
+/* What the domains' accounts need beside their password, for auth. */
+static enum err give_demands(struct config *c, struct arena *a)
+{
+	struct auth_demand *v = ARENA_ARRAY(a, struct auth_demand, c->domains.n + 1);
+
+	if (v == NULL)
+		return ERR_MEMORY;
+	for (size_t i = 0; i < c->domains.n; i++) {
+		const struct domain_section *d = c->domains.v[i];
+
+		if (d->require != REQUIRE_PASSWORD)
+			v[c->auth.ndemands++] = (struct auth_demand){ d->name, (enum auth_require)d->require };
+	}
+	c->auth.demands = v;
+	return OK;
+}
+
 static void find_user(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	char *name = str_cstr(a, c->user);
@@ -184,6 +201,8 @@ static void list_files(struct config *c, struct arena *a)
 		list_file(c, c->tls.key.v[i], &room, a);
 	list_file(c, c->tls.client_ca, &room, a);
 	list_file(c, c->auth.accounts, &room, a);
+	list_file(c, c->auth.devices, &room, a);
+	list_file(c, c->auth.codes, &room, a);
 	list_file(c, c->auth.oauth.client_secret_file, &room, a);
 	if (str_starts(c->auth.oauth.keys, "/"))
 		list_file(c, c->auth.oauth.keys, &room, a);
@@ -234,7 +253,11 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 		c->verify->authserv_id = c->hostname;
 	if (c->auth.accounts.n == 0)
 		c->auth.accounts = arena_printf(a, "%.*s/accounts", STR_ARG(c->state));
+	if (c->auth.devices.n == 0)
+		c->auth.devices = arena_printf(a, "%.*s/app-passwords", STR_ARG(c->state));
 	c->auth.secret = arena_printf(a, "%.*s/accounts.secret", STR_ARG(c->state));
+	c->auth.codes = arena_printf(a, "%.*s/totp", STR_ARG(c->state));
+	c->auth.seen = arena_printf(a, "%.*s/auth-seen", STR_ARG(c->state));
 	if (c->domains.n == 0)
 		conf_fault_add(faults, a, &c->head, NULL, "no domain receives here: add domain \"example.org\" {}");
 	find_user(c, a, faults);
@@ -243,7 +266,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);
-	if (give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+	if (give_demands(c, a) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	list_files(c, a);
 	return OK;

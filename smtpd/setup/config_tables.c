@@ -205,6 +205,7 @@ static const struct conf_option domain_options[] = {
 	  .example = "archive@example.org" },
 	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox"),
 	  .example = "127.0.0.1:25" },
+	{ OPT(domain_section, require, CONF_WORD, "require", "password", "what its accounts' logins need to send: only the password, a device password, a client certificate and the password, the password with a code behind it, or a token"), .words = auth_require_words },
 	{ 0 },
 };
 

@@ -396,6 +396,24 @@ static void stay_as_it_was(struct server *s, struct generation *g, str *why)
 	generation_free(g);
 }
 
+static void loop_looks(struct baton *b)
+{
+	front_look_at_logins();
+	free(b);
+}
+
+/* Who was removed is not served any longer. */
+static void look_at_logins(const struct server *s)
+{
+	for (size_t i = 0; i < s->nloops; i++) {
+		struct baton *b = calloc(1, sizeof(*b));
+
+		must(b != NULL);
+		b->arrived = loop_looks;
+		loop_send(s->loops[i], b);
+	}
+}
+
 static enum err reload(struct server *s, str *why)
 {
 	struct generation *g = calloc(1, sizeof(*g));
@@ -417,6 +435,7 @@ static enum err reload(struct server *s, str *why)
 		          "mend it and reload again"));
 	log_level_set((enum log_level)g->config->log.level);
 	server_use(s, g);
+	look_at_logins(s);
 	server_when_all_turned(s, loaded, NULL);   /* they have taken the swap by then */
 	return OK;
 }
@@ -449,6 +468,8 @@ void server_look_again(struct server *s)
 		tls_server_look_again(s->now->tls);
 	server_look_at_denied(s);
 	server_test_zones(s);
+	if (changed)
+		look_at_logins(s);
 	if (changed && server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
 	arena_fini(&a);

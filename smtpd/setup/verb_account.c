@@ -33,20 +33,56 @@ static bool take_file(int *argc, char **argv, const char **file)
 /* Before the configuration is looked for: wrong usage is wrong without one, too. */
 static int words_fit(int argc, char **argv)
 {
-	static const char *const commands[] = { "add", "passwd", "list", "remove" };
+	static const struct { const char *word, *second; bool alone; } commands[] = {
+		{ "add", NULL, false }, { "passwd", NULL, false }, { "require", NULL, false },
+		{ "list", NULL, true }, { "remove", NULL, false },
+		{ "app-password", "add", false }, { "app-password", "list", true }, { "app-password", "remove", false },
+		{ "certificate", "issue", false }, { "certificate", "list", true }, { "certificate", "revoke", false },
+		{ "totp", "enrol", false }, { "totp", "remove", false },
+	};
+	bool known = false;
 
 	if (argc < 2)
-		return verb_misused("account", "say add, passwd, list or remove");
-	for (size_t i = 0; i < COUNT(commands); i++)
-		if (strcmp(argv[1], commands[i]) == 0)
-			return argc > 2 || strcmp(argv[1], "list") == 0
-			               ? -1 : verb_misused("account", "%s needs an address", argv[1]);
+		return verb_misused("account", "say add, passwd, require, list, remove, app-password, certificate or totp");
+	for (size_t i = 0; i < COUNT(commands); i++) {
+		int words = commands[i].second != NULL ? 3 : 2;
+
+		if (strcmp(argv[1], commands[i].word) != 0)
+			continue;
+		known = true;
+		if (words == 3 && (argc < 3 || strcmp(argv[2], commands[i].second) != 0))
+			continue;
+		return argc > words || commands[i].alone
+		               ? -1 : verb_misused("account", "%s needs an address", argv[words - 1]);
+	}
+	if (known)
+		return verb_misused("account", argc < 3 ? "%s needs a second word" : "%s: unknown command \"%s\"", argv[1],
+		                    argc < 3 ? "" : argv[2]);
 	return verb_misused("account", "unknown command \"%s\"", argv[1]);
+}
+
+static int run(int argc, char **argv, struct config *c, struct arena *a)
+{
+	const char *const words[] = { "accounts" };
+	const struct account_tools tools = {
+		.accounts = str_cstr(a, c->auth.accounts), .devices = str_cstr(a, c->auth.devices),
+		.codes = str_cstr(a, c->auth.codes), .seen = str_cstr(a, c->auth.seen),
+		.ca = str_cstr(a, arena_printf(a, "%.*s/ca", STR_ARG(c->state))),
+		.client_ca = str_cstr(a, c->tls.client_ca), .issuer = str_cstr(a, c->hostname),
+		.mark = c->auth.mark.p[0], .iterations = (unsigned)c->auth.iterations,
+		.local = config_domain_is_local, .arg = c,
+	};
+	bool changed;
+	int status = account_verb(argc, argv, &tools, &changed);
+
+	if (changed)
+		control_ask(str_cstr(a, server_control_path(c, a)), words, 1, stdout);
+	return status;
 }
 
 int verb_account(int argc, char **argv)
 {
-	const char *file = CONFIG_FILE, *const words[] = { "accounts" };
+	const char *file = CONFIG_FILE;
 	struct arena a;
 	struct config *c;
 	int status;
@@ -59,12 +95,8 @@ int verb_account(int argc, char **argv)
 	crypt_setup();
 	arena_init(&a, ARENA_UNBOUNDED);
 	c = verb_config("account", file, &a, &status);
-	if (c != NULL) {
-		status = account_verb(argc, argv, str_cstr(&a, c->auth.accounts), (unsigned)c->auth.iterations,
-		                      config_domain_is_local, c);
-		if (status == EXIT_DONE && strcmp(argv[1], "list") != 0)
-			control_ask(str_cstr(&a, server_control_path(c, &a)), words, 1, stdout);
-	}
+	if (c != NULL)
+		status = run(argc, argv, c, &a);
 	arena_fini(&a);
 	return status;
 }

@@ -39,6 +39,11 @@ static int end(void **state)
 	return 0;
 }
 
+static const char *file_in(const char *name)
+{
+	return str_cstr(&arena, arena_printf(&arena, "%s/%s", folder.path, name));
+}
+
 static size_t words_in(char *text, char **argv)
 {
 	size_t n = 0;
@@ -52,7 +57,8 @@ static size_t words_in(char *text, char **argv)
 
 static _Noreturn void child(const char *words, int in, int out, int err)
 {
-	char text[512], name[] = "account", *argv[16];
+	char text[512], name[] = "account", *argv[24];
+	bool changed;
 	size_t n;
 
 	snprintf(text, sizeof(text), "%s", words);
@@ -61,7 +67,10 @@ static _Noreturn void child(const char *words, int in, int out, int err)
 	dup2(in, 0);
 	dup2(out, 1);
 	dup2(err, 2);
-	n = (size_t)account_verb((int)n, argv, folder.file, 4096, is_local, (char[]){ "home.test" });
+	n = (size_t)account_verb((int)n, argv, &(struct account_tools){
+		.accounts = folder.file, .devices = file_in("app-passwords"), .codes = file_in("totp"),
+		.seen = file_in("seen"), .ca = file_in("ca"), .client_ca = "", .issuer = "mail.home.test",
+		.mark = '+', .iterations = 4096, .local = is_local, .arg = (char[]){ "home.test" } }, &changed);
 	fflush(stdout);
 	_exit((int)n);
 }
@@ -187,8 +196,8 @@ static void refusals(void **state)
 		{ "add #bob@home.test", "x\n", 2, "postern account add: that is not an address for an account: " },
 		{ "add a@home.test b@home.test", "x\n", 2, "postern account add: one address at a time: " },
 		{ "add --force", "x\n", 2, "postern account add: there are no such options: " },
-		{ "sing alice@home.test", "", 2, "postern account: say add, passwd, list or remove: " },
-		{ "", "", 2, "postern account: say add, passwd, list or remove: " },
+		{ "sing alice@home.test", "", 2, "postern account: say add, passwd, require, list, remove, app-password add" },
+		{ "", "", 2, "postern account: say add, passwd, require, list, remove, app-password add" },
 	};
 	char text[1024];
 	str before;

@@ -30,7 +30,7 @@ static void lines_taken(void **state)
 		{ "bob.b@office.test", true, true, "Bob.B@office.test", "SCRAM-SHA-256", 4 },
 		{ "\"odd name\"@home.test", true, true, "\"odd name\"@home.test", "SCRAM-SHA-256", 6 },
 		{ "mail-only@home.test", true, false, "mail-only@home.test", "", 7 },
-		{ "old@home.test", true, false, "old@home.test", "SSHA", 8 },
+		{ "old@home.test", true, true, "old@home.test", "SSHA", 8 },
 		{ "off@home.test", false, false, NULL, NULL, 0 },
 		{ "j\xc3\xb6rg@b\xc3\xbc" "cher.test", true, true, "j\xc3\xb6rg@xn--bcher-kva.test", "SCRAM-SHA-256", 10 },
 		{ "j\xc3\xb6rg@xn--bcher-kva.test", true, true, "j\xc3\xb6rg@xn--bcher-kva.test", "SCRAM-SHA-256", 10 },
