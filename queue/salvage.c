@@ -18,6 +18,7 @@
 #define RCPT_ROW ((size_t)128 << 10)
 
 #define WHY_OLD  "its store was damaged, and it may have been delivered already: release it to send it, or remove it"
+#define WHY_HAND "brought back by hand from another store, it may have been delivered since: release it to send it, or remove it"
 #define WHY_RCPT "what was known of this recipient was lost with a part of the store, it may have the message already: " \
                  "release it to send it, or remove it"
 #define WHY_BODY "part of its content was lost with a part of the store: `postern queue export` shows what is left, then remove it"
@@ -246,6 +247,8 @@ static void piece_judge(struct work *w, struct piece *p)
 		p->held = WHY_BODY;
 	else if (!has_current(p) && !surely_unfinished(w, &p->entry))
 		p->held = WHY_OLD;
+	else if (!w->s->whole_store)
+		p->held = WHY_HAND;
 }
 
 /* ---- its recipients ------------------------------------------------------------------------------ */
@@ -500,4 +503,46 @@ enum err salvage_run(struct salvage *s)
 	pages_close(&w.pages);
 	pages_file_close(&file);
 	return w.err;
+}
+
+/* ---- by hand ------------------------------------------------------------------------------------------- */
+
+static enum err into_store(struct queue *q, const char *file, struct salvage *s, struct arena *a, str *why)
+{
+	char *folder = str_cstr(a, str_head(str_of(file), str_rfind(str_of(file), '/')));
+	const char *name = file + strlen(folder) + 1, *date = strstr(name, "damaged-");
+	struct stat ours, theirs;
+	enum err e;
+
+	if (stat(file, &theirs) == 0 && stat(q->path, &ours) == 0 && ours.st_dev == theirs.st_dev && ours.st_ino == theirs.st_ino) {
+		*why = arena_printf(a, "%s is the server's own store: when it is damaged, the server's start salvages it", file);
+		return ERR_DENIED;
+	}
+	s->from = file;
+	s->to = q->store;
+	s->bodies = q->bodies;
+	s->bodies_from[0] = str_cstr(a, arena_printf(a, "%s/body", folder));
+	s->bodies_from[1] = date ? str_cstr(a, arena_printf(a, "%s/body.%s", folder, date)) : NULL;
+	e = salvage_run(s);
+	if (e != OK)
+		*why = arena_printf(a, "%s: %s%s", file, err_text(e),
+		                    e == ERR_FULL ? ": make room on the disk, or queue { size } larger, and do it again" : "");
+	return e;
+}
+
+enum err queue_salvage_file(const struct queue_conf *c, const char *file, struct salvage *s, struct arena *a, str *why)
+{
+	char *path = realpath(file, NULL);
+	struct queue *q;
+	enum err e;
+
+	if (path == NULL) {
+		*why = arena_printf(a, "%s: %s", file, strerror(errno));
+		return ERR_ABSENT;
+	}
+	q = queue_open(c, a, why);
+	e = q != NULL ? into_store(q, path, s, a, why) : ERR_DENIED;
+	queue_close(q);
+	free(path);
+	return e;
 }

@@ -43,6 +43,11 @@ struct salvage {
  * begun is whole or not there, and doing it again goes on where it ended. */
 enum err salvage_run(struct salvage *);
 
+/* By hand: into the store of a stopped server, from FILE, an old or damaged one;
+ * large contents lie in the folder beside it.  Everything comes back held.
+ * Only `tell` and `arg` are given. */
+enum err queue_salvage_file(const struct queue_conf *, const char *file, struct salvage *, struct arena *, str *why);
+
 /* ---- at start (doubt.c) -------------------------------------------------------- */
 
 struct rescue {

@@ -101,8 +101,17 @@ const struct verb verbs[] = {
 	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]",
 	  "Makes DKIM keys and shows their DNS records.",
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n" CONFIG_OPTION },
-	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]",
-	  "Shows the queue and acts on it.", CONFIG_OPTION },
+	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]\n"
+	  "check [--json] [-c FILE]\nexport ID [-c FILE] > message.eml\nexport --all DIR [-c FILE]\n"
+	  "backup FILE|- [-c FILE]\nrestore FILE [--force] [-c FILE]\nsalvage FILE [-c FILE]",
+	  "Shows the queue and acts on it.",
+	  "  check          read everything, verify checksums, say what is wrong and what to do\n"
+	  "  export         a message as it is stored, of a damaged one as much as is there\n"
+	  "  backup         the whole queue as one tar archive, also beside a running server\n"
+	  "  restore        a backup becomes the queue of a stopped server; all of it comes back held\n"
+	  "    --force      also in the place of a queue that is not empty, which is kept beside it\n"
+	  "  salvage        what an old or damaged store holds, into that of a stopped server, held\n"
+	  "  --json         print one JSON document\n" CONFIG_OPTION },
 	{ "deny", verb_deny, "add KIND VALUE [--until DATE|--for TIME] [--reply TEXT] [-c FILE]\nlist [--json] [-c FILE]\nremove KIND VALUE [-c FILE]",
 	  "Says who is refused, while the server runs.",
 	  "  KIND is client (an address or network), ptr, helo, sender or recipient.\n"

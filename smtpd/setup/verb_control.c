@@ -188,7 +188,7 @@ static int queue_words_fit(const struct asked *asked)
 				return verb_misused("queue", "\"%s\" is not a message's number (`postern queue list` shows them)", asked->words[k]);
 		return -1;
 	}
-	return asked->n == 0 ? verb_misused("queue", "say list, show, retry, hold, release, remove or flush")
+	return asked->n == 0 ? verb_misused("queue", "say list, show, retry, hold, release, remove, flush, check, export, backup, restore or salvage")
 	                     : verb_misused("queue", "unknown command \"%s\"", asked->words[0]);
 }
 
@@ -197,8 +197,11 @@ int verb_queue(int argc, char **argv)
 	struct asked asked;
 	struct arena a;
 	struct config *c;
-	int status = parse("queue", argc, argv, &asked);
+	int status;
 
+	if (verb_queue_is_about_files(argc, argv))
+		return verb_queue_files(argc, argv);
+	status = parse("queue", argc, argv, &asked);
 	if (status < 0)
 		status = queue_words_fit(&asked);
 	if (status >= 0)

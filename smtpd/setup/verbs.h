@@ -56,6 +56,8 @@ int verb_account(int argc, char **argv);
 int verb_deny(int argc, char **argv);
 int verb_key(int argc, char **argv);
 int verb_queue(int argc, char **argv);
+bool verb_queue_is_about_files(int argc, char **argv);       /* check, export, backup, restore, salvage */
+int verb_queue_files(int argc, char **argv);
 int verb_log(int argc, char **argv);
 int verb_verify(int argc, char **argv, const struct module *const *modules);
 int verb_explain(int argc, char **argv, const struct module *const *modules);
