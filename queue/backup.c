@@ -99,7 +99,7 @@ static void unpin_old(const char *folder)
 	DIR *d = opendir(folder);
 
 	for (struct dirent *e; d != NULL && (e = readdir(d)) != NULL;) {
-		char path[BODY_PATH];
+		char path[BODY_PATH + 256];
 		int fd;
 
 		if (strncmp(e->d_name, "pins-", 5) != 0)

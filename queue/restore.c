@@ -35,7 +35,7 @@ struct building {
 	size_t           batch;
 	enum err         err;        /* latched */
 	char            *folder;     /* STATE/queue.restoring */
-	char             said[160];  /* to each recipient */
+	char             said[256];  /* to each recipient */
 };
 
 /* ---- rows -------------------------------------------------------------------------- */
