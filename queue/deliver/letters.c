@@ -225,17 +225,19 @@ void part_tell(struct timetable *t, struct part *p, struct bounce *b, struct que
 	desk_submit_anyway(t->disk, &b->job);
 }
 
+/* A second later: at the start the loops take no letters yet. */
 void letter_fire(struct timetable *t, struct letter *l, uint64_t about)
 {
 	struct errand *e = calloc(1, sizeof(*e));
 
-	if (e == NULL) {
+	if (e == NULL || !due_put(&t->errands, &e->due, clock_wall() + 1)) {
 		letter_free(l);
+		free(e);
 		return;
 	}
 	e->letter = l;
 	e->about = about;
-	send_letter(t, e);
+	t->kept_letters++;
 }
 
 /* ---- delays ----------------------------------------------------------------------------------------- */
