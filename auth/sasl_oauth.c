@@ -146,10 +146,8 @@ static int step(void *context, sasl_server_params_t *params, const char *in, uns
 	*text_n = 0;
 	if (w->failed)
 		return SASL_BADAUTH;
-	if (in == NULL || n == 0) {
-		*text = "";
-		return SASL_CONTINUE;
-	}
+	if (in == NULL || n == 0)      /* Cyrus has asked for it already */
+		return SASL_BADPROT;
 	return message_came(w, params, (str){ in, n }, bearer, text, text_n, out);
 }
 

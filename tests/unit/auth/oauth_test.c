@@ -286,6 +286,10 @@ static void malformed_messages_are_refused(void **state)
 			talk_end(&t);
 		}
 	talk_new(&t, &house);
+	assert_int_equal(talk_begin(&t, "XOAUTH2", NULL), AUTH_MORE);
+	assert_int_equal(talk_step(&t, STR("")), AUTH_REFUSED);        /* asked once, not for ever */
+	talk_end(&t);
+	talk_new(&t, &house);
 	assert_int_equal(talk_begin(&t, "OAUTHBEARER", &(str){ "n,,\0" A "auth=Bearer a" A A, 20 }), AUTH_MALFORMED);
 	talk_end(&t);
 	house_settle(&house);
