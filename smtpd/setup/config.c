@@ -73,7 +73,8 @@ static void tables_make(struct tables *t)
 	t->deny = at(&deny_section, offsetof(struct config, denies));
 	t->verify.offset = aligned(sizeof(struct config));
 	const struct conf_section *all[] = { &t->listener, &config_tls, &config_domain, &t->auth, &t->limits,
-		                             &t->verify, &t->trust, &t->deny, &t->relay, &config_queue, &config_resolver, &config_log };
+		                             &t->verify, &t->trust, &t->deny, &t->relay, &config_queue, &config_resolver, &config_web,
+		                             &config_log };
 	memcpy(t->root_sections, all, sizeof(all));
 	t->root = (struct conf_section){
 		.help = "Every option of postern with its default, as `postern check --sample` prints it. "

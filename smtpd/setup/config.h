@@ -45,6 +45,17 @@ struct queue_section {
 	uint64_t map_bytes, full_percent, free_disk_percent, keep_finished_ms;
 };
 
+enum web_sts { WEB_STS_OFF, WEB_STS_NONE, WEB_STS_TESTING, WEB_STS_ENFORCE };
+
+struct web_section {
+	struct conf_head head;
+	struct strs address;            /* empty: nothing is served */
+	str         imap;               /* HOST or HOST:PORT; empty: ours; "none" */
+	int         sts;                /* enum web_sts */
+	uint64_t    sts_max_age_ms;
+	struct strs sts_mx;             /* empty: hostname */
+};
+
 struct dkim_section {                   /* inside domain */
 	struct conf_head head;          /* title: the selector */
 	str         key;
@@ -88,6 +99,7 @@ struct config {
 	struct resolver_section resolver;
 	struct log_section      log;
 	struct queue_section    queue;
+	struct web_section      web;
 	struct verify_section  *verify;
 	const void            **module_confs;   /* parallel to the built-in modules */
 

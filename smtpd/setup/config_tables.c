@@ -73,6 +73,32 @@ static bool is_plus(str value, struct arena *a, str *why)
 	return false;
 }
 
+static bool is_tcp_endpoint(str value, struct arena *a, str *why)
+{
+	struct endpoint e;
+
+	(void)a;
+	*why = STR("must be ADDR:PORT or [V6]:PORT");
+	return endpoint_parse(value, 0, &e) && !e.is_unix && !e.is_name;
+}
+
+/* HOST or HOST:PORT. */
+static bool is_imap(str value, struct arena *a, str *why)
+{
+	struct endpoint e;
+	str ascii;
+
+	*why = STR("must be HOST, HOST:PORT or none");
+	return value.n == 0 || (endpoint_parse(value, 993, &e) && !e.is_unix && domain_to_ascii(a, e.host, &ascii));
+}
+
+static bool is_mx_pattern(str value, struct arena *a, str *why)
+{
+	(void)a;
+	*why = STR("must be an MX host's name in ASCII, or *.DOMAIN");
+	return domain_valid(str_starts(value, "*.") ? str_skip(value, 2) : value);
+}
+
 /* ---- tables ---------------------------------------------------------------- */
 
 static const char *const tls_versions[] = { "1.2", "1.3", NULL };
@@ -160,6 +186,27 @@ const struct conf_section config_queue = {
 	.name = "queue", .options = queue_options, .size = sizeof(struct queue_section),
 	.offset = offsetof(struct config, queue),
 	.help = "The store of what was accepted.",
+};
+
+static const char *const sts_modes[] = { "off", "none", "testing", "enforce", NULL };
+
+static const struct conf_option web_options[] = {
+	{ OPT(web_section, address, CONF_LIST, "address", NULL, "where autoconfiguration for mail programs and the MTA-STS policy are served over HTTPS, ADDR:PORT each; empty: nowhere"), .check = is_tcp_endpoint,
+	  .example = "0.0.0.0:443,[::]:443" },
+	{ OPT(web_section, imap, CONF_STRING, "imap", NULL, "the IMAP server that mail programs are told of, HOST or HOST:PORT, TLS from the first octet; default hostname, port 993; none: there is none"), .check = is_imap,
+	  .example = "imap.example.org:993" },
+	{ OPT(web_section, sts, CONF_WORD, "sts", "testing", "the MTA-STS policy of our domains: testing is reported, enforce is obeyed by who sends to us; none takes an older one back; off: there is no policy"), .words = sts_modes },
+	{ OPT(web_section, sts_max_age_ms, CONF_TIME, "sts-max-age", "7d", "how long others keep that policy; a change takes as long at most to be known everywhere"), .least = 3600000, .most = (uint64_t)365 * 86400000 },
+	{ OPT(web_section, sts_mx, CONF_LIST, "sts-mx", NULL, "the MX hosts of our domains, as that policy names them; default hostname"), .check = is_mx_pattern,
+	  .example = "mail.example.org" },
+	{ 0 },
+};
+
+const struct conf_section config_web = {
+	.name = "web", .options = web_options, .size = sizeof(struct web_section),
+	.offset = offsetof(struct config, web),
+	.help = "What mail programs and other mail servers ask for over HTTPS, with the certificate of tls {}: it needs the names "
+	        "autoconfig.DOMAIN, autodiscover.DOMAIN and mta-sts.DOMAIN, too. Off by default.",
 };
 
 static const struct conf_option dkim_options[] = {

@@ -19,7 +19,7 @@
 
 /* ---- handing a generation out -------------------------------------------------- */
 
-static void let_go(struct generation *old)
+void server_let_go(struct generation *old)
 {
 	if (old != NULL && --old->users == 0)
 		generation_free(old);
@@ -35,7 +35,7 @@ static void loop_let_go(struct baton *b)
 	struct front_swap *f = SUPER(b, struct front_swap, baton);
 	struct swap *w = SUPER(f, struct swap, swap);
 
-	let_go(w->old);
+	server_let_go(w->old);
 	free((void *)(uintptr_t)f->listeners);
 	free((void *)(uintptr_t)f->fds);
 	free(w);
@@ -45,7 +45,7 @@ static void timetable_let_go(struct baton *b)
 {
 	struct setup_swap *w = SUPER(b, struct setup_swap, baton);
 
-	let_go(SUPER(w->old_setup, struct generation, deliver));
+	server_let_go(SUPER(w->old_setup, struct generation, deliver));
 	free(w);
 }
 
@@ -78,6 +78,32 @@ struct sts_conf server_sts_conf(const struct config *c)
 	return (struct sts_conf){ .ca = c->relay.ca, .port = (uint16_t)c->relay.sts_port };
 }
 
+static struct opened *find_opened(struct server *s, str endpoint)
+{
+	for (size_t i = 0; i < s->nopened; i++)
+		if (str_eq(s->opened[i].endpoint, endpoint))
+			return &s->opened[i];
+	return NULL;
+}
+
+/* The sockets of web {}: main's loop alone watches them. */
+static void show_web(struct server *s, struct generation *g)
+{
+	const struct strs *address = &g->config->web.address;
+	int *fds = calloc(address->n + 1, sizeof(*fds));
+	size_t n = 0;
+
+	must(fds != NULL);
+	for (size_t i = 0; i < address->n; i++) {
+		const struct opened *o = find_opened(s, address->v[i]);
+
+		if (o != NULL)
+			fds[n++] = o->fd;
+	}
+	web_use(s->web, g, fds, n);
+	free(fds);
+}
+
 void server_use(struct server *s, struct generation *next)
 {
 	const struct sts_conf sts = server_sts_conf(next->config);
@@ -92,6 +118,7 @@ void server_use(struct server *s, struct generation *next)
 		dnsbl_inherit(generation_zones(next), generation_zones(old));
 	s->now = next;
 	server_test_zones(s);
+	show_web(s, next);
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct swap *w = calloc(1, sizeof(*w));
 
@@ -118,15 +145,7 @@ void server_use(struct server *s, struct generation *next)
 
 /* ---- listening sockets ------------------------------------------------------------ */
 
-static struct opened *find_opened(struct server *s, str endpoint)
-{
-	for (size_t i = 0; i < s->nopened; i++)
-		if (str_eq(s->opened[i].endpoint, endpoint))
-			return &s->opened[i];
-	return NULL;
-}
-
-static void say_opened(const struct listener_conf *l, str endpoint, int fd)
+static void say_opened(str name, str endpoint, int fd)
 {
 	struct sockaddr_storage at;
 	socklen_t n = sizeof(at);
@@ -138,13 +157,13 @@ static void say_opened(const struct listener_conf *l, str endpoint, int fd)
 		port = ntohs(((struct sockaddr_in *)&at)->sin_port);
 	else if (at.ss_family == AF_INET6)
 		port = ntohs(((struct sockaddr_in6 *)&at)->sin6_port);
-	log_event(NULL, LOG_NOTICE, "listener.opened", KV("name", l->head.title), KV("endpoint", endpoint),
+	log_event(NULL, LOG_NOTICE, "listener.opened", KV("name", name), KV("endpoint", endpoint),
 	          KV("address", port == 0 ? endpoint : arena_printf(&a, at.ss_family == AF_INET6 ? "[%s]:%u" : "%s:%u",
 	                                                           addr_text((struct sockaddr *)&at).s, port)));
 	arena_fini(&a);
 }
 
-static void say_why_not(struct server *s, const struct listener_conf *l, str endpoint, int errnum, str *why)
+static void say_why_not(struct server *s, str name, str endpoint, int errnum, str *why)
 {
 	struct port_holder holder = { 0 };
 
@@ -152,18 +171,18 @@ static void say_why_not(struct server *s, const struct listener_conf *l, str end
 		keeper_port_holder(endpoint, &holder);
 	if (errnum == EADDRINUSE && holder.who[0] != '\0')
 		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by %s: stop it with `%s`, or change the "
-		                    "listener's address", STR_ARG(l->head.title), STR_ARG(endpoint), holder.who, holder.stop);
+		                    "listener's address", STR_ARG(name), STR_ARG(endpoint), holder.who, holder.stop);
 	else if (errnum == EADDRINUSE)
 		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s is in use by another program: `ss -ltnp` shows "
 		                    "which; stop it, or change the listener's address",
-		                    STR_ARG(l->head.title), STR_ARG(endpoint));
+		                    STR_ARG(name), STR_ARG(endpoint));
 	else if (errnum == EACCES || errnum == EPERM)
 		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s needs a privilege: start as root, or give the "
 		                    "program CAP_NET_BIND_SERVICE (the shipped unit file does)",
-		                    STR_ARG(l->head.title), STR_ARG(endpoint));
+		                    STR_ARG(name), STR_ARG(endpoint));
 	else
 		*why = arena_printf(&s->arena, "listener \"%.*s\": %.*s: %s: correct the address",
-		                    STR_ARG(l->head.title), STR_ARG(endpoint), strerror(errnum));
+		                    STR_ARG(name), STR_ARG(endpoint), strerror(errnum));
 }
 
 static int given_fd(str endpoint, const struct serve_given *given, size_t n)
@@ -182,7 +201,7 @@ static bool family_is_absent(str endpoint, int errnum)
 	       (str_starts(endpoint, "[::]:") || str_starts(endpoint, "0.0.0.0:"));
 }
 
-static enum err open_one(struct server *s, const struct listener_conf *l, str endpoint,
+static enum err open_one(struct server *s, str name, str endpoint,
                          const struct serve_given *given, size_t ngiven, str *why)
 {
 	struct opened *o = find_opened(s, endpoint);
@@ -197,12 +216,12 @@ static enum err open_one(struct server *s, const struct listener_conf *l, str en
 	if (fd < 0)
 		fd = keeper_listen(endpoint);
 	if (fd < 0 && family_is_absent(endpoint, errno)) {
-		log_event(NULL, LOG_NOTICE, "listener.skipped", KV("name", l->head.title), KV("address", endpoint),
+		log_event(NULL, LOG_NOTICE, "listener.skipped", KV("name", name), KV("address", endpoint),
 		          KV_C("why", "this host does not have that address family"));
 		return OK;
 	}
 	if (fd < 0) {
-		say_why_not(s, l, endpoint, errno, why);
+		say_why_not(s, name, endpoint, errno, why);
 		return ERR_DENIED;
 	}
 	more = realloc(s->opened, (s->nopened + 1) * sizeof(*more));
@@ -212,26 +231,33 @@ static enum err open_one(struct server *s, const struct listener_conf *l, str en
 	}
 	s->opened = more;
 	s->opened[s->nopened++] = (struct opened){ str_keep(&s->arena, endpoint), fd, true };
-	say_opened(l, endpoint, fd);
+	say_opened(name, endpoint, fd);
 	return OK;
+}
+
+static enum err open_all(struct server *s, str name, const struct strs *endpoints, const struct serve_given *given,
+                         size_t ngiven, str *why)
+{
+	enum err e = OK;
+
+	for (size_t i = 0; e == OK && i < endpoints->n; i++)
+		e = open_one(s, name, endpoints->v[i], given, ngiven, why);
+	return e;
 }
 
 enum err server_open_listeners(struct server *s, const struct config *c, const struct serve_given *given,
                                size_t ngiven, str *why)
 {
+	enum err e = OK;
+
 	for (size_t i = 0; i < s->nopened; i++)
 		s->opened[i].wanted = false;
-	for (size_t i = 0; i < c->listeners.n; i++) {
+	for (size_t i = 0; e == OK && i < c->listeners.n; i++) {
 		const struct listener_conf *l = c->listeners.v[i];
 
-		for (size_t k = 0; k < l->address.n; k++) {
-			enum err e = open_one(s, l, l->address.v[k], given, ngiven, why);
-
-			if (e != OK)
-				return e;
-		}
+		e = open_all(s, l->head.title, &l->address, given, ngiven, why);
 	}
-	return OK;
+	return e == OK ? open_all(s, STR("web"), &c->web.address, given, ngiven, why) : e;
 }
 
 void server_close_unwanted(struct server *s)

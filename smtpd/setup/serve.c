@@ -241,6 +241,7 @@ static void server_stop(struct server *s)
 	stop_deadline = clock_ms() + STOP_MS;
 	log_event(NULL, LOG_NOTICE, "server.stopping", KV_N("within_ms", STOP_MS));
 	notify_say("STOPPING=1");
+	web_end(s->web);
 	s->fronts_up = s->nloops;
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct front_stop *stop = calloc(1, sizeof(*stop));
@@ -343,7 +344,8 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 		return false;
 	s->control = control_open(s->main, str_cstr(&s->arena, server_control_path(c, &s->arena)),
 	                          server_control_verbs, s, why);
-	if (s->control == NULL || !listens_for_signals(s))
+	s->web = web_new(s->main, server_let_go);
+	if (s->control == NULL || s->web == NULL || !listens_for_signals(s))
 		return false;
 	log_start();
 	return started_threads(s, why);
@@ -379,7 +381,9 @@ static void server_end(struct server *s)
 	queue_close(s->queue);
 	for (size_t i = 0; i < s->nopened; i++)
 		close(s->opened[i].fd);
+	conn_leave_now(s->main);
 	loop_free(s->main);
+	web_free(s->web);
 	sts_free(s->sts);
 	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
 	log_stop();
@@ -465,7 +469,7 @@ static enum err names_read(void *arg, struct keeper_names *out)
 	out->state = (struct strs){ ARENA_ARRAY(&k->arena, str, 1 + c->domains.n), 0 };
 	for (size_t i = 0; i < c->listeners.n; i++)
 		n += ((const struct listener_conf *)c->listeners.v[i])->address.n;
-	out->listeners = (struct strs){ ARENA_ARRAY(&k->arena, str, n), 0 };
+	out->listeners = (struct strs){ ARENA_ARRAY(&k->arena, str, n + c->web.address.n), 0 };
 	if (out->state.v == NULL || out->listeners.v == NULL)
 		return ERR_MEMORY;
 	out->state.v[out->state.n++] = c->state;
@@ -477,6 +481,8 @@ static enum err names_read(void *arg, struct keeper_names *out)
 		for (size_t k2 = 0; k2 < l->address.n; k2++)
 			out->listeners.v[out->listeners.n++] = l->address.v[k2];
 	}
+	for (size_t i = 0; i < c->web.address.n; i++)
+		out->listeners.v[out->listeners.n++] = c->web.address.v[i];
 	return OK;
 }
 

@@ -15,6 +15,7 @@
 #include "smtpd/base/control.h"
 #include "smtpd/base/desk.h"
 #include "smtpd/setup/generation.h"
+#include "smtpd/setup/web.h"
 
 struct opened {                    /* a listening socket */
 	str  endpoint;             /* as configured */
@@ -39,6 +40,7 @@ struct server {
 	struct deny_live   denied;          /* STATE/deny as it was read last */
 	struct file_stamp { int64_t seconds, nanos; uint64_t size, inode; } denied_stamp;
 	struct control    *control;
+	struct web        *web;             /* on main's loop */
 	struct opened     *opened;
 	size_t             nopened;
 	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
@@ -64,6 +66,7 @@ void     server_look_again(struct server *);            /* accounts and certific
 void     server_use(struct server *, struct generation *next);
 enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
 void     server_close_unwanted(struct server *);
+void     server_let_go(struct generation *);           /* one of its users has gone */
 struct sts_conf server_sts_conf(const struct config *);
 
 /* denied.c: STATE/deny, read again when it has changed */
