@@ -176,7 +176,7 @@ void client_tls_noted(struct client *c)
 	const struct policy *p = &c->look.policy;
 
 	c->vouched = tls.verified && p->name_is_good;
-	c->verified = !c->vouched ? "no" : tls.by_dane ? "dane" : p->source == BY_STS ? "sts" : "pkix";
+	c->verified = !c->vouched ? "no" : tls.by_dane ? "dane" : p->source == BY_STS && !p->refused ? "sts" : "pkix";
 	c->lease->verified = c->verified;
 }
 

@@ -218,6 +218,7 @@ void lease_came_home(struct baton *b)
 	t->busy--;
 	channel_home(t, client_user(l->channel));
 	remember_tls(d, l->tls_failed);
+	tls_report_add(t->report, l->results);
 	if (l->unreachable && !t->stopping)
 		destination_failed(t, d, l->v[0].said);
 	else if (anything_final(l))

@@ -182,6 +182,8 @@ static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fat
 	v[n++] = KV_I("delay", clock_wall() - l->entry->arrived);
 	if (l->tls.n > 0)
 		v[n++] = KV("tls", l->tls);
+	if (l->tls.n > 0 && l->verified != NULL)
+		v[n++] = KV_C("verified", l->verified);
 	if (fate == FATE_DEFERRED)
 		v[n++] = KV("next", clock_stamp((uint64_t)next * 1000000, stamp));
 	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)

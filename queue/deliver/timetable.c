@@ -73,6 +73,20 @@ static void *posted(struct baton *b)
 	return what;
 }
 
+/* A file that cannot be read now leaves those of before in force. */
+static void trust(struct timetable *t, const struct relay_conf *r)
+{
+	struct arena a;
+	str why = STR_NONE;
+
+	arena_init(&a, 4096);
+	if (r->ca.n > 0 && !tls_client_trust(t->house.tls, r->ca, &a, &why))
+		log_event(NULL, LOG_WARN, "tls.no-authorities", KV("reason", why),
+		          KV_C("next", "no certificate of another server verifies by it: install ca-certificates, or name a file "
+		               "with relay's ca"));
+	arena_fini(&a);
+}
+
 static void swap_came(struct baton *b)
 {
 	struct timetable *t = timetable_here;
@@ -83,6 +97,7 @@ static void swap_came(struct baton *b)
 	t->settings = new;
 	old->swap = w;
 	settings_end(old);
+	trust(t, new->setup->relay);
 	/* What rests may have rested because of what was changed. */
 	destinations_wake_all(t);
 }
@@ -122,6 +137,7 @@ static uint64_t wake_at(const struct timetable *t)
 	sooner_due(&ms, &t->rests);
 	sooner_due(&ms, &t->errands);
 	sooner(&ms, channels_next_ms(t));
+	sooner(&ms, tls_report_next_ms(t->report));
 	if (t->one_by_one)
 		sooner(&ms, t->one_by_one_until_ms);
 	if (t->stopping)
@@ -151,6 +167,7 @@ static void look_at_clock(struct timetable *t)
 	while (!t->stopping && (d = next_due(&t->errands, now)) != NULL)
 		errand_due(t, d);
 	channels_end_idle(t, relay(t)->idle_ms);
+	tls_report_tick(t->report, t->stopping);
 	if (t->one_by_one && clock_ms() >= t->one_by_one_until_ms)
 		t->one_by_one = false;
 }
@@ -173,6 +190,8 @@ static void read_mail(struct timetable *t)
  * still in the queue, and hears of it in the next life. */
 static bool is_quiet(const struct timetable *t)
 {
+	if (tls_report_out(t->report) > 0)
+		return false;
 	if (t->channels > 0 || t->busy > 0 || t->batches > 0 || t->loads > 0 || t->fates > 0 || t->bounces > 0)
 		return false;
 	return t->letters == 0 || clock_ms() >= t->stop_at_ms + LETTERS_WAIT_MS;
@@ -267,10 +286,13 @@ struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size
 		.lease_home = lease_came_home, .client_gone = client_came_home,
 	};
 	t->maildir = destination_get(t, STR("maildir"));
-	if (t->inbox == NULL || t->settings == NULL || t->house.tls == NULL || t->maildir == NULL || !client_auth_open()) {
+	t->report = tls_report_new(q, t->inbox);
+	if (t->inbox == NULL || t->settings == NULL || t->house.tls == NULL || t->maildir == NULL || t->report == NULL ||
+	    !client_auth_open()) {
 		timetable_free(t);
 		return NULL;
 	}
+	trust(t, setup->relay);
 	queue_watch(q, t->inbox, news_came);
 	return t;
 }
@@ -291,6 +313,7 @@ enum err timetable_start(struct timetable *t, bool one_by_one)
 	sigset_t all, old;
 
 	timetable_here = t;
+	tls_report_load(t->report);
 	t->one_by_one = one_by_one;
 	t->one_by_one_until_ms = clock_ms() + ONE_BY_ONE_MS;
 	e = queue_walk(t->queue, seen, &w);
@@ -335,6 +358,7 @@ void timetable_free(struct timetable *t)
 	map_fini(&t->destinations);
 	map_fini(&t->providers);
 	tls_client_free(t->house.tls);
+	tls_report_free(t->report);
 	client_auth_close();
 	free(t->settings);
 	/* A letter that is still out will come home to it: it is left standing. */

@@ -33,6 +33,7 @@
 #include "queue/deliver/bounce.h"
 #include "queue/deliver/client.h"
 #include "queue/deliver/maildir.h"
+#include "queue/deliver/tls_report.h"
 #include "queue/due.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/log.h"
@@ -134,6 +135,7 @@ struct timetable {
 	pthread_t           thread;
 	bool                started, ended;
 	struct client_house house;
+	struct tls_report  *report;
 	struct settings    *settings;
 
 	struct map          messages, destinations, providers;

@@ -51,8 +51,9 @@ void tls_server_free(struct tls_server *);             /* when no conn uses it a
  * sign is the system's list until tls_client_trust has named a file. */
 struct tls_client *tls_client_new(void);
 void               tls_client_free(struct tls_client *);
-/* From now on the CAs of this PEM file, read now, count for new connections.
- * One thread; connections may be begun meanwhile.  False: why, and all stays. */
+/* From now on the CAs of this PEM file, read now unless it is the same as last
+ * time, count for new connections.  One thread; connections may be begun
+ * meanwhile.  False: why, and all stays. */
 bool               tls_client_trust(struct tls_client *, str file, struct arena *why_arena, str *why);
 
 /* One TLSA record, as DNS gave it (RFC 6698 2.1). */

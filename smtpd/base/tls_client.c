@@ -9,6 +9,8 @@
  * before anything is said.  Any loop.
  */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <stdatomic.h>
@@ -27,6 +29,8 @@ struct tls_context {
 
 struct tls_client {
 	_Atomic(struct tls_context *) now;
+	char            *trusted;      /* the file, and what it was when it was read */
+	struct tls_stamp stamp;
 };
 
 /* ---- contexts --------------------------------------------------------------------- */
@@ -100,43 +104,64 @@ void tls_client_free(struct tls_client *c)
 		SSL_CTX_free(x->ctx);
 		free(x);
 	}
+	free(c->trusted);
 	free(c);
 }
 
-static bool load_authorities(struct tls_context *x, str file, char why[static TLS_WHY])
+static bool load_authorities(struct tls_context *x, const char *path, char why[static TLS_WHY])
 {
-	char path[4096];
-
 	memcpy(why, "no memory", sizeof("no memory"));
-	if (x == NULL)
+	if (x == NULL || path == NULL)
 		return false;
-	memcpy(why, "the path is too long", sizeof("the path is too long"));
-	if (file.n >= sizeof(path))
-		return false;
-	memcpy(path, file.p, file.n);
-	path[file.n] = '\0';
 	if (SSL_CTX_load_verify_file(x->ctx, path) == 1)
 		return true;
 	tls_reason(why, TLS_WHY);
 	return false;
 }
 
+static int open_plainly(str path)
+{
+	char text[4096];
+
+	if (path.n >= sizeof(text)) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(text, path.p, path.n);
+	text[path.n] = '\0';
+	return open(text, O_RDONLY | O_CLOEXEC);
+}
+
+/* Contexts stay for ever, so none is made for nothing. */
+static bool is_trusted(const struct tls_client *c, str file, const struct tls_stamp *stamp)
+{
+	return c->trusted != NULL && str_is(file, c->trusted) && tls_stamp_eq(&c->stamp, stamp);
+}
+
 bool tls_client_trust(struct tls_client *c, str file, struct arena *why_arena, str *why)
 {
-	struct tls_context *x = context_new();
-	char text[TLS_WHY];
-	bool good = load_authorities(x, file, text);
+	struct tls_stamp stamp = { 0 };
+	struct tls_context *x;
+	char text[TLS_WHY], *path;
 
-	ERR_clear_error();
-	if (good) {
+	if (tls_stamp_read(open_plainly, file, &stamp) && is_trusted(c, file, &stamp))
+		return true;
+	x = context_new();
+	path = strndup(file.n > 0 ? file.p : "", file.n);
+	if (load_authorities(x, path, text)) {
 		x->older = atomic_load_explicit(&c->now, memory_order_relaxed);
 		atomic_store_explicit(&c->now, x, memory_order_release);
+		free(c->trusted);
+		c->trusted = path;
+		c->stamp = stamp;
 		return true;
 	}
 	*why = arena_printf(why_arena, "%.*s: %s", STR_ARG(file), text);
 	if (x != NULL)
 		SSL_CTX_free(x->ctx);
 	free(x);
+	free(path);
+	ERR_clear_error();
 	return false;
 }
 

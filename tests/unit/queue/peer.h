@@ -301,7 +301,10 @@ static inline void peer_tls(struct peer *p)
 
 static void *peer_run(void *arg)
 {
-	loop_run(((struct peer *)arg)->loop);
+	struct loop *loop = ((struct peer *)arg)->loop;
+
+	loop_run(loop);
+	conn_leave_now(loop);          /* who said QUIT in the last turn */
 	return NULL;
 }
 
