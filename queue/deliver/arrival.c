@@ -48,7 +48,7 @@ static struct destination *where(struct timetable *t, struct arena *a, str sende
 
 	if (r->place.n > 0)
 		return t->maildir;
-	route_find(t->settings->setup, a, sender, r->address, r->flags, &route);
+	route_find(t->settings->setup, a, sender, r->address, route_flags(r), &route);
 	return destination_get(t, route.key);
 }
 

@@ -51,6 +51,8 @@ struct deliver_setup {
 	const struct relay_conf *relay;
 	const struct directory  *directory;
 	str                      hostname;
+	const unsigned char     *srs_secret;  /* NULL: senders of what is forwarded stay as they are */
+	str                      srs_domain;  /* empty: the alias's */
 	struct sts              *sts;         /* the process's, for who sends to MX hosts; NULL in units: no MTA-STS */
 };
 

@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#include "smtpd/mail/srs.h"
+
 #define LEASE_MEMORY ((size_t)16 << 20)
 
 void lease_free(struct timetable *t, struct lease *l)
@@ -42,7 +44,9 @@ struct lease *lease_blank(struct timetable *t, struct part *p)
 		const struct queue_rcpt *r = &e->rcpts[p->rcpts[i]];
 
 		l->v[i] = (struct lease_rcpt){
-			.index = p->rcpts[i], .flags = r->flags, .address = r->address, .orcpt = r->orcpt,
+			.index = p->rcpts[i], .flags = r->own != NULL ? r->flags : r->flags & ~(unsigned)RCPT_OWN_SENDER,
+			.address = r->address, .orcpt = r->orcpt,
+			.sender = r->own != NULL ? r->own->sender : STR_NONE, .head = r->own != NULL ? r->own->head : STR_NONE,
 			.staged = r->state == RCPT_STAGED, .staged_as = r->place, .staged_at = r->staged_at,
 		};
 	}
@@ -73,9 +77,30 @@ static void look_at_route(struct lease *l, struct lease_rcpt *r, const struct ro
 	case ROUTE_MAILDIR:
 		find_mailbox(l, r, route);
 		break;
+	case ROUTE_HELD:
+		r->kept = true;
+		lease_settle(l, r, FATE_HELD, route->status, route->said);
+		break;
+	case ROUTE_EXPANDED:
+		lease_settle(l, r, FATE_DELIVERED, route->status, route->said);
+		break;
 	default:
 		break;
 	}
+}
+
+/* An alias to elsewhere that has appeared since: as the way in would have done it. */
+static void leaves_again(struct lease *l, struct lease_rcpt *r, str via)
+{
+	const struct deliver_setup *s = l->setup;
+	struct path from, made;
+
+	if (s->srs_secret == NULL || (r->flags & RCPT_OWN_SENDER) || !path_of(&l->arena, l->entry->sender, &from) ||
+	    directory_domain(s->directory, from.domain) != NULL ||
+	    !srs_forward(&l->arena, s->srs_secret, &from, s->srs_domain.n > 0 ? s->srs_domain : via, clock_wall(), &made))
+		return;
+	r->flags |= RCPT_OWN_SENDER;
+	r->sender = made.text;
 }
 
 /* Where recipient i goes now, when that is not this destination. */
@@ -84,7 +109,7 @@ static struct destination *elsewhere(struct timetable *t, struct part *p, struct
 	struct lease_rcpt *r = &l->v[i];
 	struct route route;
 
-	route_find(l->setup, &l->arena, l->entry->sender, r->address, r->flags, &route);
+	route_find(l->setup, &l->arena, l->entry->sender, r->address, route_flags(&l->entry->rcpts[r->index]), &route);
 	if (r->staged) {
 		if (route.kind == ROUTE_MAILDIR)
 			find_mailbox(l, r, &route);
@@ -98,6 +123,9 @@ static struct destination *elsewhere(struct timetable *t, struct part *p, struct
 	}
 	look_at_route(l, r, &route);
 	l->route = route;
+	r->to = route.to;
+	if (route.via.n > 0)
+		leaves_again(l, r, route.via);
 	return NULL;
 }
 
@@ -218,7 +246,6 @@ void lease_came_home(struct baton *b)
 	t->busy--;
 	channel_home(t, client_user(l->channel));
 	remember_tls(d, l->tls_failed);
-	tls_report_add(t->report, l->results);
 	if (l->unreachable && !t->stopping)
 		destination_failed(t, d, l->v[0].said);
 	else if (anything_final(l))

@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "smtpd/base/buf.h"
 #include "smtpd/base/clock.h"
 
 #define WINDOW        ((size_t)64 << 10)
@@ -23,16 +25,51 @@ static _Atomic uint64_t syncfs_rests_until;
 
 /* ---- what went wrong, in words ------------------------------------------------------------ */
 
+/* %u is the server's user, %d the mailbox: what is in backquotes can be typed. */
 static const struct { int errnum; const char *status, *mend; } troubles[] = {
-	{ ENOSPC, "4.3.1", "make room on that disk" },
-	{ EDQUOT, "4.2.2", "the quota of the server's user is used up there" },
-	{ EACCES, "4.3.0", "let the server's user write there" },
-	{ EPERM, "4.3.0", "let the server's user write there, and be a member of the mailboxes' group" },
-	{ EROFS, "4.3.0", "the file system is mounted for reading only" },
-	{ ENOTDIR, "4.3.0", "something that is no directory stands in the way" },
-	{ ELOOP, "4.3.0", "a symbolic link stands in the way" },
-	{ ENOENT, "4.3.0", "is the disk mounted?" },
+	{ ENOSPC, "4.3.1", "make room on that disk: `df -h '%d'` shows how full it is" },
+	{ EDQUOT, "4.2.2", "the quota of the server's user %u is used up there: `quota -v -u %u` shows it; raise it, or make room" },
+	{ EACCES, "4.3.0", "the server's user %u may not write there: `chown -R %u '%d'`; `namei -l '%d'` shows who owns what on the way" },
+	{ EPERM, "4.3.0", "the server's user %u must own the mailbox and be a member of the mailboxes' group: `chown -R %u '%d'`, "
+	                  "`id %u` shows the groups" },
+	{ EROFS, "4.3.0", "the file system is mounted for reading only: `findmnt -T '%d'`, and `dmesg` says why" },
+	{ ENOTDIR, "4.3.0", "something that is no directory stands in the way: `namei -l '%d'` shows it" },
+	{ ELOOP, "4.3.0", "a symbolic link stands in the way: `namei -l '%d'` shows it" },
+	{ ENOENT, "4.3.0", "is its disk mounted? `findmnt -T '%d'` shows which that is" },
+	{ EIO, "4.3.0", "the disk is at fault: `dmesg` tells more" },
+	{ EMFILE, "4.3.0", "the server has too many files open: raise LimitNOFILE= of its unit" },
 };
+
+static str user_name(struct arena *a)
+{
+	char room[1024];
+	struct passwd pw, *found = NULL;
+
+	if (getpwuid_r(geteuid(), &pw, room, sizeof(room), &found) == 0 && found != NULL)
+		return str_keep(a, str_of(pw.pw_name));
+	return arena_printf(a, "%u", (unsigned)geteuid());
+}
+
+static str advice(struct maildir_item *i, const char *mend)
+{
+	struct arena *a = &i->lease->arena;
+	str user = user_name(a), rest = str_of(mend), said;
+	struct buf b;
+
+	buf_init(&b, BUF_UNBOUNDED);
+	while (rest.n > 0) {
+		size_t percent = str_find(rest, '%');
+
+		buf_add(&b, str_head(rest, percent));
+		rest = str_skip(rest, percent);
+		if (rest.n > 1)
+			buf_add(&b, rest.p[1] == 'u' ? user : i->dir);
+		rest = str_skip(rest, 2);
+	}
+	said = str_keep(a, buf_str(&b));
+	buf_fini(&b);
+	return said;
+}
 
 void maildir_failed(struct maildir_item *i, const char *doing, int errnum)
 {
@@ -44,7 +81,8 @@ void maildir_failed(struct maildir_item *i, const char *doing, int errnum)
 			mend = troubles[k].mend;
 		}
 	lease_settle(i->lease, i->rcpt, FATE_DEFERRED, str_of(status),
-	             arena_printf(&i->lease->arena, "%s %.*s: %s: %s", doing, STR_ARG(i->dir), strerrordesc_np(errnum), mend));
+	             arena_printf(&i->lease->arena, "%s %.*s: %s: %.*s", doing, STR_ARG(i->dir), strerrordesc_np(errnum),
+	                          STR_ARG(advice(i, mend))));
 }
 
 /* ---- syncing -------------------------------------------------------------------------------- */
@@ -73,7 +111,7 @@ static void sync_each(struct maildir_item *v, size_t n)
 
 		if (i->folder < 0)
 			continue;
-		if ((i->file >= 0 && fsync(i->file) != 0) || fsync(i->folder) != 0)
+		if ((i->file >= 0 && fsync(i->file) != 0) || fsync(i->folder) != 0 || maildir_sync_above(i) != 0)
 			give_up(i, "The message could not be brought safely to the disk in", errno);
 	}
 }
@@ -97,6 +135,8 @@ static void sync_disk(struct maildir_item *v, size_t n, int folder, dev_t disk, 
 		done[k] = true;
 		if (errnum != 0)
 			give_up(&v[k], "The message could not be brought safely to the disk in", errnum);
+		else if (v[k].strange)
+			maildir_trust(v[k].folder);
 	}
 }
 
@@ -145,8 +185,10 @@ static void settle_synced(struct maildir_item *i)
 	if (i->moved || i->rcpt->staged_as.n > 0)
 		lease_settle(i->lease, i->rcpt, i->moved ? FATE_DELIVERED : FATE_STAGED, STR("2.0.0"),
 		             arena_printf(&i->lease->arena, "in the mailbox %.*s", STR_ARG(i->dir)));
-	else
+	else {
 		maildir_failed(i, "Out of memory for", ENOMEM);
+		maildir_unwrite(i);
+	}
 	close_both(i);
 }
 

@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The directories of a mailbox, made when its first message comes.
- *
- * Each new directory gets the place's mode and group, and its parent is synced
- * at once: it happens once in a mailbox's life.  Disk desk.
+ * The directories of a mailbox, made when its first message comes, each with the
+ * place's mode and group.  tmp/ is made last: where it is, the others are.
+ * Disk desk.
  */
 #include "queue/deliver/maildir_inside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "smtpd/base/map.h"
 
 static bool path_made(char out[static PATH_MAX], str dir, const char *sub)
 {
@@ -22,44 +24,106 @@ static bool path_made(char out[static PATH_MAX], str dir, const char *sub)
 	return n > 0 && n < PATH_MAX && strlen(out) == (size_t)n;
 }
 
-static int sync_path(const char *path)
+/* ---- names that are kept -------------------------------------------------------------------- */
+
+/* Directories whose names are known to be on the disk, by device and inode.  One
+ * that is pushed out by another is synced once more, no harm done. */
+#define TRUSTED 4096
+
+static _Atomic uint64_t trusted[TRUSTED];
+
+static uint64_t key_of(const struct stat *st)
+{
+	static const uint8_t key[16] = "postern folders";
+	const uint64_t v[2] = { (uint64_t)st->st_dev, (uint64_t)st->st_ino };
+	uint64_t hash = siphash(key, (str){ (const char *)v, sizeof(v) });
+
+	return hash != 0 ? hash : 1;
+}
+
+static bool is_trusted(const struct stat *st)
+{
+	uint64_t key = key_of(st);
+
+	return atomic_load(&trusted[key % TRUSTED]) == key;
+}
+
+void maildir_trust(int folder)
+{
+	struct stat st;
+
+	if (fstat(folder, &st) == 0)
+		atomic_store(&trusted[key_of(&st) % TRUSTED], key_of(&st));
+}
+
+/* It is new, whoever had its number before. */
+static void distrust(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) == 0 && is_trusted(&st))
+		atomic_store(&trusted[key_of(&st) % TRUSTED], 0);
+}
+
+/* What we may not read we have not made anything in; what is on another disk
+ * neither. */
+static int sync_one(const char *path, dev_t disk, bool *go_on)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
+	struct stat st;
 
-	if (fd < 0)
-		return -1;
-	if (fsync(fd) != 0)
+	*go_on = fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == disk;
+	if (*go_on && fsync(fd) != 0 && errno != EINVAL)
 		e = errno;
-	close(fd);
+	if (*go_on && is_trusted(&st))
+		*go_on = false;         /* its own name is kept already */
+	if (*go_on && e == 0)
+		maildir_trust(fd);
+	if (fd >= 0)
+		close(fd);
 	errno = e;
 	return e == 0 ? 0 : -1;
 }
 
-static int sync_parent(char *path)
+int maildir_sync_above(struct maildir_item *i)
 {
-	char *slash = strrchr(path, '/');
-	int e;
+	char path[PATH_MAX], *slash;
+	bool go_on = true;
+	struct stat st;
 
-	if (slash == NULL)
-		return sync_path(".");
-	if (slash == path)
-		return sync_path("/");
-	*slash = '\0';
-	e = sync_path(path);
-	*slash = '/';
-	return e;
+	if (!i->strange)
+		return 0;
+	if (!path_made(path, i->dir, "") || fstat(i->folder, &st) != 0)
+		return -1;
+	while (go_on) {
+		if (sync_one(path, st.st_dev, &go_on) != 0)
+			return -1;
+		slash = strrchr(path, '/');
+		if (slash == NULL || path[1] == '\0')
+			break;
+		slash[slash == path] = '\0';
+	}
+	maildir_trust(i->folder);
+	return 0;
 }
 
-/* One directory whose parent is there.  0, also when somebody else made it. */
-static int make_one(char *path, const struct place *place)
+/* ---- making ------------------------------------------------------------------------------------ */
+
+/* One directory whose parent is there.  0, also when somebody else made it; one
+ * that cannot be given its group and mode is not left behind without them. */
+static int make_one(const char *path, const struct place *place)
 {
+	int e;
+
 	if (mkdir(path, 0700) != 0)
 		return errno == EEXIST ? 0 : -1;
-	if (place->gid != (gid_t)-1 && chown(path, (uid_t)-1, place->gid) != 0)
-		return -1;
-	if (chmod(path, place->mode) != 0)
-		return -1;
-	return sync_parent(path);
+	distrust(path);
+	if ((place->gid == (gid_t)-1 || chown(path, (uid_t)-1, place->gid) == 0) && chmod(path, place->mode) == 0)
+		return 0;
+	e = errno;
+	rmdir(path);
+	errno = e;
+	return -1;
 }
 
 static int make_with_parents(char *path, const struct place *place)
@@ -107,6 +171,8 @@ static int make_mailbox(struct maildir_item *i)
 	char path[PATH_MAX];
 
 	for (size_t k = 0; k < COUNT(subs); k++) {
+		if (k == 1 && is_subfolder(i->dir) && mark_subfolder(i, place) != 0)
+			return -1;
 		if (!path_made(path, i->dir, subs[k])) {
 			errno = ENAMETOOLONG;
 			return -1;
@@ -114,12 +180,13 @@ static int make_mailbox(struct maildir_item *i)
 		if (make_with_parents(path, place) != 0)
 			return -1;
 	}
-	return is_subfolder(i->dir) ? mark_subfolder(i, place) : 0;
+	return 0;
 }
 
 int maildir_folder(struct maildir_item *i, const char *sub, bool make)
 {
 	char path[PATH_MAX];
+	struct stat st;
 	int fd;
 
 	if (!path_made(path, i->dir, sub)) {
@@ -136,5 +203,7 @@ int maildir_folder(struct maildir_item *i, const char *sub, bool make)
 	}
 	if (fd < 0)
 		maildir_failed(i, "The mailbox could not be opened:", errno);
+	else
+		i->strange = fstat(fd, &st) != 0 || !is_trusted(&st);
 	return fd;
 }

@@ -16,25 +16,37 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/log.h"
 
-/* link(2) and unlink(2) where the file system knows no exclusive rename. */
+/* Where the file system knows no exclusive rename, the name is looked at first;
+ * it is ours alone, so nobody comes in between.  Not link(2) and unlink(2): a
+ * crash between them would leave two, and a reader that has taken one away by
+ * then would be given the other. */
 static int move_file(int tmp, int new, const char *name)
 {
+	struct stat st;
+
 	if (renameat2(tmp, name, new, name, RENAME_NOREPLACE) == 0)
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	if (linkat(tmp, name, new, name, 0) != 0)
+	if (fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return -1;
-	unlinkat(tmp, name, 0);
-	return 0;
+	if (fstatat(new, name, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+		errno = EEXIST;
+		return -1;
+	}
+	return errno == ENOENT ? renameat(tmp, name, new, name) : -1;
 }
 
-/* "NAME" or, with what mail programs add, "NAME:2,S". */
+/* What stands behind the first comma or colon is size, flags and what mail
+ * programs like to add; the front is unique by itself. */
+static str unique_part(str name)
+{
+	return str_head(name, str_find(name, ',') < str_find(name, ':') ? str_find(name, ',') : str_find(name, ':'));
+}
+
 static bool is_ours(const char *entry, str name)
 {
-	str found = str_of(entry);
-
-	return str_eq(str_head(found, str_find(found, ':')), name);
+	return str_eq(unique_part(str_of(entry)), unique_part(name));
 }
 
 static bool is_in(int tmp, const char *sub, str name)

@@ -71,8 +71,8 @@ static void flush_out(struct writer *w)
 	while (at < w->n && w->errnum == 0) {
 		ssize_t n = write(w->fd, w->p + at, w->n - at);
 
-		if (n < 0 && errno != EINTR)
-			w->errnum = errno;
+		if (n == 0 || (n < 0 && errno != EINTR))
+			w->errnum = n == 0 ? EIO : errno;
 		else if (n > 0)
 			at += (size_t)n;
 	}
@@ -137,8 +137,9 @@ static bool write_message(struct maildir_item *i, int fd, char *window, size_t r
 	enum err err = OK;
 	str said;
 
-	put_lines(&w, trace_return_path(a, e->sender));
+	put_lines(&w, trace_return_path(a, lease_sender(i->lease, i->rcpt)));
 	put_lines(&w, trace_delivered_to(a, i->rcpt->address));
+	put_lines(&w, i->rcpt->head);
 	put_lines(&w, e->head);
 	if (e->content.p != NULL)
 		put_lines(&w, e->content);
@@ -152,10 +153,10 @@ static bool write_message(struct maildir_item *i, int fd, char *window, size_t r
 		enum fate fate = lease_unreadable(a, err, &said);
 
 		lease_settle(i->lease, i->rcpt, fate, STR("4.3.0"), said);
-	} else if (w.errnum != 0) {
-		maildir_failed(i, "The message could not be written in", w.errnum);
+	} else if (w.errnum != 0 || a->spent) {
+		maildir_failed(i, "The message could not be written in", w.errnum != 0 ? w.errnum : ENOMEM);
 	}
-	return err == OK && w.errnum == 0;
+	return err == OK && w.errnum == 0 && !a->spent;
 }
 
 /* ---- the file ------------------------------------------------------------------------------------- */

@@ -2,8 +2,10 @@
 /*
  * The rule: our domain → its `route` when the mail was submitted here and the
  * domain has one, else its mailboxes; any other domain → the first of relay's
- * routes that fits sender and recipient, else the smarthost, else its MX hosts.  Aliases were followed when the message came in; one that has
- * appeared since is followed when it leads to one address.
+ * routes that fits sender and recipient, else the smarthost, else its MX hosts.
+ * Aliases were followed when the message came in; the directory is asked anew at
+ * each attempt, and an alias that has appeared since is followed when it leads
+ * to one address.  What the way in has judged goes nowhere: see rcpt_flag.
  */
 #include "queue/deliver/route.h"
 
@@ -69,13 +71,29 @@ static void to_elsewhere(const struct deliver_setup *s, struct arena *a, str sen
 	out->key = arena_printf(a, "smtp:%.*s", STR_ARG(p->domain));
 }
 
-static void to_mailbox(struct arena *a, const struct directory_answer *found, struct route *out)
+/* user+Junk@domain */
+static str junk_of(struct arena *a, const struct place *place, str account)
 {
-	const struct place *place = &found->domain->place;
+	struct path p, junk;
+
+	if (!path_of(a, account, &p) ||
+	    !path_build(a, arena_printf(a, "%.*s%cJunk", STR_ARG(p.local), place->junk_detail), p.domain, &junk))
+		return account;
+	return junk.text;
+}
+
+static void to_mailbox(struct arena *a, const struct directory_answer *found, unsigned flags, unsigned hops, struct route *out)
+{
+	const struct place *place = found->place;
 
 	out->account = found->account;
 	out->place = place;
+	out->via = STR_NONE;
 	if (place->kind == PLACE_LMTP) {
+		if ((flags & RCPT_QUARANTINE) && place->junk_detail != '\0')
+			out->to = junk_of(a, place, found->account);
+		else if (hops > 0)
+			out->to = found->account;
 		out->kind = ROUTE_LMTP;
 		out->target = place->lmtp;
 		out->key = arena_printf(a, "lmtp:%.*s", STR_ARG(place->lmtp));
@@ -90,6 +108,27 @@ static void to_nobody(struct arena *a, const struct path *p, struct route *out)
 	no_way(out, ROUTE_NOWHERE, "5.1.1", arena_printf(a, "There is no mailbox %.*s here any more", STR_ARG(p->text)));
 }
 
+/* What was decided when it came in. */
+static bool is_decided(struct arena *a, const struct path *p, unsigned flags, struct route *out)
+{
+	if (flags & RCPT_EXPANDED)
+		no_way(out, ROUTE_EXPANDED, "2.0.0", STR("It stands for several addresses, and went to them"));
+	else if (flags & RCPT_LOOPS)
+		no_way(out, ROUTE_NOWHERE, "5.4.6",
+		       arena_printf(a, "The message has been delivered to %.*s before: it goes in circles", STR_ARG(p->text)));
+	else if (flags & RCPT_DOOMED)
+		no_way(out, ROUTE_NOWHERE, "5.7.26",
+		       STR("The address forwards elsewhere, and the message would be refused there: DMARC of the domain in From "
+		           "asks for it, and no signature of that domain holds"));
+	else if (flags & RCPT_DOOMED_HELD)
+		no_way(out, ROUTE_HELD, "4.7.26",
+		       arena_printf(a, "DMARC of the domain in From asks that %.*s refuse this message as forwarded: `postern queue "
+		                    "release ID` sends it all the same, `postern queue remove ID` drops it", STR_ARG(p->domain)));
+	else
+		return false;
+	return true;
+}
+
 static void find(const struct deliver_setup *s, struct arena *a, str sender, const struct path *p, unsigned flags,
                  unsigned hops, struct route *out)
 {
@@ -99,15 +138,19 @@ static void find(const struct deliver_setup *s, struct arena *a, str sender, con
 
 	if (d != NULL && (flags & RCPT_ROUTE) && d->route.n > 0) {
 		to_host(a, out, d->route);
+		out->to = hops > 0 ? p->text : STR_NONE;
+		out->via = STR_NONE;
 		return;
 	}
 	directory_find(s->directory, a, p, &found);
 	switch (found.says) {
 	case DIRECTORY_ELSEWHERE:
 		to_elsewhere(s, a, sender, p, out);
+		if (hops > 0)
+			out->to = p->text;
 		return;
 	case DIRECTORY_MAILBOX:
-		to_mailbox(a, &found, out);
+		to_mailbox(a, &found, flags, hops, out);
 		return;
 	case DIRECTORY_UNKNOWN:
 		to_nobody(a, p, out);
@@ -115,12 +158,16 @@ static void find(const struct deliver_setup *s, struct arena *a, str sender, con
 	case DIRECTORY_TARGETS:
 		break;
 	}
-	if (found.targets->n == 1 && hops < HOPS && path_of(a, found.targets->v[0], &next))
+	if (found.keeps) {
+		to_mailbox(a, &found, flags, hops, out);
+	} else if (found.targets->n == 1 && hops < HOPS && path_of(a, found.targets->v[0], &next)) {
+		out->via = found.domain->name;
 		find(s, a, sender, &next, flags, hops + 1, out);
-	else
+	} else {
 		no_way(out, ROUTE_UNCLEAR, "4.3.5",
 		       arena_printf(a, "%.*s became an alias of several addresses while this message waited: give it a mailbox or one target",
 		                    STR_ARG(p->text)));
+	}
 }
 
 void route_find(const struct deliver_setup *s, struct arena *a, str sender, str address, unsigned flags, struct route *out)
@@ -130,6 +177,8 @@ void route_find(const struct deliver_setup *s, struct arena *a, str sender, str 
 	*out = (struct route){ .kind = ROUTE_UNCLEAR };
 	if (!path_of(a, address, &p))
 		p = (struct path){ .text = address, .local = address };     /* postmaster */
+	if (is_decided(a, &p, flags, out))
+		return;
 	find(s, a, sender, &p, flags, 0, out);
 	if (out->key.n == 0 || a->spent)
 		no_way(out, ROUTE_UNCLEAR, "4.3.0", STR("out of memory"));

@@ -20,6 +20,8 @@ enum route_kind {
 	ROUTE_MAILDIR, ROUTE_LMTP, ROUTE_HOST, ROUTE_MX,
 	ROUTE_NOWHERE,      /* nobody of that name here: permanent */
 	ROUTE_UNCLEAR,      /* cannot be told now: temporary */
+	ROUTE_HELD,         /* waits for the operator */
+	ROUTE_EXPANDED,     /* an alias that went to its targets: nothing is left to do */
 };
 
 struct route {
@@ -29,10 +31,18 @@ struct route {
 	const struct place *place;  /* ROUTE_MAILDIR: the directory's */
 	const struct hop *hop;      /* ROUTE_HOST: its TLS and login; NULL: TLS if offered, no login */
 	str account;                /* whose mailbox */
-	str status, said;           /* ROUTE_NOWHERE, ROUTE_UNCLEAR: why */
+	str to;                     /* whom to ask the next hop for; empty: the address itself */
+	str via;                    /* the domain of ours whose alias led elsewhere, since the message came */
+	str status, said;           /* of the last four: why */
 };
 
 /* `sender`: the envelope's, path text, "" for <>. */
+/* The flags that speak of its way: what the operator has released is not held again. */
+static inline unsigned route_flags(const struct queue_rcpt *r)
+{
+	return r->changed != 0 ? r->flags & ~(unsigned)RCPT_DOOMED_HELD : r->flags;
+}
+
 void route_find(const struct deliver_setup *, struct arena *, str sender, str address, unsigned rcpt_flags, struct route *out);
 
 #endif

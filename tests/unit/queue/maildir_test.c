@@ -5,6 +5,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -15,6 +18,67 @@
 static struct house h;
 static char *root;
 static struct place place;
+
+/* ---- system calls that can be counted, made slow or made to fail ------------------------ */
+
+static struct { atomic_size_t fsyncs, syncfses; uint64_t syncfs_ms, ahead_ms; int write_error, sync_error, mkdir_error; bool old_rename, counts; } sys;
+
+int fsync(int fd)
+{
+	atomic_fetch_add(&sys.fsyncs, 1);
+	if (sys.counts && sys.sync_error != 0) {
+		errno = sys.sync_error;
+		return -1;
+	}
+	return (int)syscall(SYS_fsync, fd);
+}
+
+int syncfs(int fd)
+{
+	atomic_fetch_add(&sys.syncfses, 1);
+	sys.ahead_ms += sys.syncfs_ms;
+	if (sys.counts && sys.sync_error != 0) {
+		errno = sys.sync_error;
+		return -1;
+	}
+	return (int)syscall(SYS_syncfs, fd);
+}
+
+int clock_gettime(clockid_t clock, struct timespec *t)
+{
+	int e = (int)syscall(SYS_clock_gettime, clock, t);
+
+	if (clock == CLOCK_MONOTONIC)
+		t->tv_sec += (time_t)(sys.ahead_ms / 1000);
+	return e;
+}
+
+int renameat2(int from, const char *name, int to, const char *new, unsigned flags)
+{
+	if (sys.old_rename) {
+		errno = EINVAL;
+		return -1;
+	}
+	return (int)syscall(SYS_renameat2, from, name, to, new, flags);
+}
+
+ssize_t write(int fd, const void *p, size_t n)
+{
+	if (sys.counts && sys.write_error != 0) {
+		errno = sys.write_error;
+		return sys.write_error < 0 ? 0 : -1;
+	}
+	return syscall(SYS_write, fd, p, n);
+}
+
+int chmod(const char *path, mode_t mode)
+{
+	if (sys.counts && sys.mkdir_error != 0) {
+		errno = sys.mkdir_error;
+		return -1;
+	}
+	return (int)syscall(SYS_fchmodat, AT_FDCWD, path, mode);
+}
 
 /* ---- one delivery ------------------------------------------------------------------- */
 
@@ -109,7 +173,11 @@ static size_t read_file(const char *box, const char *sub, const char *name, char
 
 static int set_up(void **state)
 {
+	const uint64_t ahead = sys.ahead_ms;
+
 	(void)state;
+	memset(&sys, 0, sizeof(sys));
+	sys.ahead_ms = ahead + 61000;          /* no test rests for another's slow disk */
 	memset(&h, 0, sizeof(h));
 	house_open(&h);
 	house_start(&h);
@@ -219,7 +287,7 @@ static void content_from_the_store(void **state)
 
 /* ---- exactly once ------------------------------------------------------------------------- */
 
-enum left { IN_TMP, IN_NEW, IN_CUR, MOVED_AWAY, IN_BOTH, OTHER_SIZE, BOX_GONE, NEW_GONE };
+enum left { IN_TMP, IN_NEW, IN_CUR, IN_CUR_SIZED, MOVED_AWAY, IN_BOTH, OTHER_SIZE, BOX_GONE, NEW_GONE };
 
 static void leave(const char *name, enum left what)
 {
@@ -236,6 +304,10 @@ static void leave(const char *name, enum left what)
 		assert_int_equal(rename(tmp, new), 0);
 		return;
 	case IN_CUR:
+		assert_int_equal(rename(tmp, cur), 0);
+		return;
+	case IN_CUR_SIZED:
+		snprintf(cur, sizeof(cur), "%s/%s,W=12:2,RS", path_in("box0", "cur"), name);
 		assert_int_equal(rename(tmp, cur), 0);
 		return;
 	case MOVED_AWAY:
@@ -271,6 +343,7 @@ static void what_a_crash_left(void **state)
 		{ "gone for over a day", MOVED_AWAY, 25 * hour, FATE_STAGED, false, 1 },
 		{ "in new for over a day", IN_NEW, 25 * hour, FATE_DELIVERED, true, 1 },
 		{ "in cur for over a day", IN_CUR, 25 * hour, FATE_DELIVERED, true, 1 },
+		{ "in cur, its name longer, for over a day", IN_CUR_SIZED, 25 * hour, FATE_DELIVERED, true, 1 },
 		{ "in both places", IN_BOTH, 5, FATE_DELIVERED, true, 1 },
 		{ "a stranger of that name", OTHER_SIZE, 5, FATE_DEFERRED, true, 2 },
 		{ "no mailbox any more", BOX_GONE, 5, FATE_DEFERRED, true, 0 },
@@ -279,21 +352,24 @@ static void what_a_crash_left(void **state)
 
 	(void)state;
 	log_level_set(LOG_ERROR + 1);
-	for (size_t i = 0; i < COUNT(cases); i++) {
+	for (size_t i = 0; i < 2 * COUNT(cases); i++) {
+		const size_t k = i / 2;
 		struct delivery d;
 		char name[300];
 		size_t n;
+
+		sys.old_rename = i % 2;              /* also where the file system knows no exclusive one */
 
 		remove_all(path_in("box0", ""));
 		begin(&d, 1);
 		work(&d);
 		assert_int_equal(files_in("box0", "tmp", name), 1);
-		leave(name, cases[i].left);
-		staged(&d, clock_wall() - cases[i].ago);
+		leave(name, cases[k].left);
+		staged(&d, clock_wall() - cases[k].ago);
 		work(&d);
 		n = files_in("box0", "tmp", NULL) + files_in("box0", "new", NULL) + files_in("box0", "cur", NULL);
-		if (d.rcpts[0].fate != cases[i].fate || d.rcpts[0].staged != cases[i].staged || n != cases[i].in_all)
-			fail_msg("%s: fate %d, staged %d, %zu files, %.*s", cases[i].name, (int)d.rcpts[0].fate,
+		if (d.rcpts[0].fate != cases[k].fate || d.rcpts[0].staged != cases[k].staged || n != cases[k].in_all)
+			fail_msg("%s: fate %d, staged %d, %zu files, %.*s", cases[k].name, (int)d.rcpts[0].fate,
 			         (int)d.rcpts[0].staged, n, STR_ARG(d.rcpts[0].said));
 		end(&d);
 	}
@@ -391,6 +467,206 @@ static void no_room(void **state)
 	end(&d);
 }
 
+/* ---- syncing --------------------------------------------------------------------------------- */
+
+/* How many of each a batch of n takes. */
+static void syncs(size_t n, size_t *files, size_t *disks)
+{
+	struct delivery *d = malloc(sizeof(*d));
+
+	begin(d, n);
+	sys.fsyncs = sys.syncfses = 0;
+	work(d);
+	*files = sys.fsyncs;
+	*disks = sys.syncfses;
+	staged(d, clock_wall());
+	work(d);
+	end(d);
+	free(d);
+}
+
+static void few_by_fsync_many_by_syncfs(void **state)
+{
+	size_t files, disks;
+
+	(void)state;
+	syncs(10, &files, &disks);            /* all mailboxes are there from now on … */
+	syncs(4, &files, &disks);             /* … and their directories' names are kept */
+	for (size_t n = 1; n < MAILDIR_SYNCFS; n++) {
+		syncs(n, &files, &disks);
+		assert_int_equal(disks, 0);
+		assert_int_equal(files, 2 * n);       /* the file and tmp/ */
+	}
+	for (size_t n = MAILDIR_SYNCFS; n <= 10; n++) {
+		syncs(n, &files, &disks);
+		assert_int_equal(disks, 1);
+		assert_int_equal(files, 0);
+	}
+}
+
+static void a_slow_syncfs_rests_for_a_minute(void **state)
+{
+	size_t files, disks;
+
+	(void)state;
+	syncs(6, &files, &disks);
+	assert_int_equal(disks, 1);
+	sys.syncfs_ms = 1000;
+	syncs(6, &files, &disks);             /* this one was slow */
+	assert_int_equal(disks, 1);
+	sys.syncfs_ms = 0;
+	syncs(6, &files, &disks);
+	assert_int_equal(disks, 0);
+	sys.ahead_ms += 58000;
+	syncs(6, &files, &disks);
+	assert_int_equal(disks, 0);
+	assert_int_equal(files, 12);
+	sys.ahead_ms += 3000;
+	syncs(6, &files, &disks);
+	assert_int_equal(disks, 1);
+	assert_int_equal(files, 0);
+}
+
+/* A new mailbox's directories are synced up to the root of the disk, by whoever
+ * finds them first in a life; then they are known. */
+static void new_names_are_kept(void **state)
+{
+	size_t files, disks;
+
+	(void)state;
+	syncs(1, &files, &disks);
+	assert_true(files > 4);               /* file, tmp/, the mailbox, its domain, … */
+	syncs(1, &files, &disks);
+	assert_int_equal(files, 2);
+	remove_all(path_in("box0", ""));
+	syncs(1, &files, &disks);
+	assert_true(files >= 3);
+}
+
+static void what_cannot_be_synced_is_not_staged(void **state)
+{
+	static const size_t sizes[] = { 1, 8 };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(sizes); i++) {
+		struct delivery *d = malloc(sizeof(*d));
+		char box[40];
+
+		begin(d, sizes[i]);
+		work(d);
+		for (size_t k = 0; k < sizes[i]; k++) {
+			d->rcpts[k].settled = false;
+			snprintf(box, sizeof(box), "box%zu/tmp", k);
+			remove_all(path_in(box, ""));
+			assert_int_equal(mkdir(path_in(box, ""), 0700), 0);
+		}
+		sys.sync_error = EIO;
+		sys.counts = true;
+		work(d);
+		sys.counts = false;
+		for (size_t k = 0; k < sizes[i]; k++) {
+			snprintf(box, sizeof(box), "box%zu", k);
+			assert_int_equal(d->rcpts[k].fate, FATE_DEFERRED);
+			assert_int_equal(files_in(box, "tmp", NULL), 0);
+		}
+		/* The second step: it stays staged, and is delivered once. */
+		for (size_t k = 0; k < sizes[i]; k++)
+			d->rcpts[k].settled = false;
+		work(d);
+		staged(d, clock_wall());
+		sys.counts = true;
+		work(d);
+		sys.counts = false;
+		for (size_t k = 0; k < sizes[i]; k++) {
+			assert_int_equal(d->rcpts[k].fate, FATE_DEFERRED);
+			assert_true(d->rcpts[k].staged);
+			d->rcpts[k].settled = false;
+		}
+		work(d);
+		for (size_t k = 0; k < sizes[i]; k++) {
+			snprintf(box, sizeof(box), "box%zu", k);
+			assert_int_equal(d->rcpts[k].fate, FATE_DELIVERED);
+			assert_int_equal(files_in(box, "new", NULL), 1);
+			remove_all(path_in(box, ""));
+		}
+		end(d);
+		free(d);
+	}
+}
+
+/* ---- what went wrong, and what to type ---------------------------------------------------------- */
+
+static void advice_can_be_typed(void **state)
+{
+	static const struct { int errnum; const char *status, *says; } cases[] = {
+		{ ENOSPC, "4.3.1", "No space left on device: make room on that disk: `df -h '" },
+		{ EDQUOT, "4.2.2", "`quota -v -u " },
+		{ EIO, "4.3.0", "`dmesg`" },
+		{ EROFS, "4.3.0", "`findmnt -T '" },
+		{ -1, "4.3.0", "could not be written" },            /* write returns 0 */
+	};
+	struct delivery d;
+
+	(void)state;
+	begin(&d, 1);
+	work(&d);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		d.rcpts[0].settled = false;
+		sys.write_error = cases[i].errnum;
+		sys.counts = true;
+		work(&d);
+		sys.counts = false;
+		assert_int_equal(d.rcpts[0].fate, FATE_DEFERRED);
+		assert_true(str_is(d.rcpts[0].status, cases[i].status));
+		if (memmem(d.rcpts[0].said.p, d.rcpts[0].said.n, cases[i].says, strlen(cases[i].says)) == NULL ||
+		    memmem(d.rcpts[0].said.p, d.rcpts[0].said.n, "/us.test/box0", 13) == NULL)
+			fail_msg("%.*s", STR_ARG(d.rcpts[0].said));
+		assert_int_equal(files_in("box0", "tmp", NULL), 1);      /* the first one's */
+	}
+	end(&d);
+}
+
+/* A directory that could not be given its mode is made again by the next try. */
+static void half_made_directories_go(void **state)
+{
+	struct delivery d;
+	struct stat st;
+
+	(void)state;
+	begin(&d, 1);
+	sys.mkdir_error = EIO;
+	sys.counts = true;
+	work(&d);
+	sys.counts = false;
+	assert_int_equal(d.rcpts[0].fate, FATE_DEFERRED);
+	assert_int_equal(stat(path_in("box0", ""), &st), -1);
+	sys.mkdir_error = 0;
+	d.rcpts[0].settled = false;
+	work(&d);
+	assert_int_equal(d.rcpts[0].fate, FATE_STAGED);
+	assert_int_equal(stat(path_in("box0", "tmp"), &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0750);
+	end(&d);
+}
+
+/* The sender and the fields that are one recipient's alone. */
+static void own_sender_and_fields(void **state)
+{
+	static const char want[] = "Return-Path: <>\nDelivered-To: bob@us.test\nX-Postern-Copy-Id: 1 2\nReceived: here\nSubject: x\n";
+	struct delivery d;
+	char name[300], got[400];
+
+	(void)state;
+	begin(&d, 1);
+	d.rcpts[0].flags = RCPT_OWN_SENDER;
+	d.rcpts[0].head = STR("X-Postern-Copy-Id: 1 2\r\n");
+	work(&d);
+	assert_int_equal(files_in("box0", "tmp", name), 1);
+	assert_true(read_file("box0", "tmp", name, got, sizeof(got)) > sizeof(want));
+	assert_memory_equal(got, want, sizeof(want) - 1);
+	end(&d);
+}
+
 static void unreadable_content(void **state)
 {
 	struct delivery d;
@@ -416,6 +692,13 @@ int main(void)
 		cmocka_unit_test_setup_teardown(batches_of_many, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(one_bad_mailbox_does_not_hurt_the_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(no_room, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(few_by_fsync_many_by_syncfs, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_slow_syncfs_rests_for_a_minute, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(new_names_are_kept, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(what_cannot_be_synced_is_not_staged, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(advice_can_be_typed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(half_made_directories_go, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(own_sender_and_fields, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(unreadable_content, set_up, tear_down),
 	};
 

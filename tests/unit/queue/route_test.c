@@ -97,6 +97,62 @@ static void addresses_have_routes(void **state)
 	}
 }
 
+/* Whom the next hop is asked for, and what was decided on the way in. */
+static void routes_say_more(void **state)
+{
+	static const struct { const char *address; unsigned flags; enum route_kind kind; const char *to, *via, *status, *lmtp; } cases[] = {
+		{ "anna@home.test", RCPT_LOCAL, ROUTE_MAILDIR, "", "", "", "" },
+		{ "one@home.test", RCPT_LOCAL, ROUTE_MAILDIR, "", "", "", "" },
+		{ "keep@home.test", RCPT_LOCAL, ROUTE_MAILDIR, "", "", "", "" },           /* itself among several */
+		{ "out@home.test", RCPT_LOCAL, ROUTE_MX, "x@far.test", "home.test", "", "" },
+		{ "x@far.test", 0, ROUTE_MX, "", "", "", "" },
+		{ "carl+x@lmtp.test", RCPT_LOCAL, ROUTE_LMTP, "", "", "", "unix:/run/lmtp" },
+		{ "sink@home.test", RCPT_LOCAL, ROUTE_LMTP, "carl@lmtp.test", "", "", "unix:/run/lmtp" },
+		{ "sink@home.test", RCPT_LOCAL | RCPT_QUARANTINE, ROUTE_LMTP, "carl@lmtp.test", "", "", "unix:/run/lmtp" },
+		{ "dora+x@lmtp.test", RCPT_LOCAL, ROUTE_LMTP, "", "", "", "127.0.0.1:24" },
+		{ "dora+x@lmtp.test", RCPT_LOCAL | RCPT_QUARANTINE, ROUTE_LMTP, "dora+Junk@lmtp.test", "", "", "127.0.0.1:24" },
+		{ "emil@lmtp.test", RCPT_LOCAL | RCPT_QUARANTINE, ROUTE_MAILDIR, "", "", "", "" },
+		{ "anna@home.test", RCPT_LOCAL | RCPT_LOOPS, ROUTE_NOWHERE, "", "", "5.4.6", "" },
+		{ "x@far.test", RCPT_DOOMED, ROUTE_NOWHERE, "", "", "5.7.26", "" },
+		{ "x@far.test", RCPT_DOOMED_HELD, ROUTE_HELD, "", "", "4.7.26", "" },
+		{ "many@home.test", RCPT_LOCAL | RCPT_EXPANDED, ROUTE_EXPANDED, "", "", "2.0.0", "" },
+		{ "bob@office.test", RCPT_LOCAL | RCPT_ROUTE | RCPT_EXPANDED, ROUTE_EXPANDED, "", "", "2.0.0", "" },
+	};
+	const struct place lmtp = { .kind = PLACE_LMTP, .lmtp = STR("127.0.0.1:24"), .junk_detail = '+' };
+	const struct place maildir = { .kind = PLACE_MAILDIR, .path = STR("/own") };
+	const struct relay_conf relay = { 0 };
+	const struct deliver_setup setup = { .relay = &relay, .directory = directory, .hostname = STR("us.test") };
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++)
+		directory_add_account(directory, i ? STR("dora@lmtp.test") : STR("emil@lmtp.test"));
+	directory_add_account(directory, STR("keep@home.test"));
+	assert_int_equal(directory_set_place(directory, STR("dora@lmtp.test"), &lmtp), OK);
+	assert_int_equal(directory_set_place(directory, STR("emil@lmtp.test"), &maildir), OK);
+	add_alias("keep@home.test", "keep@home.test", "x@far.test");
+	add_alias("sink@home.test", "carl@lmtp.test", NULL);
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct route r;
+
+		route_find(&setup, &arena, STR("x@far.test"), str_of(cases[i].address), cases[i].flags, &r);
+		if (r.kind != cases[i].kind || !str_is(r.to, cases[i].to) || !str_is(r.via, cases[i].via) ||
+		    !str_is(r.status, cases[i].status) || (r.kind == ROUTE_LMTP && !str_is(r.target, cases[i].lmtp)))
+			fail_msg("%s (%u): kind %d, to %.*s, via %.*s, status %.*s, target %.*s", cases[i].address, cases[i].flags,
+			         (int)r.kind, STR_ARG(r.to), STR_ARG(r.via), STR_ARG(r.status), STR_ARG(r.target));
+	}
+}
+
+/* The operator's word is kept. */
+static void what_is_released_is_not_held_again(void **state)
+{
+	struct queue_rcpt r = { .flags = RCPT_DOOMED_HELD | RCPT_OWN_SENDER };
+
+	(void)state;
+	assert_int_equal(route_flags(&r), RCPT_DOOMED_HELD | RCPT_OWN_SENDER);
+	r.changed = 1;
+	assert_int_equal(route_flags(&r), RCPT_OWN_SENDER);
+}
+
 static void no_memory_is_no_bounce(void **state)
 {
 	const struct relay_conf relay = { 0 };
@@ -115,6 +171,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(addresses_have_routes),
+		cmocka_unit_test(routes_say_more),
+		cmocka_unit_test(what_is_released_is_not_held_again),
 		cmocka_unit_test(no_memory_is_no_bounce),
 	};
 
