@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "smtpd/base/stat.h"
 
@@ -80,6 +81,25 @@ void desk_close(struct desk *d)
 		pthread_join(d->threads[i], NULL);
 	mbox_free(d->inbox);
 	free(d);
+}
+
+bool desk_close_within(struct desk *d, uint64_t ms)
+{
+	struct timespec until;
+
+	if (d == NULL)
+		return true;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	mbox_stop(d->inbox);
+	for (; d->nthreads > 0; d->nthreads--)
+		if (pthread_timedjoin_np(d->threads[d->nthreads - 1], NULL, &until) != 0)
+			return false;
+	mbox_free(d->inbox);
+	free(d);
+	return true;
 }
 
 enum err desk_submit(struct desk *d, struct job *j)

@@ -22,6 +22,9 @@ struct job {
 
 struct desk *desk_open(const char *name, unsigned threads);
 void         desk_close(struct desk *);          /* ends after all jobs are done */
+/* The same, but false when a call has not come back by then: the desk and what
+ * it was lent stay as they are, and the process can only end. */
+bool         desk_close_within(struct desk *, uint64_t ms);
 enum err     desk_submit(struct desk *, struct job *);   /* OK or ERR_BUSY, then the job is still the caller's */
 void         desk_submit_anyway(struct desk *, struct job *); /* for work that was begun and must end */
 size_t       desk_waiting(struct desk *);

@@ -24,6 +24,7 @@
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
+#define LOGIN_END_MS 6000          /* more than an issuer of tokens has for an answer */
 #define STOP_MS     20000          /* CONTRACT: DATA in flight and leases get up to 20 s */
 #define DISK_DESK   4
 #define LOGIN_DESK  2
@@ -367,13 +368,28 @@ static void server_end(struct server *s)
 	loop_timer_stop(&s->minute);
 	loop_timer_stop(&s->watchdog);
 	desk_close(s->slow);            /* first: what is still on a desk comes home */
-	desk_close(s->login);
+	if (!desk_close_within(s->login, LOGIN_END_MS))
+		server_leave(s);
 	desk_close(s->disk);
 	timetable_free(s->timetable);
 	for (size_t i = 0; i < s->nloops; i++) {
 		front_free(s->fronts[i]);
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
+/* A back end of auth {} keeps a login for ever.  Nobody waits for it any more:
+ * what is left is put down in order, and the call's memory is the system's. */
+_Noreturn static void server_leave(struct server *s)
+{
+	log_event(NULL, LOG_ERROR, "login.stuck",
+	          KV_C("why", "the back end of auth {} has not answered: look after it"));
+	desk_close(s->disk);
+	timetable_free(s->timetable);
+	queue_close(s->queue);
+	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
+	log_stop();
+	_exit(EXIT_SUCCESS);
+}
+
 	}
 	generation_free(s->now);
 	deny_table_free(atomic_load(&s->denied.table));

@@ -113,11 +113,36 @@ static void bounded(void **state)
 	sem_destroy(&leave);
 }
 
+/* A call that does not come back: its desk says so in time, and ends once it has. */
+static void an_end_that_does_not_wait_for_ever(void **state)
+{
+	struct mbox *home = mbox_new(NULL, NULL);
+	struct desk *d = desk_open("stuck", 2);
+	struct sum   s = { .job = { { .home = home, .arrived = came_home }, wait_to_leave } };
+	uint64_t     begin;
+
+	(void)state;
+	assert_true(desk_close_within(desk_open("idle", 3), 20000));
+	assert_true(desk_close_within(NULL, 1));
+	sem_init(&entered, 0, 0);
+	sem_init(&leave, 0, 0);
+	desk_submit_anyway(d, &s.job);
+	sem_wait(&entered);
+	begin = clock_ms();
+	assert_false(desk_close_within(d, 20));
+	assert_true(clock_ms() - begin >= 15);
+	sem_post(&leave);
+	assert_true(desk_close_within(d, 20000));
+	receive(home, 1);
+	mbox_free(home);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(jobs_come_home),
 		cmocka_unit_test(bounded),
+		cmocka_unit_test(an_end_that_does_not_wait_for_ever),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
