@@ -215,6 +215,7 @@ void lease_lend(struct timetable *t, struct part *p, struct channel *c)
 	}
 	p->to->busy++;
 	t->busy++;
+	provider_lent(l, p->to);
 	client_take(c->client, l);
 }
 
@@ -246,7 +247,11 @@ void lease_came_home(struct baton *b)
 	t->busy--;
 	channel_home(t, client_user(l->channel));
 	remember_tls(d, l->tls_failed);
-	if (l->unreachable && !t->stopping)
+	tls_report_add(t->report, l->results);
+	provider_returned(t, d, l, anything_final(l));
+	if (l->pace.kind == PACE_SLOWED && d->provider != NULL)
+		;                        /* it rests with all of its provider */
+	else if (l->unreachable && !t->stopping)
 		destination_failed(t, d, l->v[0].said);
 	else if (anything_final(l))
 		destination_went_well(t, d);
