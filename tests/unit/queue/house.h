@@ -32,14 +32,6 @@ struct house {
 
 /* ---- directories ------------------------------------------------------------------ */
 
-static inline char *folder_new(void)
-{
-	char name[] = "/tmp/postern-queue-XXXXXX";
-
-	assert_non_null(mkdtemp(name));
-	return strdup(name);
-}
-
 static inline int remove_it(const char *path, const struct stat *st, int what, struct FTW *at)
 {
 	(void)st;
@@ -51,6 +43,26 @@ static inline int remove_it(const char *path, const struct stat *st, int what, s
 static inline void remove_all(const char *path)
 {
 	nftw(path, remove_it, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+/* What a test that failed leaves behind. */
+static struct { char name[64][32]; size_t n; pid_t owner; } folders;
+
+static inline void folders_end(void)
+{
+	for (size_t i = 0; i < folders.n && i < COUNT(folders.name) && getpid() == folders.owner; i++)
+		remove_all(folders.name[i]);
+}
+
+static inline char *folder_new(void)
+{
+	char name[] = "/tmp/postern-queue-XXXXXX";
+
+	assert_non_null(mkdtemp(name));
+	if (folders.n == 0 && atexit(folders_end) == 0)
+		folders.owner = getpid();
+	memcpy(folders.name[folders.n++ % COUNT(folders.name)], name, sizeof(name));
+	return strdup(name);
 }
 
 static inline size_t files_in_body(const struct house *h)
