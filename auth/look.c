@@ -10,6 +10,7 @@
  * goes is told in inside.h.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -345,6 +346,16 @@ static bool look_make(struct watched *l, const struct auth_conf *c)
 	       name_file(l, SOURCE_CODES, c->codes, c->accounts, ".totp") && keep_demands(l, c);
 }
 
+/* Dovecot, given a passdb without a file, calls every wrong password a failure of
+ * its own: so there is one from the first start on, if we may write there. */
+static void make_empty(const char *file)
+{
+	int fd = file != NULL ? open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+
+	if (fd >= 0)
+		close(fd);
+}
+
 enum err look_open(struct auth *auth, const struct auth_conf *c, struct arena *a, str *why)
 {
 	struct stat st;
@@ -352,6 +363,7 @@ enum err look_open(struct auth *auth, const struct auth_conf *c, struct arena *a
 
 	if (!look_make(&auth->look, c))
 		return ERR_MEMORY;
+	make_empty(auth->look.file[SOURCE_DEVICES]);
 	if (stat(auth->look.file[SOURCE_ACCOUNTS], &st) != 0 && errno == ENOENT)
 		log_event(NULL, LOG_NOTICE, "accounts.absent", KV_C("file", auth->look.file[SOURCE_ACCOUNTS]),
 		          KV_C("why", "nobody can log in: make an account with `postern account add`"));

@@ -14,6 +14,7 @@ import imaplib
 import os
 import pathlib
 import pwd
+import re
 import socket
 import ssl
 import subprocess
@@ -51,6 +52,7 @@ log {{ level = {level} }}
 # A Dovecot that is not root changes no user and no root directory.
 DOVECOT_MORE = """
 base_dir = {dir}/base
+auth_failure_delay = 0
 state_dir = {dir}/dovecot
 log_path = /dev/stderr
 listen = 127.0.0.1
@@ -256,6 +258,87 @@ def test_what_postern_delivers_is_read_with_dovecot(house):
             assert "Subject: to both of us\r\n" in text and text.endswith("\r\nHello.\r\n")
             assert f"auth=pass smtp.auth={ALICE}" in text.replace("\r\n", "")
             imap.logout()
+
+
+# ---- the accounts files, shared -----------------------------------------------------------
+
+def made(house, *options):
+    """A device password of alice's: login name, password."""
+    done = house.postern.run("account", "app-password", "add", ALICE, *options, "-c", str(house.postern.file))
+    assert done.returncode == 0, done.stderr
+    return re.search(r"login name +(\S+)\npassword +(\S+)\n", done.stdout).groups()
+
+
+def scram_as(house, who, password):
+    imap = house.dovecot.imap()
+    imap.authenticate("SCRAM-SHA-256", Scram(who, password))
+    return imap
+
+
+def submits(house, who, password):
+    with house.postern.client("submissions") as c:
+        c.ask("EHLO client.test", 250)
+        return c.ask(b"AUTH PLAIN " + base64.b64encode(f"\0{who}\0{password}".encode())).startswith("235")
+
+
+@pytest.mark.parametrize("house", ["maildir"], indirect=True)
+def test_one_device_password_reads_and_sends(house):
+    house.receive("carol@far.test", ALICE, "for the phone")
+    name, password = made(house, "--label", "phone", "--from", "127.0.0.0/8,2001:db8::/32", "--expires", "2099-12-31")
+    assert name == "alice+phone@example.org"
+    plain = house.dovecot.imap()
+    plain.login(name, password)
+    for imap in plain, scram_as(house, name, password):
+        assert "Subject: for the phone" in house.read(imap)        # alice's own mailbox
+        imap.logout()
+    assert submits(house, name, password) and submits(house, ALICE, password) and submits(house, ALICE, PASSWORD)
+    with pytest.raises(imaplib.IMAP4.error):
+        house.dovecot.imap().login(name, password[:-1] + "z")
+    house.postern.run("account", "app-password", "remove", ALICE, "phone", "-c", str(house.postern.file))
+    with pytest.raises(imaplib.IMAP4.error):
+        house.dovecot.imap().login(name, password)
+    assert not submits(house, name, password)
+
+
+@pytest.mark.parametrize("house", ["maildir"], indirect=True)
+def test_a_password_for_sending_only_and_one_from_elsewhere_read_nothing(house):
+    name, password = made(house, "--label", "scanner", "--send-only")
+    other, far = made(house, "--label", "far", "--from", "192.0.2.0/24")
+    assert submits(house, name, password) and not submits(house, other, far) and not submits(house, ALICE, far)
+    for who, word in (name, password), (other, far):
+        with pytest.raises(imaplib.IMAP4.error):
+            house.dovecot.imap().login(who, word)
+        with pytest.raises(imaplib.IMAP4.error):
+            scram_as(house, who, word)
+    house.plain(ALICE).logout()
+
+
+@pytest.mark.parametrize("house", ["maildir"], indirect=True)
+def test_a_line_that_was_rewritten_is_dovecots_too(house):
+    """An older scheme, checked by both; after a login by PLAIN it is a verifier, and SCRAM works with both."""
+    old = subprocess.run(["doveadm", "-O", "pw", "-s", "SSHA512", "-p", "before"], capture_output=True, text=True, check=True)
+    file = house.postern.dir / "state/accounts"
+    owner = file.stat()
+    text = re.sub(rf"^{BOB}:[^:]*", lambda _: f"{BOB}:{old.stdout.strip()}", file.read_text(), flags=re.M)
+    file.write_text(text)
+    house.postern.run("account", "passwd", ALICE, "-c", str(house.postern.file), input=PASSWORD + "\n")   # so that it looks again
+    assert "{SSHA512}" in file.read_text()
+    house.dovecot.imap().login(BOB, "before")
+    assert not submits(house, BOB, "after") and submits(house, BOB, "before")
+    event = house.postern.wait("account.upgraded", account=BOB)
+    assert event["from"] == "SSHA512"
+    after = file.read_text()
+    assert "{SSHA512}" not in after and after.count("{SCRAM-SHA-256}") == 2
+    assert (file.stat().st_uid, file.stat().st_mode) == (owner.st_uid, owner.st_mode)
+    assert submits(house, BOB, "before")
+    end = time.monotonic() + PATIENCE          # Dovecot looks at the file again after a second
+    while True:
+        try:
+            scram_as(house, BOB, "before").logout()
+            break
+        except imaplib.IMAP4.error:
+            assert time.monotonic() < end, house.dovecot.log
+    house.dovecot.imap().login(BOB, "before")
 
 
 def test_a_wrong_password_opens_nothing(house):
