@@ -76,6 +76,9 @@ const struct verb verbs[] = {
 	  "  --sample  print a configuration with every option and its default\n" CONFIG_OPTION },
 	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
 	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
+	{ "dns", verb_dns, "[DOMAIN] [--format text|zone|json] [-c FILE]",
+	  "Prints the DNS records that the configuration calls for, and what web {} serves.",
+	  "  --format F   text (default): a block for each record; zone: a zone file; json: one JSON document\n" CONFIG_OPTION },
 	{ "account", verb_account, "add ADDRESS [--require WHAT] [-c FILE]\n"
 	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
 	  "app-password add ADDRESS --label TEXT [--expires DAY] [--from NETWORK[,NETWORK]] [--send-only] [-c FILE]\n"
