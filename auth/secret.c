@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The server's secret, from which verifiers of unknown names are made up.
+ * A server's secret: one makes up verifiers of unknown names, one senders of
+ * what is forwarded.
  *
  * It must be the same after a restart: a name whose salt changes is a name
  * without an account.  One file of 64 hexadecimal digits, mode 0600, made by

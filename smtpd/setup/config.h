@@ -68,12 +68,20 @@ struct deliver_section {
 	struct conf_head head;
 	str      maildir, lmtp, user, group;
 	str      mode;
+	bool     junk_detail;
+};
+
+struct account_section {                /* inside domain: what one account has of its own */
+	struct conf_head head;          /* title: the local part, or the whole address */
+	str      address;
+	struct deliver_section deliver;
+	struct place place;             /* made of deliver, and of the domain's where that is silent */
 };
 
 struct domain_section {
 	struct conf_head head;          /* title: the domain as written */
 	str      name;                  /* A-labels */
-	struct conf_list dkim;
+	struct conf_list dkim, accounts;
 	str      aliases, catch_all, copy, route;
 	int      require;               /* enum auth_require */
 	struct deliver_section deliver;
@@ -96,6 +104,7 @@ struct config {
 	struct auth_conf        auth;
 	struct limits_conf      limits;
 	struct relay_conf       relay;
+	struct forward_conf     forward;
 	struct resolver_section resolver;
 	struct log_section      log;
 	struct queue_section    queue;

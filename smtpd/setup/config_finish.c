@@ -44,53 +44,88 @@ static enum err give_listeners(struct config *c, struct arena *a)
 	return c->listeners.v[0] && c->listeners.v[1] && c->listeners.v[2] ? OK : ERR_MEMORY;
 }
 
-static void judge_owner(struct config *c, struct domain_section *d, struct arena *a, struct conf_faults *faults)
+static void judge_owner(struct config *c, const struct deliver_section *d, struct place *place, struct arena *a,
+                        struct conf_faults *faults)
 {
-	char *user = str_cstr(a, d->deliver.user), *group = str_cstr(a, d->deliver.group);
+	char *user = str_cstr(a, d->user), *group = str_cstr(a, d->group);
 
-	d->place.uid = (uid_t)-1;
-	d->place.gid = (gid_t)-1;
-	if (d->deliver.user.n > 0) {
+	if (d->user.n > 0) {
 		struct passwd *pw = user ? getpwnam(user) : NULL;
 
 		if (pw == NULL)
-			conf_fault_add(faults, a, &d->deliver.head, "user",
+			conf_fault_add(faults, a, &d->head, "user",
 			               "there is no user \"%.*s\": create it, or take the option out",
-			               STR_ARG(d->deliver.user));
+			               STR_ARG(d->user));
 		else if (pw->pw_uid != c->uid)
-			conf_fault_add(faults, a, &d->deliver.head, "user",
+			conf_fault_add(faults, a, &d->head, "user",
 			               "mailboxes of \"%.*s\" cannot be written by the server's user: set the top option "
 			               "user to the same name, or use group, or deliver by lmtp",
-			               STR_ARG(d->deliver.user));
+			               STR_ARG(d->user));
 		else
-			d->place.uid = pw->pw_uid;
+			place->uid = pw->pw_uid;
 	}
-	if (d->deliver.group.n > 0) {
+	if (d->group.n > 0) {
 		struct group *gr = group ? getgrnam(group) : NULL;
 
 		if (gr == NULL)
-			conf_fault_add(faults, a, &d->deliver.head, "group",
+			conf_fault_add(faults, a, &d->head, "group",
 			               "there is no group \"%.*s\": create it, or take the option out",
-			               STR_ARG(d->deliver.group));
+			               STR_ARG(d->group));
 		else
-			d->place.gid = gr->gr_gid;
+			place->gid = gr->gr_gid;
 	}
+}
+
+/* `base`: the domain's place, of which the account has what its own section does
+ * not say; NULL: this is the domain's. */
+static void make_place(struct config *c, const struct deliver_section *d, const struct place *base, struct place *place,
+                       struct arena *a, struct conf_faults *faults)
+{
+	const struct place none = { .uid = (uid_t)-1, .gid = (gid_t)-1 };
+	char *mode = str_cstr(a, d->mode);
+
+	*place = base != NULL ? *base : none;
+	if (base == NULL || conf_given(&d->head, "maildir") || d->lmtp.n > 0) {
+		place->kind = d->lmtp.n > 0 ? PLACE_LMTP : PLACE_MAILDIR;
+		place->path = d->maildir;
+		place->lmtp = d->lmtp;
+	}
+	if (base == NULL || conf_given(&d->head, "mode"))
+		place->mode = mode ? (mode_t)strtoul(mode, NULL, 8) : 0700;
+	if (base == NULL || conf_given(&d->head, "junk-detail"))
+		place->junk_detail = d->junk_detail && c->plus.n > 0 ? c->plus.p[0] : '\0';
+	if (d->junk_detail && c->plus.n == 0)
+		conf_fault_add(faults, a, &d->head, "junk-detail", "without the top option plus no address has a detail: set it, "
+		               "or take junk-detail out");
+	judge_owner(c, d, place, a, faults);
+}
+
+static void finish_account(struct config *c, const struct domain_section *d, struct account_section *s, struct arena *a,
+                           struct conf_faults *faults)
+{
+	str title = s->head.title;
+	struct path p;
+
+	if (!str_holds(title, '@'))
+		title = arena_printf(a, "%.*s@%.*s", STR_ARG(title), STR_ARG(d->name));
+	if (!path_of(a, title, &p) || !str_eq(p.domain, d->name))
+		conf_fault_add(faults, a, &s->head, NULL, "section `account`: \"%.*s\" must be the name of an account of %.*s, such as \"info\"",
+		               STR_ARG(s->head.title), STR_ARG(d->name));
+	else
+		s->address = p.text;
+	make_place(c, &s->deliver, &d->place, &s->place, a, faults);
 }
 
 static void finish_domain(struct config *c, struct domain_section *d, struct arena *a, struct conf_faults *faults)
 {
-	char *mode = str_cstr(a, d->deliver.mode);
-
 	if (!domain_to_ascii(a, d->head.title, &d->name)) {
 		conf_fault_add(faults, a, &d->head, NULL, "section `domain`: \"%.*s\" must be a domain name, such as \"example.org\"",
 		               STR_ARG(d->head.title));
 		return;
 	}
-	d->place.kind = d->deliver.lmtp.n > 0 ? PLACE_LMTP : PLACE_MAILDIR;
-	d->place.path = d->deliver.maildir;
-	d->place.lmtp = d->deliver.lmtp;
-	d->place.mode = mode ? (mode_t)strtoul(mode, NULL, 8) : 0700;
-	judge_owner(c, d, a, faults);
+	make_place(c, &d->deliver, NULL, &d->place, a, faults);
+	for (size_t i = 0; i < d->accounts.n; i++)
+		finish_account(c, d, d->accounts.v[i], a, faults);
 	for (size_t i = 0; i < d->dkim.n; i++) {
 		struct dkim_section *k = d->dkim.v[i];
 
@@ -242,6 +277,21 @@ static void judge_trust(const struct trust_section *t, struct arena *a, struct c
 	}
 }
 
+/* Bounces come back to that domain. */
+static void judge_forward(struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	struct forward_conf *f = &c->forward;
+	str ascii;
+
+	if (f->srs_domain.n == 0)
+		return;
+	if (domain_to_ascii(a, f->srs_domain, &ascii) && config_domain_is_local(c, ascii))
+		f->srs_domain = ascii;
+	else
+		conf_fault_add(faults, a, &f->head, "srs-domain", "\"%.*s\" is no domain of this server, so bounces would not come "
+		               "back: add a domain section for it, or take the option out", STR_ARG(f->srs_domain));
+}
+
 enum err config_finish(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	if (c->hostname.n == 0 && !conf_given(&c->head, "hostname"))
@@ -263,6 +313,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	find_user(c, a, faults);
 	for (size_t i = 0; i < c->domains.n; i++)
 		finish_domain(c, c->domains.v[i], a, faults);
+	judge_forward(c, a, faults);
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);

@@ -233,6 +233,7 @@ static const struct conf_option deliver_options[] = {
 	  .example = "postern" },
 	{ OPT(deliver_section, group, CONF_STRING, "group", NULL, "the mailboxes' group, of which the server's user is a member; default its own"),
 	  .example = "dovecot" },
+	{ OPT(deliver_section, junk_detail, CONF_BOOL, "junk-detail", "no", "with lmtp: whether quarantined mail goes to user+Junk instead of user, for a server that puts details into folders; the field X-Postern-Quarantine is there in any case") },
 	{ OPT(deliver_section, mode, CONF_STRING, "mode", "0700", "permissions of the mailboxes' directories; files get the same without x"), .check = is_mode },
 	{ 0 },
 };
@@ -243,12 +244,54 @@ static const struct conf_section deliver_section = {
 	.help = "Where this domain's mail is put.",
 };
 
+/* What is not given is as the domain has it: so nothing has a default. */
+static const struct conf_option account_deliver_options[] = {
+	{ OPT(deliver_section, maildir, CONF_STRING, "maildir", NULL, "the Maildir of this account; default: as its domain has it, and so with the others"), .check = is_absolute,
+	  .example = "/srv/mail/info" },
+	{ OPT(deliver_section, lmtp, CONF_STRING, "lmtp", NULL, "an LMTP server instead: ADDR:PORT or unix:/path"), .check = is_endpoint,
+	  .example = "unix:/run/archive/lmtp" },
+	{ OPT(deliver_section, group, CONF_STRING, "group", NULL, "the mailbox's group, of which the server's user is a member"),
+	  .example = "dovecot" },
+	{ OPT(deliver_section, junk_detail, CONF_BOOL, "junk-detail", "no", "with lmtp: whether quarantined mail goes to user+Junk") },
+	{ OPT(deliver_section, mode, CONF_STRING, "mode", NULL, "permissions of the mailbox's directories"), .check = is_mode,
+	  .example = "0750" },
+	{ 0 },
+};
+
+static const struct conf_section account_deliver_section = {
+	.name = "deliver", .options = account_deliver_options, .size = sizeof(struct deliver_section),
+	.offset = offsetof(struct account_section, deliver),
+	.help = "Where this account's mail is put; what stands not here is as the domain has it.",
+};
+
+static const struct conf_section *const account_sections[] = { &account_deliver_section, NULL };
+
+static void deliver_checked(const struct deliver_section *d, struct conf_reader *r)
+{
+	if (d->lmtp.n > 0 && conf_given(&d->head, "maildir"))
+		conf_fault(r, &d->head, "lmtp", "either maildir or lmtp: take one of them out");
+	if (d->junk_detail && conf_given(&d->head, "maildir"))
+		conf_fault(r, &d->head, "junk-detail", "junk-detail is for lmtp; a Maildir has the folder .Junk: take it out");
+}
+
+static void account_checked(void *section, struct conf_reader *r)
+{
+	deliver_checked(&((const struct account_section *)section)->deliver, r);
+}
+
+static const struct conf_section account_section = {
+	.name = "account", .size = sizeof(struct account_section), .titled = true, .sections = account_sections,
+	.offset = offsetof(struct domain_section, accounts), .check = account_checked,
+	.help = "An account of this domain whose mail is put elsewhere; the title is its name. "
+	        "Accounts are made with `postern account add`, not here.",
+};
+
 static const struct conf_option domain_options[] = {
-	{ OPT(domain_section, aliases, CONF_STRING, "aliases", NULL, "alias file, `name: target, target` a line"), .check = is_absolute,
+	{ OPT(domain_section, aliases, CONF_STRING, "aliases", NULL, "alias file, `name: target, target` a line; read again within a minute when it has changed"), .check = is_absolute,
 	  .example = "/etc/postern/aliases" },
 	{ OPT(domain_section, catch_all, CONF_STRING, "catch-all", NULL, "who gets the mail for names that do not exist; empty: it is refused"), .check = is_address_or_empty,
 	  .example = "info@example.org" },
-	{ OPT(domain_section, copy, CONF_STRING, "copy", NULL, "an address that gets a copy of every message of this domain, in and out"), .check = is_address_or_empty,
+	{ OPT(domain_section, copy, CONF_STRING, "copy", NULL, "an address that gets a copy of every message of this domain, in and out, with the envelope in fields named X-Postern-Copy-…"), .check = is_address_or_empty,
 	  .example = "archive@example.org" },
 	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox"),
 	  .example = "127.0.0.1:25" },
@@ -256,7 +299,7 @@ static const struct conf_option domain_options[] = {
 	{ 0 },
 };
 
-static const struct conf_section *const domain_sections[] = { &dkim_section, &deliver_section, NULL };
+static const struct conf_section *const domain_sections[] = { &dkim_section, &deliver_section, &account_section, NULL };
 
 static void domain_checked(void *section, struct conf_reader *r)
 {
@@ -266,8 +309,7 @@ static void domain_checked(void *section, struct conf_reader *r)
 	if (d->route.n > 0 && !endpoint_parse(d->route, 0, &e))
 		conf_fault(r, &d->head, "route", "option `route` in section `domain`: `%.*s` must be HOST:PORT, such as \"127.0.0.1:25\"",
 		           STR_ARG(d->route));
-	if (d->deliver.lmtp.n > 0 && conf_given(&d->deliver.head, "maildir"))
-		conf_fault(r, &d->deliver.head, "lmtp", "either maildir or lmtp: take one of them out");
+	deliver_checked(&d->deliver, r);
 }
 
 const struct conf_section config_domain = {

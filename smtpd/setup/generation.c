@@ -16,33 +16,6 @@
 #include "smtpd/setup/key_files.h"
 #include "smtpd/setup/verbs.h"
 
-enum err file_read(conf_open *open_file, str path, size_t most, struct arena *a, str *text, str *why)
-{
-	int fd = open_file(path);
-	char *p = arena_alloc(a, most + 1);
-	size_t n = 0;
-	ssize_t got = 0;
-
-	if (fd < 0 || p == NULL) {
-		enum err e = fd < 0 ? err_of_errno(errno) : ERR_MEMORY;
-
-		*why = arena_printf(a, "%.*s: %s: make it readable for the server's user", STR_ARG(path),
-		                    fd < 0 ? strerror(errno) : "no memory");
-		if (fd >= 0)
-			close(fd);
-		return e;
-	}
-	while (n <= most && (got = read(fd, p + n, most + 1 - n)) > 0)
-		n += (size_t)got;
-	close(fd);
-	if (got < 0 || n > most) {
-		*why = arena_printf(a, "%.*s: %s", STR_ARG(path), got < 0 ? "it cannot be read" : "it is too large");
-		return got < 0 ? ERR_IO : ERR_BAD;
-	}
-	*text = (str){ p, n };
-	return OK;
-}
-
 /* ---- directory ---------------------------------------------------------------- */
 
 static enum err add_domains(struct generation *g)
@@ -60,6 +33,26 @@ static enum err add_domains(struct generation *g)
 	return OK;
 }
 
+/* Who has a section and no account yet gets his place with the account. */
+static enum err add_places(struct generation *g)
+{
+	for (size_t i = 0; i < g->config->domains.n; i++) {
+		const struct domain_section *d = g->config->domains.v[i];
+
+		for (size_t k = 0; k < d->accounts.n; k++) {
+			const struct account_section *s = d->accounts.v[k];
+			enum err e = directory_set_place(g->directory, s->address, &s->place);
+
+			if (e == ERR_ABSENT)
+				log_event(NULL, LOG_WARN, "account.absent", KV("account", s->address),
+				          KV_C("why", "the configuration has a section for it: make it with `postern account add`"));
+			else if (e != OK)
+				return e;
+		}
+	}
+	return OK;
+}
+
 static enum err add_aliases(struct generation *g, conf_open *open_file, str *why)
 {
 	for (size_t i = 0; i < g->config->domains.n; i++) {
@@ -69,6 +62,7 @@ static enum err add_aliases(struct generation *g, conf_open *open_file, str *why
 
 		if (d->aliases.n == 0)
 			continue;
+		aliases_changed(&g->aliases[i], open_file, d->aliases);
 		e = file_read(open_file, d->aliases, ALIASES_MOST, &g->arena, &text, why);
 		if (e == OK)
 			e = aliases_read(g->directory, &g->arena, text, d->aliases, d->name, NULL, why);
@@ -90,6 +84,9 @@ static enum err build_directory(struct generation *g, const struct generation_ne
 			return ERR_MEMORY;
 	if (accounts.n > 0)
 		directory_set_postmaster(g->directory, accounts.v[0]);
+	g->aliases = ARENA_ARRAY(&g->arena, struct alias_seen, g->config->domains.n);
+	if (g->aliases == NULL || add_places(g) != OK)
+		return ERR_MEMORY;
 	return add_aliases(g, needs->open_file, why);
 }
 
@@ -304,9 +301,12 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	g->session = (struct session_setup){
 		.hostname = c->hostname, .authserv_id = c->verify->authserv_id, .limits = &c->limits,
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
-		.queue = needs->queue,
+		.queue = needs->queue, .forward = &c->forward, .secret = needs->secret,
 	};
-	g->deliver = (struct deliver_setup){ .relay = &c->relay, .directory = g->directory, .hostname = c->hostname };
+	g->deliver = (struct deliver_setup){
+		.relay = &c->relay, .directory = g->directory, .hostname = c->hostname,
+		.srs_secret = c->forward.srs ? needs->secret : NULL, .srs_domain = c->forward.srs_domain,
+	};
 	return OK;
 }
 
@@ -318,6 +318,19 @@ const struct conf_list *generation_zones(const struct generation *g)
 		if (builtin_modules[i] == &dnsbl_module)
 			return g->config->module_confs[i];
 	return &none;
+}
+
+bool generation_is_behind(struct generation *g, conf_open *open_file)
+{
+	bool behind = false;
+
+	for (size_t i = 0; i < g->config->domains.n; i++) {
+		const struct domain_section *d = g->config->domains.v[i];
+
+		if (d->aliases.n > 0 && aliases_changed(&g->aliases[i], open_file, d->aliases))
+			behind = true;
+	}
+	return behind;
 }
 
 void generation_free(struct generation *g)

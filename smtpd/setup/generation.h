@@ -8,6 +8,7 @@
 #ifndef SETUP_GENERATION_H
 #define SETUP_GENERATION_H
 
+#include "smtpd/setup/aliases.h"
 #include "smtpd/setup/knowledge.h"
 
 struct generation {
@@ -17,6 +18,7 @@ struct generation {
 	struct chain        *chain;
 	struct knowledge     knowledge;
 	struct tls_server   *tls;
+	struct alias_seen   *aliases;       /* parallel to the domains */
 	struct key         **keys;          /* DKIM; freed with the generation */
 	size_t               nkeys;
 	struct session_setup session;
@@ -29,6 +31,7 @@ struct generation_needs {
 	conf_open    *open_file;
 	struct auth  *auth;
 	struct queue *queue;
+	const unsigned char *secret;        /* SRS_SECRET octets, the process's */
 	struct deny_live *denied;
 };
 
@@ -37,6 +40,8 @@ struct generation_needs {
 enum err generation_build(struct generation *, const struct generation_needs *, str *why);
 /* The settings of dnsbl: a list of struct dnsbl_zone. */
 const struct conf_list *generation_zones(const struct generation *);
+/* An alias file holds other text than when it was read, or looked at last. */
+bool     generation_is_behind(struct generation *, conf_open *);
 void     generation_free(struct generation *);      /* and itself */
 
 /* A whole small file, through the opener; at most `most` bytes; text in the arena. */

@@ -390,7 +390,7 @@ static enum err faults_to_sentence(const struct conf_faults *faults, struct aren
 
 static enum err next_generation(struct server *s, struct generation *g, str *why)
 {
-	const struct generation_needs needs = { keeper_open, s->auth, s->queue, &s->denied };
+	const struct generation_needs needs = { keeper_open, s->auth, s->queue, s->secret, &s->denied };
 	struct conf_faults faults;
 	enum err e;
 
@@ -492,6 +492,8 @@ void server_look_again(struct server *s)
 		log_event(NULL, LOG_ERROR, "accounts.refused", KV("why", why));
 	if (s->now->tls != NULL)
 		tls_server_look_again(s->now->tls);
+	if (generation_is_behind(s->now, keeper_open))
+		changed = true;
 	server_look_at_denied(s);
 	server_test_zones(s);
 	if (changed)

@@ -85,6 +85,21 @@ static bool state_is_ours(struct server *s, const struct config *c, str *why)
 	return true;
 }
 
+/* It must outlive a restart: bounces to senders that were made with it come back
+ * for weeks. */
+static void read_secret(struct server *s, const struct config *c)
+{
+	char *file = str_cstr(&s->arena, arena_printf(&s->arena, "%.*s/forward.secret", STR_ARG(c->state)));
+	str why = STR("out of memory");
+
+	if (file != NULL && secret_load(file, s->secret, &s->arena, &why))
+		return;
+	if (file == NULL)
+		random_bytes(s->secret, sizeof(s->secret));
+	log_event(NULL, LOG_WARN, "secret.unkept", KV("why", why),
+	          KV_C("means", "after a restart bounces of what was forwarded before are refused"));
+}
+
 static bool opened_store(struct server *s, const struct config *c, str *why)
 {
 	const struct queue_conf conf = {
@@ -93,6 +108,7 @@ static bool opened_store(struct server *s, const struct config *c, str *why)
 		.keep_finished_ms = c->queue.keep_finished_ms,
 	};
 
+	read_secret(s, c);
 	s->disk = desk_open("disk", DISK_DESK);
 	s->login = desk_open("login", LOGIN_DESK);
 	s->slow = desk_open("slow", SLOW_DESK);
@@ -316,7 +332,7 @@ static bool listens_for_signals(struct server *s)
 static struct generation *first_generation(struct server *s, struct config *c, str *why)
 {
 	struct generation *g = calloc(1, sizeof(*g));
-	const struct generation_needs needs = { keeper_open, s->auth, s->queue, &s->denied };
+	const struct generation_needs needs = { keeper_open, s->auth, s->queue, s->secret, &s->denied };
 
 	if (g == NULL)
 		return NULL;
@@ -359,6 +375,20 @@ static void say_up(const struct server *s)
 	notify_say("READY=1\nSTATUS=taking mail");
 }
 
+/* A back end of auth {} keeps a login for ever.  Nobody waits for it any more:
+ * what is left is put down in order, and the call's memory is the system's. */
+_Noreturn static void server_leave(struct server *s)
+{
+	log_event(NULL, LOG_ERROR, "login.stuck",
+	          KV_C("why", "the back end of auth {} has not answered: look after it"));
+	desk_close(s->disk);
+	timetable_free(s->timetable);
+	queue_close(s->queue);
+	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
+	log_stop();
+	_exit(EXIT_SUCCESS);
+}
+
 static void server_end(struct server *s)
 {
 	control_close(s->control);
@@ -376,20 +406,6 @@ static void server_end(struct server *s)
 		front_free(s->fronts[i]);
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
-/* A back end of auth {} keeps a login for ever.  Nobody waits for it any more:
- * what is left is put down in order, and the call's memory is the system's. */
-_Noreturn static void server_leave(struct server *s)
-{
-	log_event(NULL, LOG_ERROR, "login.stuck",
-	          KV_C("why", "the back end of auth {} has not answered: look after it"));
-	desk_close(s->disk);
-	timetable_free(s->timetable);
-	queue_close(s->queue);
-	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
-	log_stop();
-	_exit(EXIT_SUCCESS);
-}
-
 	}
 	generation_free(s->now);
 	deny_table_free(atomic_load(&s->denied.table));

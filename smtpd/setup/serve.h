@@ -14,6 +14,7 @@
 #include "queue/deliver/sts.h"
 #include "smtpd/base/control.h"
 #include "smtpd/base/desk.h"
+#include "smtpd/mail/srs.h"
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/web.h"
 
@@ -37,6 +38,7 @@ struct server {
 	struct auth       *auth;
 	struct timetable  *timetable;
 	struct sts        *sts;             /* on main's loop */
+	unsigned char      secret[SRS_SECRET];  /* STATE/forward.secret: senders and copies of ours are known by it */
 	struct deny_live   denied;          /* STATE/deny as it was read last */
 	struct file_stamp { int64_t seconds, nanos; uint64_t size, inode; } denied_stamp;
 	struct control    *control;
