@@ -39,7 +39,8 @@ struct destination *destination_get(struct timetable *t, str key)
 
 	if (d != NULL)
 		return d;
-	d = destination_new(key);
+	/* The end of each one's rest finds room in the heap. */
+	d = due_reserve(&t->rests, t->destinations.n + 1) ? destination_new(key) : NULL;
 	if (d != NULL && !map_put(&t->destinations, d->key, d)) {
 		free(d);
 		return NULL;

@@ -103,8 +103,8 @@ static void leaves_again(struct lease *l, struct lease_rcpt *r, str via)
 	r->sender = made.text;
 }
 
-/* Where recipient i goes now, when that is not this destination. */
-static struct destination *elsewhere(struct timetable *t, struct part *p, struct lease *l, size_t i)
+/* Where recipient i goes now, when that is not this destination.  False: no memory. */
+static bool elsewhere(struct timetable *t, struct part *p, struct lease *l, size_t i, struct destination **to)
 {
 	struct lease_rcpt *r = &l->v[i];
 	struct route route;
@@ -113,28 +113,27 @@ static struct destination *elsewhere(struct timetable *t, struct part *p, struct
 	if (r->staged) {
 		if (route.kind == ROUTE_MAILDIR)
 			find_mailbox(l, r, &route);
-		return NULL;
+		return true;
 	}
 	if (!str_eq(route.key, p->to->key)) {
-		struct destination *d = destination_get(t, route.key);
-
-		must(d != NULL);
-		return d;
+		*to = destination_get(t, route.key);
+		return *to != NULL;
 	}
 	look_at_route(l, r, &route);
 	l->route = route;
 	r->to = route.to;
 	if (route.via.n > 0)
 		leaves_again(l, r, route.via);
-	return NULL;
+	return true;
 }
 
-static void send_elsewhere(struct timetable *t, struct part *p, struct destination **to, size_t n, const uint32_t *all)
+/* False: no memory; who has not gone yet is still in the part. */
+static bool send_elsewhere(struct timetable *t, struct part *p, struct destination **to, size_t n, const uint32_t *all)
 {
 	uint32_t *some = calloc(n, sizeof(*some));
+	bool enough = some != NULL;
 
-	must(some != NULL);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && enough; i++) {
 		struct destination *d = to[i];
 		struct part *q;
 		size_t k = 0;
@@ -147,10 +146,24 @@ static void send_elsewhere(struct timetable *t, struct part *p, struct destinati
 				to[j] = NULL;
 			}
 		q = part_split(t, p, some, k);
-		part_move(t, q, d);
-		part_enter_line(t, q, true);
+		enough = q != NULL;
+		if (enough) {
+			part_move(t, q, d);
+			part_enter_line(t, q, true);
+		} else {
+			destination_maybe_free(t, d);
+		}
 	}
 	free(some);
+	return enough;
+}
+
+static struct lease *put_off(struct timetable *t, struct part *p, struct lease *l)
+{
+	if (l != NULL)
+		lease_free(t, l);
+	part_wait(t, p, clock_wall() + 60);
+	return NULL;
 }
 
 /* NULL: all of it went elsewhere, or there was no memory. */
@@ -161,20 +174,18 @@ static struct lease *try_lease(struct timetable *t, struct part *p)
 	uint32_t *all = l != NULL ? ARENA_ARRAY(&l->arena, uint32_t, l->n) : NULL;
 	size_t leaving = 0, n = l != NULL ? l->n : 0;
 
-	if (to == NULL || all == NULL) {
-		if (l != NULL)
-			lease_free(t, l);
-		part_wait(t, p, clock_wall() + 60);
-		return NULL;
-	}
+	if (to == NULL || all == NULL)
+		return put_off(t, p, l);
 	for (size_t i = 0; i < n; i++) {
 		all[i] = l->v[i].index;
-		to[i] = elsewhere(t, p, l, i);
+		if (!elsewhere(t, p, l, i, &to[i]))
+			return put_off(t, p, l);
 		leaving += to[i] != NULL;
 	}
 	if (leaving == 0)
 		return l;
-	send_elsewhere(t, p, to, n, all);
+	if (!send_elsewhere(t, p, to, n, all))
+		return put_off(t, p, l);
 	lease_free(t, l);
 	return leaving < n ? try_lease(t, p) : NULL;
 }

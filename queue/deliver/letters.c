@@ -184,11 +184,15 @@ static void written(struct baton *b)
 	message_returned(t, m);
 }
 
+/* NULL: no memory, and the bounce is gone. */
 static struct errand *write_letter(struct timetable *t, struct message *m, struct bounce *b)
 {
 	struct errand *e = calloc(1, sizeof(*e));
 
-	must(e != NULL);
+	if (e == NULL) {
+		bounce_free(b);
+		return NULL;
+	}
 	e->bounce = b;
 	e->message = m;
 	e->about = m->id;
@@ -209,6 +213,10 @@ void part_bounce(struct timetable *t, struct part *p, struct bounce *b)
 {
 	struct errand *e = write_letter(t, p->message, b);
 
+	if (e == NULL) {
+		part_wait(t, p, clock_wall() + 60);
+		return;
+	}
 	b->settles = true;
 	e->part = p;
 	part_set(t, p, PART_SETTLING);
@@ -219,6 +227,10 @@ void part_tell(struct timetable *t, struct part *p, struct bounce *b, struct que
 {
 	struct errand *e = write_letter(t, p->message, b);
 
+	if (e == NULL) {                 /* nobody hears of it, but it is done */
+		part_fates(t, p, then, AFTER_DROP);
+		return;
+	}
 	e->then = then;
 	then->user = p;
 	part_set(t, p, PART_SETTLING);
@@ -245,7 +257,7 @@ void letter_fire(struct timetable *t, struct letter *l, uint64_t about)
 static size_t add_delayed(struct timetable *t, struct part *p, struct bounce *b, struct queue_fates *told)
 {
 	const struct queue_entry *e = p->message->entry;
-	int64_t until = e->arrived + (int64_t)(relay(t)->give_up_ms / 1000);
+	int64_t until = p->message->since + (int64_t)(relay(t)->give_up_ms / 1000);
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct queue_rcpt *r = &e->rcpts[p->rcpts[i]];
@@ -272,6 +284,10 @@ void part_notice(struct timetable *t, struct part *p)
 		return;
 	}
 	e = write_letter(t, p->message, b);
+	if (e == NULL) {
+		queue_fates_free(told);
+		return;
+	}
 	e->told = told;
 	desk_submit_anyway(t->disk, &b->job);
 }

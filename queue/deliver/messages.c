@@ -135,7 +135,8 @@ struct part *part_split(struct timetable *t, struct part *p, const uint32_t *rcp
 	if (n == p->n)
 		return p;
 	new = part_new(t, p->message, p->to, rcpts, n);
-	must(new != NULL);         /* half a part has no state to be in */
+	if (new == NULL)
+		return NULL;
 	count(t, p, false);
 	leave_out(p, rcpts, n);
 	count(t, p, true);

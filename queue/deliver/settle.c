@@ -439,6 +439,7 @@ static void finish_group(struct timetable *t, struct part *p, struct lease *l, e
 	for (size_t i = 0; i < g->n; i++)
 		indexes[i] = g->v[i]->index;
 	q = part_split(t, p, indexes, g->n);
+	must(q != NULL);           /* half a part has no state to be in, and it has a fate already */
 	group_to[which](t, q, l, g);
 }
 

@@ -188,7 +188,7 @@ void message_rest(struct timetable *, struct message *);        /* forgets the e
 void message_lend(struct message *);
 void message_returned(struct timetable *, struct message *);
 struct part *part_new(struct timetable *, struct message *, struct destination *, const uint32_t *rcpts, size_t n);
-struct part *part_split(struct timetable *, struct part *, const uint32_t *rcpts, size_t n); /* these leave it, for a part of their own; all: itself */
+struct part *part_split(struct timetable *, struct part *, const uint32_t *rcpts, size_t n); /* these leave it, for a part of their own; all: itself; NULL: no memory */
 void part_set(struct timetable *, struct part *, enum part_state);
 void part_free(struct timetable *, struct part *);
 void part_settled(struct timetable *, struct part *);           /* its recipients are; frees it, and perhaps the message */

@@ -141,7 +141,12 @@ void timetable_wish(struct timetable *t, struct queue_wish *asked)
 {
 	struct wish *w = calloc(1, sizeof(*w));
 
-	must(w != NULL);
+	if (w == NULL) {
+		asked->touched = 0;
+		asked->result = ERR_MEMORY;
+		mbox_send(asked->baton.home, &asked->baton);
+		return;
+	}
 	w->asked = asked;
 	w->baton.arrived = wish_came;
 	mbox_send(t->inbox, &w->baton);
