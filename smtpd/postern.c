@@ -115,6 +115,14 @@ const struct verb verbs[] = {
 	  "    --force      also in the place of a queue that is not empty, which is kept beside it\n"
 	  "  salvage        what an old or damaged store holds, into that of a stopped server, held\n"
 	  "  --json         print one JSON document\n" CONFIG_OPTION },
+	{ "deliver-test", verb_deliver_test, "[--json] [--from ADDR] [--requiretls] [--resolver ADDR:PORT] [-c FILE] DOMAIN|ADDRESS",
+	  "Shows how mail for a domain would leave, without sending any.",
+	  "  It looks everything up and greets each host in turn: route, MX hosts, DNSSEC, MTA-STS, TLSA, and the\n"
+	  "  certificates seen.  Status 1: mail would wait or go back, and why.\n"
+	  "  --from ADDR      the envelope sender, where routes ask for it\n"
+	  "  --requiretls     as a message that requires TLS all the way\n"
+	  "  --resolver ADDR:PORT  send every DNS query to this server\n"
+	  "  --json           print one JSON document\n" CONFIG_OPTION },
 	{ "deny", verb_deny, "add KIND VALUE [--until DATE|--for TIME] [--reply TEXT] [-c FILE]\nlist [--json] [-c FILE]\nremove KIND VALUE [-c FILE]",
 	  "Says who is refused, while the server runs.",
 	  "  KIND is client (an address or network), ptr, helo, sender or recipient.\n"
@@ -154,7 +162,7 @@ static void list_verbs(FILE *out)
 {
 	fprintf(out, "postern " POSTERN_VERSION ", a small mail server\n\nusage: postern VERB [OPTION...]\n\n");
 	for (const struct verb *v = verbs; v->name != NULL; v++)
-		fprintf(out, "  %-9s %s\n", v->name, v->summary);
+		fprintf(out, "  %-12s %s\n", v->name, v->summary);
 	fprintf(out, "\n`postern help VERB` tells all about one; `postern local run` shows the whole at work.\n");
 }
 

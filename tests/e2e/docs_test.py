@@ -34,7 +34,7 @@ def said(*words):
 # ---- verbs -------------------------------------------------------------------
 
 def verbs():
-    return re.findall(r"^  ([a-z]+) +[A-Z]", said("help"), re.M)
+    return re.findall(r"^  ([a-z-]+) +[A-Z]", said("help"), re.M)
 
 
 def page(path):
@@ -62,8 +62,8 @@ def test_help_lists_the_verbs_of_the_manual():
 
 def test_the_readme_names_every_verb():
     named = set()
-    for line in re.findall(r"^    postern ((?:[a-z]+ \| )+[a-z]+|help \[VERB\])", (ROOT / "README.md").read_text(), re.M):
-        named |= set(re.findall(r"[a-z]+", line))
+    for line in re.findall(r"^    postern ((?:[a-z-]+ \| )+[a-z-]+|help \[VERB\])", (ROOT / "README.md").read_text(), re.M):
+        named |= set(re.findall(r"[a-z-]+", line))
     assert named == set(verbs())
 
 
