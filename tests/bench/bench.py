@@ -10,6 +10,7 @@ build/tests/bench/load and prints one line; --json FILE keeps the figures.
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
@@ -37,13 +38,14 @@ ZONE = "test TXT NODATA\nsender.test A 127.0.0.1\nsender.test TXT \"v=spf1 ip4:1
 class Server:
     """A server in a directory of its own; gone, directory and all, at the end."""
 
-    def __init__(self, build, more=""):
+    def __init__(self, build, more="", aliases="", keep_log=False, zone=ZONE):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="postern-bench-"))
         (self.dir / "state").mkdir(mode=0o700)
-        (self.dir / "dns").write_text(ZONE)
+        (self.dir / "dns").write_text(zone)
         (self.dir / "state" / "accounts").touch(mode=0o600)
+        (self.dir / "aliases").write_text(aliases)
         conf = self.dir / "postern.conf"
-        conf.write_text(CONF.format(dir=self.dir, more=more))
+        conf.write_text(CONF.format(dir=self.dir, more=more.replace("DIR", str(self.dir))))
         self.postern, self.conf = str(build / "postern"), str(conf)
         subprocess.run([self.postern, "account", "add", "sink@here.test", "-c", self.conf], input=b"benchmark-word\n",
                        check=True, stdout=subprocess.DEVNULL)
@@ -58,7 +60,9 @@ class Server:
         else:
             sys.exit("bench: the server did not start")
         # The log goes on being read, or the server's writer would wait for us.
-        self.log = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=subprocess.DEVNULL)
+        self.log_file = self.dir / "log"
+        self.log = subprocess.Popen(["cat"], stdin=self.process.stderr,
+                                    stdout=open(self.log_file, "w") if keep_log else subprocess.DEVNULL)
 
     def own_user(self):
         if os.geteuid() == 0:           # root would want a user to become
@@ -161,11 +165,126 @@ def peak_of_one(build, size):
         server.stop()
 
 
+# ---- the way out ----------------------------------------------------------------
+
+class Sink:
+    """build/tests/bench/sink: takes all that is sent; who talks to 127.0.0.2 hears that it is busy."""
+
+    def __init__(self, build):
+        self.process = subprocess.Popen([str(build / "tests/bench/sink"), "--busy", "421 4.7.28 too many messages from you"],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def messages(self):
+        self.process.stdin.write("?\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline().split()[0])
+
+    def wait(self, n, patience=120):
+        end = time.monotonic() + patience
+        while self.messages() < n:
+            if time.monotonic() > end:
+                sys.exit(f"bench: {self.messages()} of {n} messages came out")
+            time.sleep(0.02)
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait(10)
+
+
+SLOW_DOMAINS = 50
+
+
+def relaying(build, keep_log=False, options=""):
+    """A server that forwards what its aliases say, and the sink."""
+    sink = Sink(build)
+    names = "".join(f"slow{i}.test MX 1 mx{i}.slow.test\nmx{i}.slow.test A 127.0.0.2\n" for i in range(SLOW_DOMAINS))
+    zone = ZONE + "far.test MX 1 mx.far.test\nmx.far.test A 127.0.0.1\ndead.test MX 1 mx.dead.test\nmx.dead.test A 240.0.0.1\n" + names
+    aliases = "far: x@far.test\ndead: x@dead.test\n" + "".join(f"slow{i}: x@slow{i}.test\n" for i in range(SLOW_DOMAINS))
+    server = Server(build, f'domain "out.test" {{ aliases = "DIR/aliases" }}\nrelay {{ port = {sink.port} {options} }}\n'
+                    'queue { size = "16 GiB" }', aliases, keep_log, zone)
+    return server, sink
+
+
+def out_row(build, messages):
+    """Taken here and sent on: how far the way out stays behind the way in."""
+    server, sink = relaying(build)
+    try:
+        began = time.monotonic()
+        figures = load(build, server.port, connections=40, messages=messages, per_connection=10, to="far@out.test")
+        accepted = time.monotonic() - began
+        sink.wait(messages)
+        sent = time.monotonic() - began
+        return {"accepted_per_second": round(messages / accepted, 1), "sent_per_second": round(messages / sent, 1),
+                "behind_s": round(sent - accepted, 2), "p99_ms": figures["p99_ms"],
+                "longest_turn_ms": server.status()["loop_longest_ms"]}
+    finally:
+        server.stop()
+        sink.stop()
+
+
+def dead_row(build, messages):
+    """A long line to a destination that is down: memory, CPU at rest, and what others feel."""
+    server, sink = relaying(build)
+    try:
+        few = {"connections": 20, "messages": 5000, "per_connection": 10}
+        alone = load(build, server.port, to="far@out.test", **few)
+        sink.wait(5000)
+        memory = server.memory_kib()
+        load(build, server.port, connections=40, messages=messages, per_connection=100, size=200, to="dead@out.test")
+        more = server.memory_kib() - memory
+        cpu = server.cpu_seconds()
+        time.sleep(5)
+        cpu = (server.cpu_seconds() - cpu) / 5
+        beside = load(build, server.port, to="far@out.test", **few)
+        sink.wait(10000)
+        return {"queued": server.status()["waiting"], "bytes_each": round(more * 1024 / messages),
+                "cpu_percent_at_rest": round(100 * cpu, 2),
+                "p50_ms": f"{alone['p50_ms']}, beside it {beside['p50_ms']}", "p99_ms": f"{alone['p99_ms']}, beside it {beside['p99_ms']}"}
+    finally:
+        server.stop()
+        sink.stop()
+
+
+def times_of(log_file):
+    """Milliseconds from message.stored to delivery.sent, sorted."""
+    times = {"message.stored": {}, "delivery.sent": {}}      # the threads' lines are not always in order
+    for line in log_file.read_text().splitlines():
+        words = line.split(" ", 4)
+        if len(words) > 3 and words[2] in times:
+            times[words[2]][words[3]] = datetime.datetime.fromisoformat(words[0]).timestamp() * 1000
+    stored, sent = times.values()
+    return sorted(sent[n] - stored[n] for n in sent)
+
+
+def pace_row(build, messages):
+    """What a destination feels of a provider with fifty domains that answers 421 all the time."""
+    figures = {}
+    for what in ("alone", "beside"):
+        server, sink = relaying(build, True, "retry-first = 1s retry-most = 2s")
+        try:
+            if what == "beside":
+                for i in range(SLOW_DOMAINS):
+                    load(build, server.port, connections=1, messages=20, per_connection=20, size=200, to=f"slow{i}@out.test")
+            load(build, server.port, connections=10, messages=messages, per_connection=10, to="far@out.test")
+            sink.wait(messages)
+            time.sleep(0.3)
+            took = times_of(server.log_file)
+            figures[what] = f"p50 {took[len(took) // 2]:.0f} ms, p99 {took[len(took) * 99 // 100]:.0f} ms"
+        finally:
+            server.stop()
+            sink.stop()
+    return figures
+
+
 ROWS = {
     "accept": lambda build: accept_row(build, 40, 20000, 10),
     "single": lambda build: accept_row(build, 40, 5000, 1),
     "group": lambda build: accept_row(build, 64, 20000, 100),
     "idle": lambda build: idle_row(build, 500),
+    "out": lambda build: out_row(build, 20000),
+    "pace": lambda build: pace_row(build, 10000),
+    "dead": lambda build: dead_row(build, 100000),
     "large": lambda build: {"5 KiB": peak_of_one(build, 5 << 10), "50 MB": peak_of_one(build, 50_000_000)},
 }
 
