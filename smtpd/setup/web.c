@@ -19,7 +19,7 @@
 
 #include "smtpd/base/conn.h"
 #include "smtpd/base/log.h"
-#include "smtpd/setup/autoconfig.h"
+#include "smtpd/setup/web_page.h"
 
 #define CLIENTS_MOST    100
 #define ADDRESS_MOST    10             /* clients of one address */
@@ -48,6 +48,8 @@ struct client {
 	socklen_t          nfrom;
 };
 
+struct question { struct buf body; };           /* one request */
+
 struct web {
 	struct loop       *loop;
 	struct MHD_Daemon *mhd;
@@ -61,121 +63,12 @@ struct web {
 	void             (*let_go)(struct generation *);
 };
 
-/* ---- what is asked for --------------------------------------------------------------------------- */
-
-struct question {                               /* one request */
-	struct buf body;
-};
-
-enum page { PAGE_AUTOCONFIG, PAGE_AUTODISCOVER, PAGE_POLICY };
-
-static const struct { const char *path; enum page page; bool post; } paths[] = {
-	{ "/mail/config-v1.1.xml", PAGE_AUTOCONFIG, false },
-	{ "/.well-known/autoconfig/mail/config-v1.1.xml", PAGE_AUTOCONFIG, false },
-	{ "/autodiscover/autodiscover.xml", PAGE_AUTODISCOVER, true },
-	{ "/Autodiscover/Autodiscover.xml", PAGE_AUTODISCOVER, true },
-	{ "/AutoDiscover/AutoDiscover.xml", PAGE_AUTODISCOVER, true },
-	{ "/.well-known/mta-sts.txt", PAGE_POLICY, false },
-};
-
-static str host_of(struct MHD_Connection *c)
-{
-	str host = str_of(MHD_lookup_connection_value(c, MHD_HEADER_KIND, "Host"));
-
-	host = str_head(host, str_find(host, ':'));
-	if (host.n > 0 && host.p[host.n - 1] == '.')
-		host.n--;
-	return host;
-}
-
-static const struct domain_section *domain_named(const struct config *c, str name)
-{
-	for (size_t i = 0; i < c->domains.n; i++) {
-		const struct domain_section *d = c->domains.v[i];
-
-		if (str_eq_nocase(d->name, name))
-			return d;
-	}
-	return NULL;
-}
-
-/* The domain that a host name stands for: PREFIX.DOMAIN, or DOMAIN itself. */
-static const struct domain_section *domain_of(const struct config *c, str host, const char *prefix, bool bare)
-{
-	const struct domain_section *d = NULL;
-
-	if (str_starts_nocase(host, prefix))
-		d = domain_named(c, str_skip(host, str_of(prefix).n));
-	return d == NULL && bare ? domain_named(c, host) : d;
-}
-
-static str policy(const struct config *c, struct MHD_Connection *mc, struct arena *a)
-{
-	const struct domain_section *d = domain_of(c, host_of(mc), "mta-sts.", false);
-	struct autoconfig s;
-
-	if (d == NULL || c->web.sts == WEB_STS_OFF)
-		return STR_NONE;
-	autoconfig_of(c, d->name, a, &s);
-	return autoconfig_policy(&s, a);
-}
-
-/* Programs that follow an SRV record come under another name, with the address. */
-static str mozilla(const struct config *c, struct MHD_Connection *mc, struct arena *a)
-{
-	const struct domain_section *d = domain_of(c, host_of(mc), "autoconfig.", true);
-	str address = str_of(MHD_lookup_connection_value(mc, MHD_GET_ARGUMENT_KIND, "emailaddress"));
-	struct autoconfig s;
-	struct path p;
-
-	if (d == NULL && address.n > 0 && path_of(a, str_head(address, 320), &p))
-		d = domain_named(c, p.domain);
-	if (d == NULL)
-		return STR_NONE;
-	autoconfig_of(c, d->name, a, &s);
-	return autoconfig_thunderbird(&s, a);
-}
-
-static str outlook(const struct config *c, struct MHD_Connection *mc, str body, struct arena *a)
-{
-	const struct domain_section *d = domain_of(c, host_of(mc), "autodiscover.", true), *whose = NULL;
-	struct autoconfig s;
-	str address = STR_NONE;
-	struct path p;
-
-	if (autodiscover_address(body, a, &p))
-		whose = domain_named(c, p.domain);
-	if (whose != NULL) {
-		d = whose;
-		address = arena_printf(a, "%.*s@%.*s", STR_ARG(p.local), STR_ARG(p.domain));
-	}
-	if (d == NULL)
-		return STR_NONE;
-	autoconfig_of(c, d->name, a, &s);
-	return autoconfig_outlook(&s, address, a);
-}
-
-/* Empty: 404. */
-static str document(const struct web *w, struct MHD_Connection *mc, const char *path, bool post, str body,
-                    struct arena *a, const char **type)
-{
-	for (size_t i = 0; i < COUNT(paths); i++) {
-		if (strcmp(path, paths[i].path) != 0 || (post && !paths[i].post))
-			continue;
-		*type = paths[i].page == PAGE_POLICY ? "text/plain" : "text/xml; charset=utf-8";
-		switch (paths[i].page) {
-		case PAGE_POLICY:
-			return policy(w->now->config, mc, a);
-		case PAGE_AUTOCONFIG:
-			return mozilla(w->now->config, mc, a);
-		case PAGE_AUTODISCOVER:
-			return outlook(w->now->config, mc, body, a);
-		}
-	}
-	return STR_NONE;
-}
-
 /* ---- libmicrohttpd's side ------------------------------------------------------------------------------ */
+
+static str host_of(struct MHD_Connection *mc)
+{
+	return str_of(MHD_lookup_connection_value(mc, MHD_HEADER_KIND, "Host"));
+}
 
 static void say_served(struct MHD_Connection *mc, const char *path, unsigned status)
 {
@@ -202,15 +95,19 @@ static enum MHD_Result reply(struct MHD_Connection *mc, const char *path, unsign
 	return done;
 }
 
-static enum MHD_Result answer(struct web *w, struct MHD_Connection *mc, const char *path, bool post, str body)
+static enum MHD_Result answer(const struct web *w, struct MHD_Connection *mc, const char *path, bool post, str body)
 {
+	const struct web_question q = {
+		.path = path, .post = post, .host = host_of(mc), .body = body,
+		.address = str_of(MHD_lookup_connection_value(mc, MHD_GET_ARGUMENT_KIND, "emailaddress")),
+	};
 	const char *type = "text/plain";
 	enum MHD_Result done;
 	struct arena a;
 	str text;
 
 	arena_init(&a, (size_t)256 << 10);
-	text = document(w, mc, path, post, body, &a, &type);
+	text = web_page(w->now->config, &q, &a, &type);
 	if (a.spent)
 		done = reply(mc, path, MHD_HTTP_SERVICE_UNAVAILABLE, STR("Try again later\n"), "text/plain");
 	else if (text.n == 0)
