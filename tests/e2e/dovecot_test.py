@@ -7,6 +7,7 @@ and is read over IMAP with the same account, by a plain and by a SCRAM login.
 """
 
 import base64
+import glob
 import grp
 import hashlib
 import hmac
@@ -15,6 +16,7 @@ import os
 import pathlib
 import pwd
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -142,12 +144,21 @@ class Dovecot:
         self.process.stderr.close()
 
 
+def suggested(text, about):
+    """A part that the example shows commented out, as it would stand there."""
+    part = text[text.index(about):].split("\n#\n", 1)[1].split("\n#\n")[0].split("\n\n")[0]
+    return re.sub(r"(?m)^#   ", "", part) + "\n"
+
+
 class House:
-    def __init__(self, kind):
+    def __init__(self, kind, extra="", deliver=""):
+        self.extra = extra                     # of dovecot.conf: from a text of the example
         text = (EXAMPLES / f"postern-{kind}.conf").read_text()
         pairs = {"/var/mail/%d/%u": "{dir}/mail/%d/%u"} if kind == "maildir" else \
             {"/run/dovecot/lmtp": "{dir}/base/lmtp"}
         text = substituted(text.replace("{", "{{").replace("}", "}}"), pairs)
+        if deliver:
+            text = text.replace('lmtp"\n', f'lmtp"\n\t\t{deliver}\n')
         self.postern = Server(config=text + POSTERN_MORE, zone=ZONE,
                               accounts=("Alice@Example.org", BOB))   # people write names as they like
         try:
@@ -172,7 +183,12 @@ class House:
         for name in "base", "dovecot", "vmail":
             (at / name).mkdir(mode=0o755)
             os.chown(at / name, owner.pw_uid, owner.pw_gid)
-        text = substituted((EXAMPLES / f"dovecot-{kind}.conf").read_text(), pairs)
+        example = (EXAMPLES / f"dovecot-{kind}.conf").read_text()
+        text = substituted(example, pairs)
+        if self.extra:
+            text += suggested(example, self.extra).replace("/etc/dovecot/", f"{at}/")
+            shutil.copy(EXAMPLES / "postern-junk.sieve", at)
+            os.chown(at, owner.pw_uid, owner.pw_gid)       # the compiled script goes beside it
         return Dovecot(at, text, owner)
 
     def close(self):
@@ -355,6 +371,33 @@ def test_a_strangers_mail_arrives_and_quarantined_mail_is_in_junk(house):
     assert "Subject: from afar" in text and "spf=pass" in text
     assert "Subject: not from bad.test" in house.read(imap, "Junk")
     assert int(imap.select("INBOX")[1][0]) == 1
+
+
+def test_a_sieve_script_reads_of_quarantine():
+    if not glob.glob("/usr/lib/dovecot/modules/*sieve_plugin.so"):
+        pytest.skip("dovecot-sieve is not installed")
+    quarantined_and_not(House("lmtp", extra="dovecot-sieve a script"))
+
+
+def test_quarantined_mail_goes_to_a_detail():
+    quarantined_and_not(House("lmtp", extra="# Without Sieve:", deliver="junk-detail = yes"))
+
+
+def quarantined_and_not(h):
+    try:
+        h.receive("mallory@bad.test", ALICE, "not from bad.test")
+        h.receive("carol@far.test", ALICE, "from afar")
+        imap = h.plain(ALICE)
+        inbox, junk = h.read(imap), h.read(imap, "Junk")
+        assert "Subject: from afar" in inbox and "X-Postern-Quarantine" not in inbox
+        assert "Subject: not from bad.test" in junk
+        assert "X-Postern-Quarantine: yes; by=dmarc; reason=" in junk.replace("\r\n", "")
+        for text in inbox, junk:               # the LMTP server's part
+            assert text.count("Return-Path: ") == 1 and "Delivered-To: alice" in text
+        assert int(imap.select("INBOX")[1][0]) == 1
+        imap.logout()                          # Dovecot waits for its clients
+    finally:
+        h.close()
 
 
 def test_what_is_read_stays_read(house):
