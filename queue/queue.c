@@ -347,7 +347,8 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	if (store_commit(&t) != OK)
 		return ERR_IO;
 	q->disk = disk;
-	sigfillset(&all);                       /* signals are main's */
+	sigfillset(&all);                       /* signals are main's … */
+	sigdelset(&all, SIGBUS);                /* … but a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

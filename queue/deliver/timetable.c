@@ -321,6 +321,7 @@ enum err timetable_start(struct timetable *t, bool one_by_one)
 	if (e != OK)
 		return e;
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS);        /* a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	t->started = pthread_create(&t->thread, NULL, run, t) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

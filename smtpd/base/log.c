@@ -250,6 +250,16 @@ void log_write(const struct log *l, enum log_level level, const char *event,
 		rouse();
 }
 
+void log_last_words(const char *line, size_t n)
+{
+	int fd = sink.fd;
+	ssize_t told = write(STDERR_FILENO, line, n);
+
+	if (fd != STDERR_FILENO)
+		told = write(fd, line, n);
+	(void)told;
+}
+
 static int file_open(const char *file, str *why)
 {
 	static _Thread_local char text[512];

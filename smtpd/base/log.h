@@ -55,6 +55,9 @@ enum log_to { LOG_TO_STDERR, LOG_TO_SYSLOG, LOG_TO_FILE };
 enum err log_open(enum log_to, const char *file, str *why); /* main, also at reload: reopens */
 void     log_level_set(enum log_level least);
 void     log_start(void);                                   /* starts the writer thread */
+/* A line as it is, from a signal handler: to standard error and, when the log is a
+ * file, to that. */
+void     log_last_words(const char *line, size_t n);
 void     log_stop(void);                                    /* writes all, ends the thread; 5 s at most */
 uint64_t log_dropped(void);
 

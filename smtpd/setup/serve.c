@@ -109,12 +109,12 @@ static bool opened_store(struct server *s, const struct config *c, str *why)
 	};
 
 	read_secret(s, c);
+	s->queue = queue_open(&conf, &s->arena, why);     /* before threads: it looks at the store from a child */
+	if (s->queue == NULL)
+		return false;
 	s->disk = desk_open("disk", DISK_DESK);
 	s->login = desk_open("login", LOGIN_DESK);
 	s->slow = desk_open("slow", SLOW_DESK);
-	s->queue = queue_open(&conf, &s->arena, why);
-	if (s->queue == NULL)
-		return false;
 	s->auth = auth_open(&c->auth, c->hostname, s->login, &s->arena, why);
 	return s->auth != NULL;
 }
@@ -432,6 +432,7 @@ int serve_run(const char *file, struct config *c, struct arena *arena, const str
 	s->file = file;
 	s->started = clock_wall();
 	signals_blocked();
+	bus_fault_watch();
 	descriptors_raised();
 	crypt_setup();
 	stat_thread();

@@ -86,4 +86,7 @@ void     server_end_zone_tests(struct server *);        /* before their generati
 extern const struct control_verb server_control_verbs[];
 str      server_control_path(const struct config *, struct arena *);
 
+/* A SIGBUS ends the process with a line that says what it means, and status 75. */
+void bus_fault_watch(void);
+
 #endif
