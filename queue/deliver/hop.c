@@ -133,16 +133,25 @@ void hop_check(struct hop *h, const struct conf_head *head, const char *prefix, 
 	check_login(h, head, prefix, r);
 }
 
+/* Without a list anybody is meant; an empty one must not mean the same. */
+static void check_list(const struct hop_route *route, const struct strs *list, const char *option, struct conf_reader *r)
+{
+	if (list->n == 0 && conf_given(&route->head, option))
+		conf_fault(r, &route->head, option, "%s names nobody: name a domain, or take the option out", option);
+}
+
 static void check_route(void *section, struct conf_reader *r)
 {
 	struct hop_route *route = section;
 
-	if (route->hop.via.n == 0)
+	if (!conf_given(&route->head, "via"))
 		conf_fault(r, &route->head, NULL, "route \"%.*s\" leads nowhere: add via = \"HOST:PORT\"", STR_ARG(route->head.title));
-	if (route->to.n == 0 && route->from.n == 0)
+	if (!conf_given(&route->head, "to") && !conf_given(&route->head, "from"))
 		conf_fault(r, &route->head, NULL,
 		           "route \"%.*s\" names neither to nor from: say whose mail takes it; all mail is smarthost's business",
 		           STR_ARG(route->head.title));
+	check_list(route, &route->to, "to", r);
+	check_list(route, &route->from, "from", r);
 	hop_check(&route->hop, &route->head, "", r);
 }
 
