@@ -217,6 +217,17 @@ static void remember(struct auth *auth, const struct map *by_key)
 	}
 }
 
+/* A write that was cut short must not spoil the next. */
+static void end_last_line(int fd)
+{
+	struct stat st;
+	char last;
+
+	if (fstat(fd, &st) == 0 && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n' &&
+	    write(fd, "\n", 1) != 1)
+		log_event(NULL, LOG_DEBUG, "seen.unwritten", KV_C("why", strerror(errno)));
+}
+
 void seen_open(struct auth *auth, const char *file)
 {
 	struct map by_key;
@@ -229,8 +240,10 @@ void seen_open(struct auth *auth, const char *file)
 	auth->seen_room = ROOM_LEAST;
 	if (auth->seen_file != NULL && seen_read(file, &a, &by_key))
 		remember(auth, &by_key);
-	fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
-	if (fd < 0)
+	fd = open(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	if (fd >= 0)
+		end_last_line(fd);
+	else
 		log_event(NULL, LOG_WARN, "seen.unwritten", KV_C("file", file), KV_C("why", strerror(errno)),
 		          KV_C("means", "last uses are not kept, and a TOTP code may be used again right "
 		                        "after a restart"));
