@@ -380,6 +380,7 @@ void     cyrus_close(void);
 int      cyrus_add_verifiers(void);
 int      cyrus_add_tokens(void);
 bool     cyrus_has_auxprop(const char *name);
+const char *cyrus_option(const char *name);    /* as Cyrus hears it; NULL: unset */
 /* Login desk only, one thread at a time. */
 struct exchange *exchange_new(struct auth *, const struct auth_channel *, struct claim *);
 void exchange_begin(struct exchange *, const struct judge *, const char *mechanism,

@@ -118,20 +118,27 @@ static bool set_options(struct auth *auth, const struct auth_conf *c, struct are
 	return true;
 }
 
+const char *cyrus_option(const char *name)
+{
+	for (size_t i = 0; i < noptions; i++)
+		if (strcmp(name, options[i].name) == 0)
+			return options[i].value;
+	return NULL;
+}
+
 static int option_asked(void *context, const char *plugin, const char *name, const char **value,
                         unsigned *n)
 {
+	const char *found = cyrus_option(name);
+
 	(void)context;
 	(void)plugin;
-	for (size_t i = 0; i < noptions; i++) {
-		if (strcmp(name, options[i].name) != 0)
-			continue;
-		*value = options[i].value;
-		if (n != NULL)
-			*n = (unsigned)strlen(*value);
-		return SASL_OK;
-	}
-	return SASL_FAIL;
+	if (found == NULL)
+		return SASL_FAIL;
+	*value = found;
+	if (n != NULL)
+		*n = (unsigned)strlen(found);
+	return SASL_OK;
 }
 
 /* Its words name users and come at every failure; ours are in login.refused. */

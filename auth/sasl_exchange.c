@@ -165,15 +165,41 @@ static struct exchange *exchange_of(const sasl_server_params_t *params)
 	return context;
 }
 
+#define CYRUS_SALT 32              /* of verifiers that Cyrus' SCRAM makes of a password */
+#define CYRUS_ITERATIONS 4096
+
+/* As Cyrus would have made it, had the back end found a password: the salt is of
+ * this process, and it takes as long. */
+static void make_up_as_cyrus(const struct exchange *x, str key, unsigned char salt[CYRUS_SALT],
+                             struct verifier *v)
+{
+	static const struct verifier none;
+	const char *said = cyrus_option("scram_iteration_counter");
+	uint32_t iterations = CYRUS_ITERATIONS;
+
+	if (said != NULL && (!str_to_u32(str_of(said), &iterations) || iterations == 0 ||
+	                     iterations > ITERATIONS_MAX))
+		iterations = CYRUS_ITERATIONS;
+	*v = (struct verifier){ .iterations = iterations, .salt = { (const char *)salt, CYRUS_SALT } };
+	memory_tag(x->auth->memory_key, key, &none, STR("salt"), salt);
+	memory_tag(x->auth->memory_key, key, &none, STR("server"), v->server);
+	pbkdf2_sha256(key, v->salt, iterations, v->stored);
+	memory_tag(x->auth->memory_key, key, &none, (str){ (const char *)v->stored, 32 }, v->stored);
+}
+
 /* As Cyrus' SCRAM reads it: SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey. */
 static int show_verifier(struct exchange *x, const sasl_server_params_t *params, str key)
 {
+	unsigned char cyrus_salt[CYRUS_SALT];
 	struct judged who;
 	struct arena a;
 	str salt, stored, server, text;
 	int result = SASL_NOMEM;
 
-	judge_name(x->judge, key, &who);
+	if (x->auth->backend == BACKEND_FILE)
+		judge_name(x->judge, key, &who);
+	else
+		make_up_as_cyrus(x, key, cyrus_salt, &who.verifier);
 	arena_init(&a, 64 << 10);
 	salt = base64_encode(&a, who.verifier.salt);
 	stored = base64_encode(&a, (str){ (const char *)who.verifier.stored, 32 });
