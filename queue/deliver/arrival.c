@@ -42,13 +42,14 @@ static bool start_part(struct timetable *t, struct message *m, const struct grou
 	return true;
 }
 
-static struct destination *where(struct timetable *t, struct arena *a, str sender, const struct queue_rcpt *r)
+static struct destination *where(struct timetable *t, struct arena *a, const struct queue_entry *e, const struct queue_rcpt *r)
 {
 	struct route route;
 
 	if (r->place.n > 0)
 		return t->maildir;
-	route_find(t->settings->setup, a, sender, r->address, route_flags(r), &route);
+	route_find(t->settings->setup, a, e->sender, r->address, route_flags(r), &route);
+	policy_mark_route(&route, e->flags, a);
 	return destination_get(t, route.key);
 }
 
@@ -66,7 +67,7 @@ static size_t group(struct timetable *t, struct message *m, struct arena *a, str
 		if (r->state == RCPT_SETTLED)
 			continue;
 		m->open++;
-		key.to = where(t, a, e->sender, r);
+		key.to = where(t, a, e, r);
 		while (k < n && (g[k].to != key.to || g[k].staged != key.staged || g[k].held != key.held))
 			k++;
 		if (k == n) {

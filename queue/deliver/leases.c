@@ -110,6 +110,7 @@ static bool elsewhere(struct timetable *t, struct part *p, struct lease *l, size
 	struct route route;
 
 	route_find(l->setup, &l->arena, l->entry->sender, r->address, route_flags(&l->entry->rcpts[r->index]), &route);
+	policy_mark_route(&route, l->entry->flags, &l->arena);
 	if (r->staged) {
 		if (route.kind == ROUTE_MAILDIR)
 			find_mailbox(l, r, &route);

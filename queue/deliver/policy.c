@@ -214,6 +214,16 @@ enum policy_level policy_level_for(const struct policy *p, unsigned flags)
 	return is_optional(flags) ? p->floor : p->level;
 }
 
+void policy_mark_route(struct route *r, unsigned flags, struct arena *a)
+{
+	if (r->kind != ROUTE_MX && r->kind != ROUTE_HOST)
+		return;
+	if (flags & MESSAGE_REQUIRETLS)
+		r->key = arena_printf(a, "%.*s requiretls", STR_ARG(r->key));
+	else if (is_optional(flags))
+		r->key = arena_printf(a, "%.*s tls-optional", STR_ARG(r->key));
+}
+
 bool policy_refuses(const struct policy *p, unsigned flags)
 {
 	if ((flags & MESSAGE_REQUIRETLS) && (p->level == POLICY_CLEAR || !p->name_is_good))

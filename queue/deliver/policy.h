@@ -71,6 +71,10 @@ struct policy_facts {
 
 void policy_decide(const struct policy_facts *, struct arena *, struct policy *out);
 
+/* Mail that asks for more or less than the rest to the same place has a line and
+ * connections of its own: what keeps the one waiting says nothing about the other. */
+void policy_mark_route(struct route *, unsigned message_flags, struct arena *);
+
 /* What one message makes of it; MESSAGE_REQUIRETLS, MESSAGE_TLS_OPTIONAL. */
 enum policy_level policy_level_for(const struct policy *, unsigned message_flags);
 bool policy_refuses(const struct policy *, unsigned message_flags);

@@ -130,6 +130,27 @@ static void what_a_domain_is_told(void **state)
 	assert_int_equal(policy_word_for(&three, STR("example.org")), WORD_DANE);
 }
 
+static void what_a_message_asks_for_has_a_line_of_its_own(void **state)
+{
+	static const struct { enum route_kind kind; unsigned flags; const char *want; } keys[] = {
+		{ ROUTE_MX, 0, "smtp:x.test" }, { ROUTE_MX, MESSAGE_8BIT, "smtp:x.test" },
+		{ ROUTE_MX, REQUIRE, "smtp:x.test requiretls" }, { ROUTE_MX, OPTIONAL, "smtp:x.test tls-optional" },
+		{ ROUTE_HOST, REQUIRE | OPTIONAL, "smtp:x.test requiretls" }, { ROUTE_LMTP, REQUIRE, "smtp:x.test" },
+		{ ROUTE_MAILDIR, OPTIONAL, "smtp:x.test" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(keys); i++) {
+		struct route r = { .kind = keys[i].kind, .key = STR("smtp:x.test") };
+		struct arena a;
+
+		arena_init(&a, 1024);
+		policy_mark_route(&r, keys[i].flags, &a);
+		assert_true(str_is(r.key, keys[i].want));
+		arena_fini(&a);
+	}
+}
+
 /* ---- asking ----------------------------------------------------------------------------------- */
 
 #define HEX "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -333,6 +354,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_asks_for_what),
 		cmocka_unit_test(what_a_domain_is_told),
+		cmocka_unit_test(what_a_message_asks_for_has_a_line_of_its_own),
 		cmocka_unit_test(where_dnssec_reaches),
 		cmocka_unit_test(another_port_has_other_records),
 	};
