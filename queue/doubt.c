@@ -261,7 +261,7 @@ static enum err fill(const struct rescue *r, const char *fresh, struct salvage *
 	snprintf(lock, sizeof(lock), "%s-lock", fresh);
 	unlink(fresh);                          /* of a start that was killed here */
 	unlink(lock);
-	*s = (struct salvage){ .from = r->path, .bodies = r->bodies, .whole_store = true,
+	*s = (struct salvage){ .from = r->path, .bodies = r->bodies, .beside = r->folder, .whole_store = true,
 		               .keep_finished_ms = r->conf->keep_finished_ms, .tell = name_message };
 	s->to = store_open(fresh, r->conf->map_bytes, false, a, why);
 	if (s->to == NULL)

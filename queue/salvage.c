@@ -3,6 +3,7 @@
  * From the index to the good store: which messages come back, in what state,
  * and what is said of the others.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -161,7 +162,7 @@ static bool is_file(const char *folder, uint64_t id, uint64_t bytes, char path[s
 	char name[QUEUE_ID_TEXT];
 	struct stat st;
 
-	if (folder == NULL || (size_t)snprintf(path, BODY_PATH, "%s/%s", folder, queue_id_text(id, name).p) >= BODY_PATH)
+	if ((size_t)snprintf(path, BODY_PATH, "%s/%s", folder, queue_id_text(id, name).p) >= BODY_PATH)
 		return false;
 	return stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == bytes;
 }
@@ -191,6 +192,22 @@ static bool bring_file(const char *from, const char *to)
 	return ok;
 }
 
+/* In `body`, or in a body.damaged-DATE of an earlier salvage. */
+static bool find_beside(const char *beside, uint64_t id, uint64_t bytes, char path[static BODY_PATH])
+{
+	char folder[BODY_PATH];
+	DIR *d = beside ? opendir(beside) : NULL;
+	bool found = false;
+
+	for (struct dirent *e; d != NULL && !found && (e = readdir(d)) != NULL;)
+		if (strncmp(e->d_name, "body", 4) == 0 &&
+		    (size_t)snprintf(folder, sizeof(folder), "%s/%s", beside, e->d_name) < sizeof(folder))
+			found = is_file(folder, id, bytes, path);
+	if (d != NULL)
+		closedir(d);
+	return found;
+}
+
 static bool file_whole(struct work *w, const struct piece *p)
 {
 	char here[BODY_PATH], there_[BODY_PATH];
@@ -198,10 +215,7 @@ static bool file_whole(struct work *w, const struct piece *p)
 
 	if (is_file(w->s->bodies, id, p->entry.bytes, here))
 		return true;
-	for (size_t i = 0; i < COUNT(w->s->bodies_from); i++)
-		if (is_file(w->s->bodies_from[i], id, p->entry.bytes, there_) && bring_file(there_, here))
-			return sync_folder(w->s->bodies) == OK;
-	return false;
+	return find_beside(w->s->beside, id, p->entry.bytes, there_) && bring_file(there_, here) && sync_folder(w->s->bodies) == OK;
 }
 
 /* false: its row is not what was written after all. */
@@ -510,7 +524,6 @@ enum err salvage_run(struct salvage *s)
 static enum err into_store(struct queue *q, const char *file, struct salvage *s, struct arena *a, str *why)
 {
 	char *folder = str_cstr(a, str_head(str_of(file), str_rfind(str_of(file), '/')));
-	const char *name = file + strlen(folder) + 1, *date = strstr(name, "damaged-");
 	struct stat ours, theirs;
 	enum err e;
 
@@ -521,8 +534,7 @@ static enum err into_store(struct queue *q, const char *file, struct salvage *s,
 	s->from = file;
 	s->to = q->store;
 	s->bodies = q->bodies;
-	s->bodies_from[0] = str_cstr(a, arena_printf(a, "%s/body", folder));
-	s->bodies_from[1] = date ? str_cstr(a, arena_printf(a, "%s/body.%s", folder, date)) : NULL;
+	s->beside = folder;
 	e = salvage_run(s);
 	if (e != OK)
 		*why = arena_printf(a, "%s: %s%s", file, err_text(e),

@@ -25,7 +25,7 @@ enum salvage_what {
 struct salvage {
 	const char   *from;                /* the damaged file */
 	const char   *bodies;              /* the folder of large contents, of the good store … */
-	const char   *bodies_from[2];      /* … and where else some may lie; NULL: nowhere */
+	const char   *beside;              /* … and a folder whose body… folders may hold more of them */
 	struct store *to;
 	bool          whole_store;         /* `to` is new and takes the other's numbers, too */
 	uint64_t      keep_finished_ms;
