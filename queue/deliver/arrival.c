@@ -48,7 +48,7 @@ static struct destination *where(struct timetable *t, struct arena *a, const str
 
 	if (r->place.n > 0)
 		return t->maildir;
-	route_find(t->settings->setup, a, e->sender, r->address, route_flags(r), &route);
+	route_find(t->settings->setup, a, route_sender(e, r), r->address, route_flags(r), &route);
 	policy_mark_route(&route, e->flags, a);
 	return destination_get(t, route.key);
 }

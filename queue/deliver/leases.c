@@ -109,7 +109,7 @@ static bool elsewhere(struct timetable *t, struct part *p, struct lease *l, size
 	struct lease_rcpt *r = &l->v[i];
 	struct route route;
 
-	route_find(l->setup, &l->arena, l->entry->sender, r->address, route_flags(&l->entry->rcpts[r->index]), &route);
+	route_find(l->setup, &l->arena, lease_sender(l, r), r->address, route_flags(&l->entry->rcpts[r->index]), &route);
 	policy_mark_route(&route, l->entry->flags, &l->arena);
 	if (r->staged) {
 		if (route.kind == ROUTE_MAILDIR)

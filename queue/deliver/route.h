@@ -43,6 +43,12 @@ static inline unsigned route_flags(const struct queue_rcpt *r)
 	return r->changed != 0 ? r->flags & ~(unsigned)RCPT_DOOMED_HELD : r->flags;
 }
 
+/* Who sends to this one: routes may ask. */
+static inline str route_sender(const struct queue_entry *e, const struct queue_rcpt *r)
+{
+	return r->own != NULL && (r->flags & RCPT_OWN_SENDER) ? r->own->sender : e->sender;
+}
+
 void route_find(const struct deliver_setup *, struct arena *, str sender, str address, unsigned rcpt_flags, struct route *out);
 
 #endif

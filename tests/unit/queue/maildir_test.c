@@ -601,6 +601,8 @@ static void advice_can_be_typed(void **state)
 	static const struct { int errnum; const char *status, *says; } cases[] = {
 		{ ENOSPC, "4.3.1", "No space left on device: make room on that disk: `df -h '" },
 		{ EDQUOT, "4.2.2", "`quota -v -u " },
+		{ EACCES, "4.3.0", "Permission denied: the server's user " },
+		{ EACCES, "4.3.0", "`chown -R " },
 		{ EIO, "4.3.0", "`dmesg`" },
 		{ EROFS, "4.3.0", "`findmnt -T '" },
 		{ -1, "4.3.0", "could not be written" },            /* write returns 0 */
