@@ -9,8 +9,6 @@ and is read over IMAP with the same account, by a plain and by a SCRAM login.
 import base64
 import glob
 import grp
-import hashlib
-import hmac
 import imaplib
 import os
 import pathlib
@@ -28,6 +26,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
+from scram import Scram  # noqa: E402
 from server import PASSWORD, PATIENCE, Server  # noqa: E402
 
 EXAMPLES = ROOT / "etc/examples"
@@ -229,33 +228,6 @@ class House:
         imap = self.dovecot.imap()
         imap.authenticate("SCRAM-SHA-256", Scram(who, PASSWORD))
         return imap
-
-
-class Scram:
-    """The client's side of RFC 7677, one answer for each challenge."""
-
-    def __init__(self, who, password):
-        self.password, self.step = password, 0
-        self.first = f"n={who},r={base64.b64encode(os.urandom(18)).decode()}"
-
-    def __call__(self, challenge):
-        self.step += 1
-        if self.step == 1:
-            return b"n,," + self.first.encode()
-        if self.step == 2:
-            return self.prove(challenge.decode())
-        assert challenge == b"v=" + base64.b64encode(self.server), "the server does not know the password"
-        return b""
-
-    def prove(self, challenge):
-        given = dict(part.split("=", 1) for part in challenge.split(","))
-        salted = hashlib.pbkdf2_hmac("sha256", self.password.encode(), base64.b64decode(given["s"]), int(given["i"]))
-        final = f"c=biws,r={given['r']}"
-        message = f"{self.first},{challenge},{final}".encode()
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        proof = hmac.digest(hashlib.sha256(key).digest(), message, "sha256")
-        self.server = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
-        return f"{final},p={base64.b64encode(bytes(a ^ b for a, b in zip(key, proof))).decode()}".encode()
 
 
 @pytest.fixture(params=["maildir", "lmtp"])
