@@ -16,12 +16,18 @@ static void settle(struct client *c, struct lease_rcpt *rcpt, const struct reply
 	             client_reply_status(client_arena(c), r), client_reply_said(client_arena(c), r));
 }
 
+/* A server of our own choice that will not talk to us is for the operator to mend. */
+static bool is_for_good(const struct client *c, const struct reply *r)
+{
+	return client_reply_fate(r) == FATE_BOUNCED && (c->state >= ST_RSET || c->lease->route.kind == ROUTE_MX);
+}
+
 /* This host will not take the message now: the reply says why. */
 static enum state_id host_refused(struct client *c, const struct reply *r)
 {
 	c->unwell = c->unwell || r->code == 421;
 	client_reply_pace(c, r);
-	client_next_host(c, client_reply_fate(r) == FATE_DEFERRED, client_reply_status(client_arena(c), r),
+	client_next_host(c, !is_for_good(c, r), client_reply_status(client_arena(c), r),
 	                 client_reply_said(client_arena(c), r));
 	return ST_DONE;
 }

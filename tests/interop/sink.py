@@ -13,7 +13,7 @@ rset, noop, quit.  What is done is octets to say, DROP, RST, SILENT, a function
 of the session, or a tuple of those, one after the other; None is the usual.
 A recipient whose local part begins with three digits is answered with them.
 
-heal() makes every row behave from the next connection on.
+heal() makes every row behave from then on.
 """
 
 import base64
@@ -88,14 +88,18 @@ class Session(threading.Thread):
     def __init__(self, sink, row, sock):
         super().__init__(daemon=True)
         self.sink, self.row, self.socket = sink, row, sock
-        self.steps = {} if sink.healed else row.steps
-        self.held, self.rcpts, self.tls, self.lmtp = b"", [], False, False
+        self.held, self.last, self.rcpts, self.tls, self.lmtp = b"", b"", [], False, False
         sock.settimeout(PATIENCE)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @property
+    def steps(self):
+        return {} if self.sink.healed else self.row.steps
 
     # ---- octets
 
     def say(self, octets):
+        self.last = octets
         self.socket.sendall(octets)
 
     def sleep(self, seconds):
@@ -193,7 +197,8 @@ class Session(threading.Thread):
             return
         else:
             self.say(b"250 2.1.5 ok\r\n")
-        self.rcpts.append(line)
+        if not self.last.startswith((b"4", b"5")):
+            self.rcpts.append(line)
 
     def data(self):
         if not self.rcpts and "data" not in self.steps:

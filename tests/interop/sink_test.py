@@ -13,7 +13,7 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "lib")]
-from server import Server  # noqa: E402
+from server import CONFIG, PASSWORD as SERVER_PASSWORD, Server  # noqa: E402
 from sink import (DROP, OFFER_TLS, RST, SILENT, USUAL, Sink, drip, endless, garbage_handshake,  # noqa: E402
                   plain_login, scram_forger, scram_greedy, scram_liar, slow, tls_with)
 
@@ -79,8 +79,6 @@ def over_long(session):
 
 def second_too_many(session):
     session.say(b"452 4.5.3 too many\r\n" if session.rcpts else b"250 2.1.5 ok\r\n")
-    if session.rcpts:
-        session.rcpts.pop()      # one more than was taken: the sink appends
 
 
 ROWS = {
@@ -197,6 +195,21 @@ def offers(*mechanisms, tls=True):
     return {"ehlo": OFFER_TLS if tls else b"250-sink.test\r\n" + auth + b"250 X\r\n",
             "ehlo_tls": b"250-sink.test\r\n" + auth + b"250 PIPELINING\r\n"}
 
+# An LMTP server that holds mailboxes of ours; it answers for each recipient.
+LMTP = {
+    "lmtp-good":    ({}, each(x=("sent", "^250"), y=("sent", "^250"), whole=1)),
+    "lmtp-few":     ({"final": (OK, DROP)}, each(x=("sent", "^250"), y=("deferred", "lost.*after the message"), whole=1)),
+    "lmtp-stops":   ({"final": (OK, SILENT)}, each(x=("sent", "^250"), y=("deferred", "did not answer in time .after the message"), whole=1)),
+    "lmtp-none":    ({"final": DROP}, each(x=("deferred", "lost"), y=("deferred", "lost"), whole=1)),
+    "lmtp-many":    ({"final": OK * 3}, each(x=("sent", "^250"), y=("sent", "^250"), whole=1)),
+    "lmtp-one-bad": ({"final": OK + b"552 5.2.2 full\r\n"}, each(x=("sent", "^250"), y=("bounced", "^552 5.2.2 full"), whole=1)),
+    "lmtp-421":     ({"final": (OK + b"421 4.3.2 closing\r\n", DROP)}, each(x=("sent", "^250"), y=("deferred", "^421 4.3.2 closing"), whole=1)),
+    "lmtp-no-lhlo": ({"ehlo": b"500 5.5.1 this is SMTP\r\n"}, each(x=("deferred", "^500 5.5.1"), y=("deferred", "^500 5.5.1"))),
+    "lmtp-554":     ({"banner": b"554 5.3.2 not here\r\n"}, each(x=("deferred", "^554 5.3.2"), y=("deferred", "^554 5.3.2"))),
+    "lmtp-354":     ({"rcpt": b"450 4.2.2 full\r\n", "data": b"354 nobody, but go ahead\r\n"},
+                     each(x=("deferred", "^450 4.2.2"), y=("deferred", "^450 4.2.2"))),
+}
+
 
 def endless_challenges(session):
     while True:
@@ -221,6 +234,7 @@ HOPS = {
     "hop-auth-endless": (LOGIN, {**offers("PLAIN"), "auth": endless_challenges}, deferred("no challenge|does not let us in")),
     "hop-no-auth":      (LOGIN, offers(), deferred("offers none of")),
     "hop-odd-auth":     (LOGIN, offers("GSSAPI", "NTLM"), deferred("offers none of")),
+    "hop-554":          ("", {"banner": b"554 5.7.1 we do not know you\r\n"}, deferred("^554 5.7.1 we do not know you")),
     "hop-530":          ("", {"mail": b"530 5.7.0 who are you\r\n"}, deferred("530 5.7.0 who are you.*add a login")),
     "hop-clear":        (LOGIN, offers("PLAIN", tls=False), deferred("does not begin TLS")),
     "hop-tls-454":      (LOGIN, {**offers("PLAIN"), "starttls": b"454 4.7.0 not now\r\n", "handshake": None}, deferred("does not begin TLS")),
@@ -266,11 +280,13 @@ def submit(server, rows):
     return numbers
 
 
+WORDS = {"delivery.sent": "sent", "delivery.delivered": "sent", "delivery.deferred": "deferred", "delivery.bounced": "bounced"}
+
+
 def fates(server, number, since=0):
     """What the log says of each recipient, latest last: address → (word, reply)."""
     with server.changed:
-        return {e["to"]: (e.name.partition(".")[2], e["reply"]) for e in server.events[since:]
-                if e.get("id") == number and e.name in ("delivery.sent", "delivery.deferred", "delivery.bounced")}
+        return {e["to"]: (WORDS[e.name], e["reply"]) for e in server.events[since:] if e.get("id") == number and e.name in WORDS}
 
 
 def judge(name, want, row, got):
@@ -351,3 +367,66 @@ def test_what_a_hop_must_be(folder):
             assert PASSWORD not in server.log()
         for name in ("hop-clear", "hop-tls-454", "hop-tls-garbage", "hop-other-name"):
             assert not [line for line in sink.rows[name].lines if line.startswith(b"AUTH")], name
+
+
+def test_what_an_lmtp_server_may_say():
+    wants = {name: want for name, (_, want) in LMTP.items()}
+    with Sink({name: steps for name, (steps, _) in LMTP.items()}) as sink:
+        domains = "".join(f'domain "{name}.test" {{ deliver {{ lmtp = "{row.address}:{sink.port}" }} }}\n' for name, row in sink.rows.items())
+        accounts = ["alice@here.test", *(f"{who}@{name}.test" for name in LMTP for who in "xy")]
+        with Server(extra=f"relay {{ {WAITS} }}\n{domains}", accounts=accounts) as server:
+            numbers = submit_and_judge(server, sink, wants)
+            heal_and_judge(server, sink, wants, numbers)
+
+
+def test_a_provider_rests_as_one():
+    """A rate answer to one domain is heard by all of its provider's, and by nobody else."""
+    slow = {"rcpt": b"450 4.7.28 too many messages from you\r\n"}
+    rows = {**{f"{n}.big": slow for n in ("one", "two", "three", "four", "five")}, "calm": {}, "grey": {"rcpt": b"451 4.7.1 Greylisted for 300 seconds\r\n"}}
+    wants = {name: sent() if name == "calm" else deferred("^4") for name in rows}
+    with Sink(rows) as sink, Server(zone=sink.zone, extra=f"relay {{ port = {sink.port} {WAITS} }}") as server:
+        first = submit_and_judge(server, sink, {n: wants[n] for n in ("one.big", "two.big")})
+        rest = submit_and_judge(server, sink, {n: wants[n] for n in ("three.big", "four.big", "five.big", "calm", "grey")})
+        slowed = server.find("provider.slowed")
+        assert [(e["provider"], e["concurrency"], e["why"]) for e in slowed] == [("big.test", "1", "450 4.7.28 too many messages from you")]
+        nexts = {e["next"] for e in server.find("delivery.deferred") if e["to"].endswith(".big.test")}
+        assert nexts == {slowed[0]["until"]}
+        assert server.find("delivery.deferred", to="x@grey.test")[0]["next"] > slowed[0]["until"]
+        heal_and_judge(server, sink, wants, {**first, **rest})
+        assert [e["provider"] for e in server.find("provider.works")] == []      # woken by hand: the rest is not over
+
+
+def test_a_login_at_a_server_of_our_own_kind(folder):
+    """SCRAM between two posterns; a wrong password is an alarm, and mending it sends what waited."""
+    secret = os.path.join(folder, "smarthost.secret")
+
+    def password(text):
+        with open(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as f:
+            f.write(text + "\n")
+        os.chown(secret, *Server.owner())
+
+    password("wrong")
+    cert, key = pair_for(folder, "smart.test")
+    for path in (cert, key):
+        os.chown(path, *Server.owner())
+    theirs = CONFIG + 'domain "far.test" {{ deliver {{ maildir = "{dir}/mail/%d/%u" }} }}\n' + \
+        f'tls {{{{ certificate = "{cert}" key = "{key}" }}}}\n'
+    with Server(config=theirs, accounts=["alice@here.test", "x@far.test"]) as smart:
+        host, port = smart.address("submissions")
+        relay = f"""relay {{ port = 1 ca = "{cert}" {WAITS} smarthost = "smart.test:{port}" smarthost-tls = implicit
+            smarthost-login = "alice@here.test" smarthost-password-file = "{secret}" }}"""
+        with Server(zone=f"smart.test A {host}\n", extra=relay, accounts=["alice@here.test"]) as server:
+            number = submit(server, {"far": Want("sent", rcpts={"x": ()})})["far"]
+            event = server.wait("delivery.deferred", id=number)
+            assert re.search('does not let us in as "alice@here.test": 535 5.7.8 .* mend login and password file', event["reply"]), event.line
+            assert server.find("relay.login-refused")[0].level == "error"
+            refused = smart.find("login.refused")
+            assert [(e["mechanism"], e["name"]) for e in refused] == [("SCRAM-SHA-256", "alice@here.test")], refused[0].line
+
+            password(SERVER_PASSWORD)
+            since = server.mark()
+            assert server.run("reload", "-c", str(server.file)).returncode == 0
+            assert server.run("queue", "retry", "--all", "-c", str(server.file)).returncode == 0
+            assert server.wait("delivery.sent", since=since, id=number)["tls"].startswith("TLSv1.3")
+            assert smart.find("login.passed", login="alice@here.test")[-1]["mechanism"] == "SCRAM-SHA-256"
+            assert b"Subject: far" in smart.mail("x@far.test")[0]
