@@ -11,6 +11,8 @@
 #include "smtpd/base/log.h"
 #include "smtpd/base/tls.h"
 
+#define STEP_MS 30000          /* more than an issuer's two answers take */
+
 /* ---- counters ------------------------------------------------------------------ */
 
 static const struct stat_def counter_defs[COUNTS] = {
@@ -111,6 +113,7 @@ static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, 
 	open_seen(auth, c, a);
 	load_secret(auth, c, a);
 	auth->backend = (enum auth_backend)c->backend;
+	auth->step_ms = STEP_MS;
 	return cyrus_open(auth, c, a, why) == OK &&
 	       oauth_reconfigure(auth, &c->oauth, a, why) == OK &&
 	       auth_put_up_offer(auth, &c->mechanisms, a, why) == OK;

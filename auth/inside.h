@@ -288,6 +288,7 @@ struct auth {
 	_Atomic(const struct oauth_rule *) oauth;  /* NULL: no tokens */
 	atomic_uint      certificate_names;        /* enum tls_name */
 	enum auth_backend backend;     /* of the process */
+	uint64_t         step_ms;      /* a client waits for the desk */
 	_Atomic uint64_t memory_ms;
 	atomic_uint      iterations;
 	atomic_bool      upgrade;

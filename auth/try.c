@@ -9,7 +9,7 @@
  * loop's next turn, so that `answered` never fires inside a call.  A try that
  * is ended while it is out, or with a connection in it, becomes a ghost that
  * frees itself when it comes home.  A back end may keep a step for ever: the
- * client hears 454 after STEP_MS, whatever becomes of the step.
+ * client hears 454 after `step_ms`, whatever becomes of the step.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,6 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
 
-#define STEP_MS      30000
 #define CHANNEL_ROOM ((size_t)32 << 10)
 
 struct auth_try {
@@ -214,7 +213,7 @@ static void waited_too_long(struct loop_timer *timer)
 	struct auth_try *t = SUPER(timer, struct auth_try, patience);
 
 	log_event(t->log, LOG_ERROR, "login.late", KV_C("ip", t->channel.ip),
-	          KV_C("mechanism", t->mechanism), KV_N("ms", STEP_MS),
+	          KV_C("mechanism", t->mechanism), KV_N("ms", t->auth->step_ms),
 	          KV_C("why", "the back end of auth {} does not answer: look after it"));
 	t->answered(t, AUTH_LATER, STR_NONE, t->user);
 }
@@ -262,7 +261,7 @@ static void step_out(struct auth_try *t, str response)
 		return;
 	}
 	send_out(t, work, came_home);
-	loop_timer_set(&t->patience, STEP_MS);
+	loop_timer_set(&t->patience, t->auth->step_ms);
 	if (desk_submit(t->auth->login, &t->job) == OK)
 		return;
 	loop_timer_stop(&t->patience);

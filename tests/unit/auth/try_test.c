@@ -640,6 +640,48 @@ static void crowd_and_changes(void **state)
 	assert_null(house.auth->replaced);      /* nobody reads: every table but the one that is up has gone */
 }
 
+/* The desk is held by a back end: the client hears of it in time, and what comes
+ * home later is nobody's. */
+struct keeper { struct job job; pthread_mutex_t *lock; };
+
+static void hold_work(struct job *j)
+{
+	pthread_mutex_t *lock = SUPER(j, struct keeper, job)->lock;
+
+	pthread_mutex_lock(lock);
+	pthread_mutex_unlock(lock);
+}
+
+static void released(struct baton *b)
+{
+	(void)b;
+}
+
+static void a_step_that_does_not_come_back_is_answered(void **state)
+{
+	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	struct keeper held = { .job = { { .home = house.loop->mbox, .arrived = released }, hold_work }, .lock = &lock };
+	str right = plain(&house.arena, "", "alice@home.test", "wonderland");
+	uint64_t before = house.auth->step_ms;
+	struct talk t;
+
+	(void)state;
+	house.auth->step_ms = 30;
+	pthread_mutex_lock(&lock);
+	desk_submit_anyway(house.desk, &held.job);
+	talk_new(&t, &house);
+	assert_int_equal(talk_begin(&t, "PLAIN", &right), AUTH_LATER);
+	assert_int_equal(t.answers, 1);
+	talk_end(&t);
+	pthread_mutex_unlock(&lock);
+	house_settle(&house);
+	assert_int_equal(t.answers, 1);
+	house.auth->step_ms = before;
+	talk_new(&t, &house);
+	assert_int_equal(talk_begin(&t, "PLAIN", &right), AUTH_PASSED);
+	talk_end(&t);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
@@ -649,6 +691,7 @@ int main(void)
 		T(scram_flags), T(unknown_names_are_stable), T(known_and_unknown_cost_the_same),
 		T(success_is_remembered), T(memory_can_be_off), T(memory_is_wiped_on_change), T(change_in_mid_exchange),
 		T(ended_between_steps), T(ended_while_out), T(full_desk_says_later), T(crowd_and_changes),
+		T(a_step_that_does_not_come_back_is_answered),
 	};
 	int failed;
 
