@@ -230,6 +230,7 @@ class Row:
         self.implicit = steps.get("implicit", False)         # TLS from the first octet, healed or not
         self.connections = self.taken = self.secured = 0
         self.whole, self.heard, self.lines = [], [], []      # messages with their dot; steps; command lines
+        self.peers = set()                                   # addresses of clients
 
 
 class Sink:
@@ -248,13 +249,14 @@ class Sink:
     def _accept(self):
         while True:
             try:
-                sock, _ = self.listener.accept()
+                sock, peer = self.listener.accept()
             except OSError:
                 return
             row = self.by_address.get(sock.getsockname()[0])
             if row is None:
                 sock.close()
             else:
+                row.peers.add(peer[0])
                 Session(self, row, sock).start()
 
     def __enter__(self):

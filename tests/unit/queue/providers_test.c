@@ -26,7 +26,7 @@ static void start(struct yard *y, struct peer *big, struct peer *small, const st
 
 static void finish(struct yard *y, struct peer *big, struct peer *small)
 {
-	yard_close(y, 5000);
+	yard_close(y, 100);
 	yard_burn(y);
 	peer_stop(big);
 	peer_stop(small);
@@ -133,6 +133,54 @@ static void greylisting_without_a_time(void **state)
 	finish(&y, &big, &small);
 }
 
+/* ---- caps ---------------------------------------------------------------------------- */
+
+/* Mail for mailboxes here has come through since: who wanted to dial has done it. */
+static void others_are_served(struct yard *y)
+{
+	uint64_t delivered = figures(y).delivered;
+
+	for (int i = 0; i < 20; i++)
+		yard_put_one(y, "bob@us.test", RCPT_LOCAL);
+	until(figures(y).delivered == delivered + 20);
+}
+
+static void start_silent(struct yard *y)
+{
+	yard_domain(y, "us.test", NULL);
+	directory_add_account(y->directory, STR("bob@us.test"));
+	y->relay.destination_concurrency = 3;
+	y->relay.concurrency = 7;
+	y->relay.command_ms = 60000;
+	yard_open(y, false);
+}
+
+static void connections_to_one_destination_are_counted(void **state)
+{
+	YARD(&(struct script){ .at = { [STEP_BANNER] = "raw " } });
+
+	start_silent(&y);
+	for (int i = 0; i < 40; i++)
+		put_to_domain(&y, 0);
+	until(big.connections == 3);
+	others_are_served(&y);
+	assert_int_equal(big.connections, 3);
+	finish(&y, &big, &small);
+}
+
+static void connections_in_all_are_counted(void **state)
+{
+	YARD(&(struct script){ .at = { [STEP_BANNER] = "raw " } });
+
+	start_silent(&y);
+	for (int i = 0; i < 4 * DOMAINS; i++)
+		put_to_domain(&y, i % DOMAINS);
+	until(big.connections == 7);
+	others_are_served(&y);
+	assert_int_equal(big.connections, 7);
+	finish(&y, &big, &small);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -140,6 +188,8 @@ int main(void)
 		cmocka_unit_test(everybody_gets_a_turn),
 		cmocka_unit_test(greylisting_is_the_messages_own),
 		cmocka_unit_test(greylisting_without_a_time),
+		cmocka_unit_test(connections_to_one_destination_are_counted),
+		cmocka_unit_test(connections_in_all_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
