@@ -3,8 +3,8 @@
  * The only file here that knows libcurl.
  *
  * A CURLM belongs to the loop.  It is made on the slow desk, where a transfer to
- * a closed pipe makes libcurl read the CAs, which it keeps in the handle; then
- * the handle goes to the loop and never reads them again.  A day later, or when
+ * nobody makes libcurl read the CAs, which it keeps in the handle; then the
+ * handle goes to the loop and never reads them again.  A day later, or when
  * another file is to be trusted, the desk makes the next one, which takes over
  * when no transfer is under way.  One handle and no share: nothing else of
  * libcurl's (names, connections, sessions) is to be kept from fetch to fetch.
@@ -12,10 +12,12 @@
 #include "queue/deliver/fetch.h"
 
 #include <curl/curl.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "smtpd/base/arena.h"
@@ -358,54 +360,62 @@ static bool start(struct curler *c, struct fetch *f)
 
 /* ---- the CAs ------------------------------------------------------------------------------------ */
 
-static curl_socket_t open_pipe(void *user, curlsocktype purpose, struct curl_sockaddr *address)
+/* A socket without a name that anybody would guess: the kernel's choice. */
+static int listen_for_ourselves(char name[static 108])
 {
-	const int *ends = user;
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	socklen_t n = sizeof(at);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-	(void)purpose, (void)address;
-	return dup(ends[0]);
+	if (fd < 0)
+		return -1;
+	if (bind(fd, (struct sockaddr *)&at, sizeof(sa_family_t)) != 0 || listen(fd, 1) != 0 ||
+	    getsockname(fd, (struct sockaddr *)&at, &n) != 0 || n <= offsetof(struct sockaddr_un, sun_path) + 1) {
+		close(fd);
+		return -1;
+	}
+	n -= (socklen_t)offsetof(struct sockaddr_un, sun_path) + 1;
+	memcpy(name, at.sun_path + 1, n);
+	name[n] = '\0';
+	return fd;
 }
 
-static int is_connected(void *user, curl_socket_t fd, curlsocktype purpose)
-{
-	(void)user, (void)fd, (void)purpose;
-	return CURL_SOCKOPT_ALREADY_CONNECTED;
-}
-
-static void transfer(CURLM *m)
+/* The transfer's other side: it hangs up. */
+static void transfer(CURLM *m, int listening)
 {
 	int running = 1;
 
-	while (curl_multi_perform(m, &running) == CURLM_OK && running > 0)
-		if (curl_multi_poll(m, NULL, 0, 1000, NULL) != CURLM_OK)
+	while (curl_multi_perform(m, &running) == CURLM_OK && running > 0) {
+		int fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+
+		if (fd >= 0)
+			close(fd);
+		if (curl_multi_poll(m, NULL, 0, 20, NULL) != CURLM_OK)
 			return;
+	}
 }
 
-/* A TLS handshake with somebody who has hung up: it fails, with the CAs read. */
+/* A TLS handshake with somebody who hangs up: it fails, with the CAs read. */
 static CURLcode shake_hands_with_nobody(CURLM *m, const char *ca)
 {
 	CURL *e = curl_easy_init();
 	CURLcode code = CURLE_OUT_OF_MEMORY;
-	int ends[2] = { -1, -1 }, left;
+	char name[108];
+	int fd = listen_for_ourselves(name), left;
 	CURLMsg *said;
 
-	if (e != NULL && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0 &&
-	    shutdown(ends[1], SHUT_WR) == 0 && set_trust(e, ca) && set_bounds(e) &&
-	    curl_easy_setopt(e, CURLOPT_URL, "https://127.0.0.1/") == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, open_pipe) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_OPENSOCKETDATA, ends) == CURLE_OK &&
-	    curl_easy_setopt(e, CURLOPT_SOCKOPTFUNCTION, is_connected) == CURLE_OK &&
+	if (e != NULL && fd >= 0 && set_trust(e, ca) && set_bounds(e) &&
+	    curl_easy_setopt(e, CURLOPT_URL, "https://nobody.invalid/") == CURLE_OK &&
+	    curl_easy_setopt(e, CURLOPT_ABSTRACT_UNIX_SOCKET, name) == CURLE_OK &&
 	    curl_easy_setopt(e, CURLOPT_TIMEOUT_MS, 10000L) == CURLE_OK && curl_multi_add_handle(m, e) == CURLM_OK) {
-		transfer(m);
+		transfer(m, fd);
 		while ((said = curl_multi_info_read(m, &left)) != NULL)
 			code = said->data.result;
 		curl_multi_remove_handle(m, e);
 	}
 	curl_easy_cleanup(e);
-	if (ends[0] >= 0) {
-		close(ends[0]);
-		close(ends[1]);
-	}
+	if (fd >= 0)
+		close(fd);
 	return code;
 }
 
@@ -420,10 +430,10 @@ static void warm(struct job *j)
 		w->code = shake_hands_with_nobody(w->multi, w->ca);
 }
 
-/* Only a handshake that got as far as the other side's silence has read them. */
+/* Only a handshake that met the other side's hanging up has read them. */
 static bool read_the_cas(const struct warming *w)
 {
-	return w->multi != NULL && w->code != CURLE_SSL_CACERT_BADFILE && w->code != CURLE_OUT_OF_MEMORY;
+	return w->multi != NULL && (w->code == CURLE_SSL_CONNECT_ERROR || w->code == CURLE_SEND_ERROR || w->code == CURLE_RECV_ERROR);
 }
 
 static void warmed(struct baton *b)

@@ -30,8 +30,8 @@ QUESTION = """<?xml version="1.0" encoding="utf-8"?>
 class Site(Server):
     """A server with a CA of its own and a certificate for each of two groups of names."""
 
-    def __init__(self, web='address = {"127.0.0.4:0"}', config=CONFIG):
-        super().__init__(config=config, start=False, accounts=())
+    def __init__(self, web='address = {"127.0.0.4:0"}', zone=""):
+        super().__init__(config=CONFIG, zone=zone, start=False, accounts=())
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
                      "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=Test CA")
         self.certify("mail", "mail.here.test")
