@@ -7,6 +7,7 @@
  * map or disk never takes fates with it; fates whose commit fails are kept and
  * tried again.  EIO is final: see queue.h.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -28,8 +29,9 @@
 struct committer {
 	struct queue  *q;
 	struct baton  *kept, **kept_tail;   /* fates whose commit failed */
-	uint64_t      *files;               /* bodies to remove after the commit */
+	uint64_t      *files;               /* bodies to remove after the commit; in front those that would not go … */
 	size_t         nfiles, files_room;
+	size_t         stubborn;            /* … so many: tried again */
 	uint64_t       looked_ms;
 	uint64_t       highest_id;
 	bool           map_full;
@@ -172,7 +174,8 @@ static enum err write_batch(struct committer *c, struct baton *batch, unsigned p
 	struct store_txn t;
 	enum err e;
 
-	c->nfiles = c->gone = c->ledger.written = 0;
+	c->nfiles = c->stubborn;
+	c->gone = c->ledger.written = 0;
 	c->ledger.keep = c->q->conf.keep_finished_ms > 0 && !(parts & NO_RECORDS);
 	store_begin(c->q->store, &t);
 	for (struct baton *b = batch; b != NULL && t.err == OK; b = b->next) {
@@ -244,13 +247,28 @@ static void keep_fates(struct committer *c, struct baton *b)
 	c->kept_tail = &b->next;
 }
 
-static void remove_files(struct committer *c)
+static bool remove_file(const struct queue *q, uint64_t id)
 {
 	char path[BODY_PATH];
 
+	return unlink(body_path(q, id, path)) == 0 || errno == ENOENT;
+}
+
+/* What will not go now goes a second later, or is swept by the next start. */
+static void remove_files(struct committer *c)
+{
+	c->stubborn = 0;
 	for (size_t i = 0; i < c->nfiles; i++)
-		unlink(body_path(c->q, c->files[i], path));
-	c->nfiles = 0;
+		if (!remove_file(c->q, c->files[i]) && !remove_file(c->q, c->files[i]))
+			c->files[c->stubborn++] = c->files[i];
+	c->nfiles = c->stubborn;
+}
+
+/* Not those of a batch whose commit failed. */
+static void remove_stubborn(struct committer *c)
+{
+	c->nfiles = c->stubborn;
+	remove_files(c);
 }
 
 static void count_batch(struct committer *c, size_t puts, size_t fates)
@@ -338,7 +356,7 @@ static void look_at_room(struct committer *c)
 /* The time of a wait that must end by itself: kept fates, or no room. */
 static uint64_t wake_at(const struct committer *c)
 {
-	bool must_look = c->kept != NULL || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
+	bool must_look = c->kept != NULL || c->stubborn > 0 || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
 
 	uint64_t look = must_look ? clock_ms() + LOOK_MS : UINT64_MAX;
 
@@ -420,6 +438,8 @@ void *committer_run(void *queue)
 			break;
 		look_at_room(&c);
 		batch = with_kept(&c, batch);
+		if (batch == NULL)
+			remove_stubborn(&c);
 		if (batch != NULL)
 			commit(&c, batch);
 		else if (clock_ms() >= c.purge_ms)

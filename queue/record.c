@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "queue/record.h"
+#include "queue/record_inside.h"
 #include "smtpd/base/map.h"
 
 #define MAGIC 0x70747271u     /* "qrtp" */
@@ -145,7 +145,7 @@ bool record_open(str row, struct record_name want, str *body)
 }
 
 /* The head is written last, when the length is known. */
-static size_t begin(struct buf *out)
+size_t row_begin(struct buf *out)
 {
 	static const char room[RECORD_HEAD];
 	size_t at = out->n;
@@ -154,7 +154,7 @@ static size_t begin(struct buf *out)
 	return at;
 }
 
-static void end(struct buf *out, size_t at, struct record_name name)
+void row_end(struct buf *out, size_t at, struct record_name name)
 {
 	if (!out->failed)
 		record_head((unsigned char *)out->p + out->head + at, name, str_skip(buf_str(out), at + RECORD_HEAD));
@@ -162,7 +162,7 @@ static void end(struct buf *out, size_t at, struct record_name name)
 
 /* ---- fields -------------------------------------------------------------------------- */
 
-static void add_num(struct buf *out, uint64_t v, size_t n)
+void row_add_num(struct buf *out, uint64_t v, size_t n)
 {
 	unsigned char b[8];
 
@@ -170,29 +170,22 @@ static void add_num(struct buf *out, uint64_t v, size_t n)
 	buf_add(out, (str){ (const char *)b, n });
 }
 
-static void add_str(struct buf *out, str s)
+void row_add_str(struct buf *out, str s)
 {
-	add_num(out, s.n, 4);
+	row_add_num(out, s.n, 4);
 	buf_add(out, s);
 }
 
-struct reader {
-	str           rest;
-	bool          bad;
-	unsigned      version;
-	struct arena *arena;            /* NULL: strings lie in the row */
-};
-
-static bool reader_open(struct reader *r, str row, struct record_name name, struct arena *a)
+bool row_open(struct row_reader *r, str row, struct record_name name, struct arena *a)
 {
-	*r = (struct reader){ .arena = a };
+	*r = (struct row_reader){ .arena = a };
 	if (!record_open(row, name, &r->rest))
 		return false;
 	r->version = version_of(row);
 	return true;
 }
 
-static uint64_t take_num(struct reader *r, size_t n)
+uint64_t row_take_num(struct row_reader *r, size_t n)
 {
 	uint64_t v;
 
@@ -205,9 +198,9 @@ static uint64_t take_num(struct reader *r, size_t n)
 	return v;
 }
 
-static str take_str(struct reader *r)
+str row_take_str(struct row_reader *r)
 {
-	size_t n = take_num(r, 4);
+	size_t n = row_take_num(r, 4);
 	str s;
 
 	if (r->bad || r->rest.n < n) {
@@ -234,27 +227,27 @@ static void add_own(struct buf *out, const struct queue_rcpt *r)
 {
 	unsigned flags = r->own != NULL ? r->flags : r->flags & ~(unsigned)(RCPT_OWN_SENDER | RCPT_OWN_HEAD);
 
-	add_num(out, flags, 4);
+	row_add_num(out, flags, 4);
 	if (flags & RCPT_OWN_SENDER)
-		add_str(out, r->own->sender);
+		row_add_str(out, r->own->sender);
 	if (flags & RCPT_OWN_HEAD)
-		add_str(out, r->own->head);
+		row_add_str(out, r->own->head);
 }
 
-static bool take_own(struct reader *r, struct arena *a, struct queue_rcpt *out)
+static bool take_own(struct row_reader *r, struct arena *a, struct queue_rcpt *out)
 {
 	struct queue_own *own;
 
-	out->flags = (unsigned)take_num(r, 4);
+	out->flags = (unsigned)row_take_num(r, 4);
 	if (!(out->flags & (RCPT_OWN_SENDER | RCPT_OWN_HEAD)))
 		return true;
 	own = ARENA_NEW(a, struct queue_own);
 	if (own == NULL)
 		return false;
 	if (out->flags & RCPT_OWN_SENDER)
-		own->sender = take_str(r);
+		own->sender = row_take_str(r);
 	if (out->flags & RCPT_OWN_HEAD)
-		own->head = take_str(r);
+		own->head = row_take_str(r);
 	out->own = own;
 	return true;
 }
@@ -262,30 +255,30 @@ static bool take_own(struct reader *r, struct arena *a, struct queue_rcpt *out)
 /* The numbers stand first, for record_peek. */
 void record_message(struct buf *out, const struct queue_entry *e)
 {
-	size_t at = begin(out);
+	size_t at = row_begin(out);
 
-	add_num(out, e->nrcpts, 4);
-	add_num(out, e->in_file, 1);
-	add_num(out, e->id, 8);
-	add_num(out, (uint64_t)e->arrived, 8);
-	add_num(out, e->flags, 4);
-	add_num(out, e->header_bytes, 8);
-	add_num(out, e->bytes, 8);
-	add_num(out, (uint64_t)e->not_before, 8);
-	add_str(out, e->sender);
-	add_str(out, e->login);
-	add_str(out, e->envid);
-	add_str(out, e->head);
+	row_add_num(out, e->nrcpts, 4);
+	row_add_num(out, e->in_file, 1);
+	row_add_num(out, e->id, 8);
+	row_add_num(out, (uint64_t)e->arrived, 8);
+	row_add_num(out, e->flags, 4);
+	row_add_num(out, e->header_bytes, 8);
+	row_add_num(out, e->bytes, 8);
+	row_add_num(out, (uint64_t)e->not_before, 8);
+	row_add_str(out, e->sender);
+	row_add_str(out, e->login);
+	row_add_str(out, e->envid);
+	row_add_str(out, e->head);
 	for (size_t i = 0; i < e->nrcpts; i++) {
-		add_str(out, e->rcpts[i].address);
-		add_str(out, e->rcpts[i].orcpt);
+		row_add_str(out, e->rcpts[i].address);
+		row_add_str(out, e->rcpts[i].orcpt);
 		add_own(out, &e->rcpts[i]);
 	}
-	end(out, at, message_name(e->id));
+	row_end(out, at, message_name(e->id));
 }
 
 /* Each recipient takes at least `least` octets: a count that lies allocates nothing. */
-static bool make_rcpts(struct reader *r, struct arena *a, struct queue_entry *e, size_t least)
+bool row_make_rcpts(struct row_reader *r, struct arena *a, struct queue_entry *e, size_t least)
 {
 	if (r->bad || e->nrcpts > r->rest.n / least)
 		return false;
@@ -293,13 +286,13 @@ static bool make_rcpts(struct reader *r, struct arena *a, struct queue_entry *e,
 	return e->rcpts != NULL || e->nrcpts == 0;
 }
 
-static bool read_rcpts(struct reader *r, struct arena *a, struct queue_entry *e)
+static bool read_rcpts(struct row_reader *r, struct arena *a, struct queue_entry *e)
 {
-	if (!make_rcpts(r, a, e, 12))
+	if (!row_make_rcpts(r, a, e, 12))
 		return false;
 	for (size_t i = 0; i < e->nrcpts; i++) {
-		e->rcpts[i].address = take_str(r);
-		e->rcpts[i].orcpt = take_str(r);
+		e->rcpts[i].address = row_take_str(r);
+		e->rcpts[i].orcpt = row_take_str(r);
 		if (!take_own(r, a, &e->rcpts[i]))
 			return false;
 		e->rcpts[i].next = e->not_before > e->arrived ? e->not_before : e->arrived;
@@ -308,73 +301,73 @@ static bool read_rcpts(struct reader *r, struct arena *a, struct queue_entry *e)
 	return !r->bad;
 }
 
-static bool read_message(struct reader *r, uint64_t id, struct arena *a, struct queue_entry *e)
+static bool read_message(struct row_reader *r, uint64_t id, struct arena *a, struct queue_entry *e)
 {
-	e->nrcpts = take_num(r, 4);
-	e->in_file = take_num(r, 1) != 0;
-	e->id = take_num(r, 8);
-	e->arrived = (int64_t)take_num(r, 8);
-	e->flags = (unsigned)take_num(r, 4);
-	e->header_bytes = take_num(r, 8);
-	e->bytes = take_num(r, 8);
-	e->not_before = r->version > 1 ? (int64_t)take_num(r, 8) : 0;
-	e->sender = take_str(r);
-	e->login = take_str(r);
-	e->envid = take_str(r);
-	e->head = take_str(r);
+	e->nrcpts = row_take_num(r, 4);
+	e->in_file = row_take_num(r, 1) != 0;
+	e->id = row_take_num(r, 8);
+	e->arrived = (int64_t)row_take_num(r, 8);
+	e->flags = (unsigned)row_take_num(r, 4);
+	e->header_bytes = row_take_num(r, 8);
+	e->bytes = row_take_num(r, 8);
+	e->not_before = r->version > 1 ? (int64_t)row_take_num(r, 8) : 0;
+	e->sender = row_take_str(r);
+	e->login = row_take_str(r);
+	e->envid = row_take_str(r);
+	e->head = row_take_str(r);
 	return read_rcpts(r, a, e) && e->id == id;
 }
 
 bool record_read_message(str row, uint64_t id, struct queue_entry *e)
 {
-	struct reader r;
+	struct row_reader r;
 
-	return reader_open(&r, row, message_name(id), &e->arena) && read_message(&r, id, &e->arena, e);
+	return row_open(&r, row, message_name(id), &e->arena) && read_message(&r, id, &e->arena, e);
 }
 
 bool record_borrow_message(str row, uint64_t id, struct arena *a, struct queue_entry *e)
 {
-	struct reader r;
+	struct row_reader r;
 
-	return reader_open(&r, row, message_name(id), NULL) && read_message(&r, id, a, e);
+	return row_open(&r, row, message_name(id), NULL) && read_message(&r, id, a, e);
 }
 
 bool record_peek(str row, uint64_t id, struct record_summary *out)
 {
-	struct reader r;
+	struct row_reader r;
 
-	if (!reader_open(&r, row, message_name(id), NULL))
+	if (!row_open(&r, row, message_name(id), NULL))
 		return false;
 	out->piece = r.version > 1 ? RECORD_BODY : RECORD_BODY_1;
-	out->nrcpts = (uint32_t)take_num(&r, 4);
-	out->in_file = take_num(&r, 1) != 0;
-	out->id = take_num(&r, 8);
-	out->arrived = (int64_t)take_num(&r, 8);
-	out->flags = (unsigned)take_num(&r, 4);
-	take_num(&r, 8);                        /* header_bytes */
-	out->bytes = take_num(&r, 8);
-	out->not_before = r.version > 1 ? (int64_t)take_num(&r, 8) : 0;
+	out->nrcpts = (uint32_t)row_take_num(&r, 4);
+	out->in_file = row_take_num(&r, 1) != 0;
+	out->id = row_take_num(&r, 8);
+	out->arrived = (int64_t)row_take_num(&r, 8);
+	out->flags = (unsigned)row_take_num(&r, 4);
+	row_take_num(&r, 8);                        /* header_bytes */
+	out->bytes = row_take_num(&r, 8);
+	out->not_before = r.version > 1 ? (int64_t)row_take_num(&r, 8) : 0;
 	return !r.bad && out->id == id;
 }
 
 /* ---- recipient rows ---------------------------------------------------------------------- */
 
 /* A destination that is down says the same again and again: it is kept once. */
-static void add_attempt(struct buf *out, const struct queue_attempt *a, const struct queue_attempt *before)
+void row_add_attempt(struct buf *out, const struct queue_attempt *a, const struct queue_attempt *before)
 {
 	bool same = before != NULL && str_eq(a->host, before->host) && str_eq(a->said, before->said);
 
-	add_num(out, (uint64_t)a->at, 8);
-	add_num(out, same, 1);
+	row_add_num(out, (uint64_t)a->at, 8);
+	row_add_num(out, same, 1);
 	if (same)
 		return;
-	add_str(out, a->host);
-	add_str(out, a->said);
+	row_add_str(out, a->host);
+	row_add_str(out, a->said);
 }
 
-static bool take_attempts(struct reader *r, struct arena *a, struct queue_rcpt *out)
+static bool take_attempts(struct row_reader *r, struct arena *a, struct queue_rcpt *out)
 {
-	out->nattempts = (size_t)take_num(r, 1);
+	out->nattempts = (size_t)row_take_num(r, 1);
 	if (r->bad || out->nattempts > r->rest.n / 9)
 		return false;
 	out->attempts = ARENA_ARRAY(a, struct queue_attempt, out->nattempts);
@@ -383,10 +376,10 @@ static bool take_attempts(struct reader *r, struct arena *a, struct queue_rcpt *
 	for (size_t i = 0; i < out->nattempts; i++) {
 		struct queue_attempt *v = &out->attempts[i];
 
-		v->at = (int64_t)take_num(r, 8);
-		if (take_num(r, 1) == 0) {
-			v->host = take_str(r);
-			v->said = take_str(r);
+		v->at = (int64_t)row_take_num(r, 8);
+		if (row_take_num(r, 1) == 0) {
+			v->host = row_take_str(r);
+			v->said = row_take_str(r);
 		} else if (i > 0) {
 			v->host = v[-1].host;
 			v->said = v[-1].said;
@@ -404,147 +397,58 @@ static struct record_name rcpt_name(uint64_t id, uint32_t number)
 
 void record_rcpt(struct buf *out, uint64_t id, uint32_t number, const struct queue_rcpt *r)
 {
-	size_t at = begin(out);
+	size_t at = row_begin(out);
 
-	add_num(out, r->state, 1);
-	add_num(out, r->delay_told, 1);
-	add_num(out, r->tries, 4);
-	add_num(out, (uint64_t)r->next, 8);
-	add_num(out, (uint64_t)r->changed, 8);
-	add_num(out, (uint64_t)r->staged_at, 8);
-	add_str(out, r->said);
-	add_str(out, r->place);
-	add_num(out, r->outcome, 1);
-	add_num(out, r->nattempts, 1);
+	row_add_num(out, r->state, 1);
+	row_add_num(out, r->delay_told, 1);
+	row_add_num(out, r->tries, 4);
+	row_add_num(out, (uint64_t)r->next, 8);
+	row_add_num(out, (uint64_t)r->changed, 8);
+	row_add_num(out, (uint64_t)r->staged_at, 8);
+	row_add_str(out, r->said);
+	row_add_str(out, r->place);
+	row_add_num(out, r->outcome, 1);
+	row_add_num(out, r->nattempts, 1);
 	for (size_t i = 0; i < r->nattempts; i++)
-		add_attempt(out, &r->attempts[i], i > 0 ? &r->attempts[i - 1] : NULL);
-	end(out, at, rcpt_name(id, number));
+		row_add_attempt(out, &r->attempts[i], i > 0 ? &r->attempts[i - 1] : NULL);
+	row_end(out, at, rcpt_name(id, number));
 }
 
 bool record_read_rcpt(str row, uint64_t id, uint32_t number, struct arena *a, struct queue_rcpt *out)
 {
-	struct reader r;
+	struct row_reader r;
 	unsigned state;
 
-	if (!reader_open(&r, row, rcpt_name(id, number), a))
+	if (!row_open(&r, row, rcpt_name(id, number), a))
 		return false;
-	state = (unsigned)take_num(&r, 1);
+	state = (unsigned)row_take_num(&r, 1);
 	if (state > RCPT_SETTLED)
 		return false;
 	out->state = (enum rcpt_state)state;
-	out->delay_told = take_num(&r, 1) != 0;
-	out->tries = (uint32_t)take_num(&r, 4);
-	out->next = (int64_t)take_num(&r, 8);
-	out->changed = (int64_t)take_num(&r, 8);
-	out->staged_at = (int64_t)take_num(&r, 8);
-	out->said = take_str(&r);
-	out->place = take_str(&r);
+	out->delay_told = row_take_num(&r, 1) != 0;
+	out->tries = (uint32_t)row_take_num(&r, 4);
+	out->next = (int64_t)row_take_num(&r, 8);
+	out->changed = (int64_t)row_take_num(&r, 8);
+	out->staged_at = (int64_t)row_take_num(&r, 8);
+	out->said = row_take_str(&r);
+	out->place = row_take_str(&r);
 	if (r.version == 1)
 		return !r.bad;
-	out->outcome = (unsigned char)take_num(&r, 1);
+	out->outcome = (unsigned char)row_take_num(&r, 1);
 	return take_attempts(&r, a, out);
 }
 
 bool record_peek_rcpt(str row, uint64_t id, uint32_t number, enum rcpt_state *state)
 {
-	struct reader r;
+	struct row_reader r;
 
-	if (!reader_open(&r, row, rcpt_name(id, number), NULL))
+	if (!row_open(&r, row, rcpt_name(id, number), NULL))
 		return false;
-	*state = (enum rcpt_state)take_num(&r, 1);
+	*state = (enum rcpt_state)row_take_num(&r, 1);
 	return !r.bad && *state <= RCPT_SETTLED;
 }
 
-/* ---- finished messages ----------------------------------------------------------------------- */
-
-#define FINISHED_SAID 300     /* octets of the last answer that are kept … */
-#define FINISHED_HOST 150     /* … and of who gave it */
-
-static struct record_name finished_name(uint64_t id)
-{
-	return (struct record_name){ .kind = RECORD_FINISHED, .id = id };
-}
-
-static struct queue_attempt last_word(const struct queue_rcpt *r)
-{
-	return (struct queue_attempt){
-		.at = r->changed,
-		.host = r->nattempts > 0 ? str_head(r->attempts[r->nattempts - 1].host, FINISHED_HOST) : STR_NONE,
-		.said = str_head(r->said, FINISHED_SAID),
-	};
-}
-
-void record_finished(struct buf *out, const struct queue_entry *e, int64_t finished)
-{
-	struct queue_attempt word, before = { 0 };
-	size_t at = begin(out);
-
-	add_num(out, (uint64_t)finished, 8);
-	add_num(out, e->nrcpts, 4);
-	add_num(out, (uint64_t)e->arrived, 8);
-	add_num(out, e->flags, 4);
-	add_num(out, e->bytes, 8);
-	add_str(out, e->sender);
-	add_str(out, e->login);
-	for (size_t i = 0; i < e->nrcpts; i++) {
-		const struct queue_rcpt *r = &e->rcpts[i];
-
-		add_str(out, r->address);
-		add_num(out, r->flags, 4);
-		add_num(out, r->outcome, 1);
-		add_num(out, r->tries, 4);
-		word = last_word(r);
-		add_attempt(out, &word, i > 0 ? &before : NULL);
-		before = word;
-	}
-	end(out, at, finished_name(e->id));
-}
-
-static bool take_ends(struct reader *r, struct queue_entry *e)
-{
-	struct queue_attempt *words = ARENA_ARRAY(&e->arena, struct queue_attempt, e->nrcpts);
-
-	if (words == NULL && e->nrcpts > 0)
-		return false;
-	for (size_t i = 0; i < e->nrcpts && !r->bad; i++) {
-		struct queue_rcpt *q = &e->rcpts[i];
-
-		q->state = RCPT_SETTLED;
-		q->address = take_str(r);
-		q->flags = (unsigned)take_num(r, 4);
-		q->outcome = (unsigned char)take_num(r, 1);
-		q->tries = (uint32_t)take_num(r, 4);
-		q->changed = words[i].at = (int64_t)take_num(r, 8);
-		if (take_num(r, 1) == 0) {
-			words[i].host = take_str(r);
-			words[i].said = take_str(r);
-		} else if (i > 0) {
-			words[i].host = words[i - 1].host;
-			words[i].said = words[i - 1].said;
-		}
-		q->said = words[i].said;
-		q->attempts = &words[i];
-		q->nattempts = words[i].said.n > 0;
-	}
-	return !r->bad;
-}
-
-bool record_read_finished(str row, uint64_t id, struct queue_entry *e, int64_t *at)
-{
-	struct reader r;
-
-	if (!reader_open(&r, row, finished_name(id), &e->arena))
-		return false;
-	e->id = id;
-	*at = (int64_t)take_num(&r, 8);
-	e->nrcpts = take_num(&r, 4);
-	e->arrived = (int64_t)take_num(&r, 8);
-	e->flags = (unsigned)take_num(&r, 4);
-	e->bytes = take_num(&r, 8);
-	e->sender = take_str(&r);
-	e->login = take_str(&r);
-	return make_rcpts(&r, &e->arena, e, 22) && take_ends(&r, e);
-}
+/* ---- a finished row, at a glance ----------------------------------------------------------- */
 
 bool record_finished_at(str row, int64_t *at)
 {
@@ -552,26 +456,4 @@ bool record_finished_at(str row, int64_t *at)
 		return false;
 	*at = (int64_t)get_le(row.p + RECORD_HEAD, 8);
 	return true;
-}
-
-/* ---- notes ------------------------------------------------------------------------------------- */
-
-void record_note(struct buf *out, str key, str value)
-{
-	size_t at = begin(out);
-
-	add_str(out, key);
-	add_str(out, value);
-	end(out, at, (struct record_name){ .kind = RECORD_NOTE });
-}
-
-bool record_read_note(str row, str *key, str *value)
-{
-	struct reader r;
-
-	if (!reader_open(&r, row, (struct record_name){ .kind = RECORD_NOTE }, NULL))
-		return false;
-	*key = take_str(&r);
-	*value = take_str(&r);
-	return !r.bad;
 }
