@@ -130,6 +130,9 @@ void     config_print_faults(const struct conf_faults *, FILE *);
 /* The sample: etc/postern.conf is this text. */
 void     config_sample(struct buf *out);
 
+/* The trust anchor's file when it can be read; else empty: DNSSEC is off, and
+ * with it DANE. */
+str         config_trust_anchor(const struct config *);
 /* The settings of a built-in module; NULL when it has none. */
 const void *config_module(const struct config *, const struct module *);
 bool     config_domain_is_local(void *config, str domain);

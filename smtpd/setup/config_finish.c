@@ -322,3 +322,15 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	list_files(c, a);
 	return OK;
 }
+
+str config_trust_anchor(const struct config *c)
+{
+	char path[4096];
+	str file = c->resolver.trust_anchor;
+
+	if (file.n == 0 || file.n >= sizeof(path))
+		return STR_NONE;
+	memcpy(path, file.p, file.n);
+	path[file.n] = '\0';
+	return access(path, R_OK) == 0 ? file : STR_NONE;
+}

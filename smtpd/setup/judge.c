@@ -168,7 +168,7 @@ static int read_configuration(struct judge *j, const char *file)
 	if (c == NULL)
 		return status;
 	j->dns_conf.forward = c->resolver.forward;
-	j->dns_conf.trust_anchor = c->resolver.trust_anchor;
+	j->dns_conf.trust_anchor = config_trust_anchor(c);
 	j->dns_conf.timeout_ms = c->resolver.timeout_ms;
 	j->host = c->hostname;
 	j->authserv = c->verify->authserv_id.n > 0 ? c->verify->authserv_id : c->hostname;

@@ -148,13 +148,17 @@ static bool read_records(struct server *s, const struct config *c, struct strs *
 static bool made_loops(struct server *s, const struct config *c, str *why)
 {
 	struct dns_conf dns = {
-		.forward = c->resolver.forward, .trust_anchor = c->resolver.trust_anchor,
+		.forward = c->resolver.forward, .trust_anchor = config_trust_anchor(c),
 		.timeout_ms = c->resolver.timeout_ms, .local_special = c->resolver.records.n > 0,
 	};
 	long processors = sysconf(_SC_NPROCESSORS_ONLN);
 
 	if (!read_records(s, c, &dns.local, why))
 		return false;
+	if (dns.trust_anchor.n == 0)
+		log_event(NULL, c->resolver.trust_anchor.n > 0 ? LOG_WARN : LOG_NOTICE, "dnssec.off", KV("file", c->resolver.trust_anchor),
+		          KV_C("why", "there is no trust anchor, so nothing is validated and DANE decides nothing: install "
+		               "dns-root-data, or name a file with resolver's trust-anchor"));
 	s->nloops = c->loops > 0 ? c->loops : processors > 0 ? (size_t)processors : 1;
 	s->loops = ARENA_ARRAY(&s->arena, struct loop *, s->nloops);
 	s->fronts = ARENA_ARRAY(&s->arena, struct front *, s->nloops);

@@ -138,9 +138,8 @@ static int read_resolver(const struct wanted *w, const struct config *c, struct 
 {
 	struct endpoint at;
 
-	*dns = (struct dns_conf){ .forward = c->resolver.forward, .timeout_ms = c->resolver.timeout_ms };
-	if (access(str_cstr(a, c->resolver.trust_anchor), R_OK) == 0)
-		dns->trust_anchor = c->resolver.trust_anchor;
+	*dns = (struct dns_conf){ .forward = c->resolver.forward, .trust_anchor = config_trust_anchor(c),
+	                          .timeout_ms = c->resolver.timeout_ms };
 	if (w->resolver == NULL)
 		return read_records(c, a, dns);
 	if (!endpoint_parse(str_of(w->resolver), 53, &at) || at.is_name || at.is_unix)

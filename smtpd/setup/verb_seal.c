@@ -42,7 +42,7 @@ static int configuration_read(struct sealing *s, const char *file)
 	if (c == NULL)
 		return status;
 	s->dns.forward = c->resolver.forward;
-	s->dns.trust_anchor = c->resolver.trust_anchor;
+	s->dns.trust_anchor = config_trust_anchor(c);
 	s->dns.timeout_ms = c->resolver.timeout_ms;
 	return EXIT_DONE;
 }

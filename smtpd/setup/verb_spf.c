@@ -125,7 +125,7 @@ static int read_configuration(struct wanted *w, struct arena *a)
 	if (c == NULL)
 		return status;
 	w->dns.forward = c->resolver.forward;
-	w->dns.trust_anchor = c->resolver.trust_anchor;
+	w->dns.trust_anchor = config_trust_anchor(c);
 	w->dns.timeout_ms = c->resolver.timeout_ms;
 	w->query.receiver = c->hostname;
 	return EXIT_DONE;

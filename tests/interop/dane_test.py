@@ -234,3 +234,11 @@ def test_deliver_test_of_our_own_domain_and_without_a_server(world):
     assert status == 0 and "domain of this server" in out
     status, out, _ = deliver_test(near, "--resolver", near.dns.address, "nowhere.invalid.example")
     assert status == 1 and "DNSSEC is off" in out
+
+
+def test_without_a_trust_anchor_it_runs_and_says_so():
+    config = CONFIG.replace('trust-anchor = ""', 'trust-anchor = "/nonexistent/root.key"')
+    with Server(config=config, accounts=["alice@here.test"]) as s:
+        assert s.wait("dnssec.off", file="/nonexistent/root.key").level == "warn"
+        status, out, _ = deliver_test(s, "far.test")
+        assert status == 1 and "DNSSEC is off" in out

@@ -274,6 +274,16 @@ static void authorities_that_cannot_be_read(void **state)
 	assert_true(s.verified);        /* those of before stay */
 }
 
+/* RFC 8461 4.2, RFC 7672 3: nothing below 1.2 is TLS. */
+static void old_versions_are_never_offered(void **state)
+{
+	SSL *ssl = tls_client_ssl(client, "mx.test");
+
+	(void)state;
+	assert_int_equal(SSL_get_min_proto_version(ssl), TLS1_2_VERSION);
+	SSL_free(ssl);
+}
+
 static void the_chain_in_words(void **state)
 {
 	struct tls_expect e = { .name = STR("mx.test") };
@@ -311,6 +321,7 @@ int main(void)
 		cmocka_unit_test(one_of_several_records_is_enough),
 		cmocka_unit_test(what_is_usable),
 		cmocka_unit_test(authorities_that_cannot_be_read),
+		cmocka_unit_test(old_versions_are_never_offered),
 		cmocka_unit_test(the_chain_in_words),
 	};
 
