@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "smtpd/base/clock.h"
+#include "smtpd/mail/advice.h"
 #include "smtpd/mail/field.h"
 
 #define TEXT_MOST ((size_t)48 << 20)     /* some 10,000 recipients with long answers; a letter holds 64 MiB */
@@ -28,46 +29,6 @@ bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum
 	if (notify == 0)
 		return action == DSN_FAILED || action == DSN_DELAYED;
 	return (notify & asked[action]) != 0;
-}
-
-/* ---- what the sender can do -------------------------------------------------------------------- */
-
-/* By status, the most exact first; a short one stands for all that begin with it. */
-static const struct { const char *status, *advice; } advices[] = {
-	{ "5.1.10", "The domain takes no mail at all. Ask the recipient for another address." },
-	{ "5.1.1", "Check the address for typing errors, or ask the recipient for the right one." },
-	{ "5.1.2", "Check the part behind the @ for typing errors: there is no such domain." },
-	{ "5.1.3", "Check the address for typing errors." },
-	{ "5.1.6", "The mailbox has moved. Ask the recipient for the new address." },
-	{ "5.2.1", "The mailbox is switched off. Try to reach the recipient in another way." },
-	{ "5.2.2", "The mailbox is full. Try again in a few days, or tell the recipient." },
-	{ "4.2.2", "The mailbox is full. Try again in a few days, or tell the recipient." },
-	{ "5.3.4", "The message is too large for that server. Send a smaller one, or a link instead of the attachment." },
-	{ "5.2.3", "The message is too large for that mailbox. Send a smaller one, or a link instead of the attachment." },
-	{ "5.4.6", "The mail goes in circles. Please tell the administrator of this server." },
-	{ "5.4.7", "The other server could not be reached for a long time. Try later, or reach the recipient in another way." },
-	{ "5.4.4", "The domain has no mail server that can be reached. Check the part behind the @." },
-	{ "5.6.7", "The other server cannot take addresses with letters beyond a-z. Use another address." },
-	{ "5.6.9", "The other server cannot take such letters in the header. Send it with a plain subject and plain names." },
-	{ "5.7.26", "The other server could not make sure that the message is from you. Please tell your administrator: "
-	            "SPF, DKIM or DMARC of the sender's domain need a look." },
-	{ "5.7.25", "The address of this server has no proper name in DNS. Please tell your administrator: its PTR record needs a look." },
-	{ "5.7.515", "The other server wants SPF, DKIM and DMARC to be right. Please tell your administrator." },
-	{ "5.7.1", "The other server refuses this message by a rule of its own. Ask the recipient, or your administrator." },
-	{ "5.7.", "The other server refuses this message for safety's sake. Ask your administrator." },
-};
-
-static str advice_for(enum dsn_action action, str status)
-{
-	if (action != DSN_FAILED)
-		return STR_NONE;
-	for (size_t i = 0; i < COUNT(advices); i++) {
-		size_t n = strlen(advices[i].status);
-
-		if (str_is(status, advices[i].status) || (advices[i].status[n - 1] == '.' && str_starts(status, advices[i].status)))
-			return str_of(advices[i].advice);
-	}
-	return STR_NONE;
 }
 
 /* ---- making ---------------------------------------------------------------------------------------- */
@@ -103,7 +64,8 @@ void bounce_add(struct bounce *b, uint32_t index, const struct queue_rcpt *r, en
 	b->rcpts[b->n++] = (struct dsn_rcpt){
 		.final = str_keep(&b->arena, r->address), .orcpt = str_keep(&b->arena, r->orcpt), .action = action,
 		.status = str_keep(&b->arena, status), .said = str_keep(&b->arena, said),
-		.remote = str_keep(&b->arena, remote), .advice = advice_for(action, status),
+		.remote = str_keep(&b->arena, remote),
+		.advice = action == DSN_FAILED ? advice_for(status, said).sender : STR_NONE,
 		.last_try = clock_wall(), .will_retry_until = until,
 	};
 }

@@ -113,6 +113,13 @@ static void whole_message_when_asked_for(void **state)
 	e.flags = MESSAGE_RET_HDRS;
 	l = letter_of(NULL, &e, true);
 	assert_silent(l, "secret");
+	assert_int_equal(l->flags, 0);
+	letter_free(l);
+	/* RFC 8689 5: as safe on its way back, and no more in it than needed. */
+	e.flags = MESSAGE_RET_FULL | MESSAGE_REQUIRETLS | MESSAGE_8BIT;
+	l = letter_of(NULL, &e, true);
+	assert_silent(l, "secret");
+	assert_int_equal(l->flags, MESSAGE_REQUIRETLS);
 	letter_free(l);
 }
 
