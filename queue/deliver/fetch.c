@@ -40,7 +40,8 @@ struct curler {
 	CURLM            *multi, *next; /* in use; made and waiting for a quiet moment */
 	char             *ca;
 	uint64_t          read_ms;      /* when the CAs were read */
-	bool              stale;        /* another file is to be trusted */
+	bool              stale;        /* the file is to be read again … */
+	bool              other;        /* … and another one than the handle in use knows */
 	bool              no_ca;        /* it could not be read: nothing can be fetched */
 	bool              warming, ended;
 	struct fetch     *waiting, **waiting_tail;   /* for the CAs, or for their turn to fail */
@@ -501,6 +502,7 @@ static void take_over(struct curler *c)
 	loop_timer_stop(&c->timer);
 	c->multi = c->next;
 	c->next = NULL;
+	c->other = c->stale;            /* changed again meanwhile */
 	curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
 	curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
 	curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, set_timer);
@@ -527,11 +529,11 @@ static void waiting_turn(struct loop_call *call)
 	while (c->waiting != NULL) {
 		struct fetch *f;
 
-		if (must_read_cas(c))
-			begin_warming(c);
 		if (c->next != NULL && c->busy == 0)
 			take_over(c);
-		if (c->next != NULL || c->warming)
+		if (must_read_cas(c))
+			begin_warming(c);
+		if ((c->multi == NULL || c->other) && (c->next != NULL || c->warming))
 			return;          /* their turn comes when the desk, or the last transfer, is done */
 		f = first_waiting(c);
 		if (c->multi == NULL)
@@ -588,6 +590,7 @@ static void curler_trust(struct fetcher *f, str ca)
 
 	if (copy == NULL)
 		return;
+	c->other = c->other || strcmp(copy, c->ca) != 0;
 	free(c->ca);
 	c->ca = copy;
 	c->stale = true;
