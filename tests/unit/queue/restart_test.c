@@ -227,7 +227,7 @@ static void what_is_damaged_is_held_at_the_start(void **state)
 	assert_non_null(strstr(said, "damaged"));
 	assert_int_equal(touched(&y, WISH_RELEASE, row), 0);
 	assert_int_equal(touched(&y, WISH_RELEASE, rcpt), 1);
-	until(yard_files(&y, "us.test/anna", "new") == 2);
+	until(yard_files(&y, "us.test/anna", "new") == 2 && left(&y) == 2);
 	assert_int_equal(touched(&y, WISH_REMOVE, 0), 2);
 	until(left(&y) == 0);
 	assert_int_equal(figures(&y).aside, 0);
