@@ -336,6 +336,26 @@ static void old_messages_go_back(void **state)
 	finish(&y, &p);
 }
 
+/* Bounces have their own time (give-up-bounce), and nobody hears of them. */
+static void old_bounces_are_dropped(void **state)
+{
+	static const struct yard_rcpt there = { "x@far.test", 0 };
+	struct yard y;
+	struct peer p;
+
+	(void)state;
+	start(&y, &p, &(struct script){ .at = { [STEP_RCPT] = "450 4.2.2 full" } });
+	y.relay.give_up_bounce_ms = 1000;
+	yard_open(&y, false);
+	yard_put(&y, "", &there, 1, 0);
+	yard_put(&y, "anna@us.test", &there, 1, 0);
+	until(left(&y) == 1);
+	assert_int_equal(figures(&y).bounced, 1);
+	assert_int_equal(figures(&y).waiting + figures(&y).leased, 1);
+	assert_int_equal(letters_taken(), 0);
+	finish(&y, &p);
+}
+
 static void delays_are_told_once(void **state)
 {
 	struct yard y;
@@ -534,6 +554,7 @@ int main(void)
 		cmocka_unit_test(bounces_settle_their_recipients),
 		cmocka_unit_test(a_bounce_that_found_no_room_is_tried_again),
 		cmocka_unit_test(old_messages_go_back),
+		cmocka_unit_test(old_bounces_are_dropped),
 		cmocka_unit_test(delays_are_told_once),
 		cmocka_unit_test(success_is_told_when_asked_for),
 		cmocka_unit_test(wishes_are_granted),
