@@ -37,6 +37,7 @@ static bool take_auth(str value, struct oauth_message *m)
 /* key=value^A … ^A; keys in letters, values without controls (RFC 7628 3.1). */
 static bool take_pairs(str rest, bool with_user, struct oauth_message *m)
 {
+	bool named = false;
 	str pair;
 
 	while (str_cut(&rest, SEPARATOR, &pair) && pair.n > 0) {
@@ -48,8 +49,9 @@ static bool take_pairs(str rest, bool with_user, struct oauth_message *m)
 		if (str_is_nocase(key, "auth") && !take_auth(value, m))
 			return false;
 		if (with_user && str_is_nocase(key, "user")) {
-			if (m->user.n > 0)
+			if (named)
 				return false;
+			named = true;
 			m->user = value;
 		}
 	}

@@ -69,6 +69,7 @@ static void x2_messages(void **state)
 		{ STR("auth=Bearer abc" A A), true, "", "abc" },
 		{ STR("user=alice@home.test" A "auth=Bearer abc" A), false, "", "" },
 		{ STR("user=a" A "user=b" A "auth=Bearer abc" A A), false, "", "" },
+		{ STR("user=" A "user=b" A "auth=Bearer abc" A A), false, "", "" },
 		{ STR("user=alice@home.test" A A), false, "", "" },
 		{ STR("n,," A "auth=Bearer abc" A A), false, "", "" },
 		{ STR(""), false, "", "" },
