@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The index of what a damaged file holds.  Between salvage.c and
- * salvage_index.c.
+ * The index of what a damaged file holds.  Between salvage.c, salvage_index.c and
+ * salvage_files.c.
  */
 #ifndef QUEUE_SALVAGE_INSIDE_H
 #define QUEUE_SALVAGE_INSIDE_H
@@ -44,5 +44,9 @@ void     finds_free(struct finds *);
 /* The first row of a kind with that id, and how many. */
 size_t   finds_of(const struct finds *, enum record_kind, uint64_t id, const struct find **);
 bool     finds_rcpts_doubtful(const struct finds *, uint64_t id);
+
+/* Whether a message's large content is there as long as it should be; brought
+ * into the store's own folder when it lies in another. */
+bool salvage_file_whole(const struct salvage *, uint64_t id, uint64_t bytes);
 
 #endif

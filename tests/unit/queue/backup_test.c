@@ -5,12 +5,13 @@
  * the backup give way; check and export tell what is there and what is not.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "queue/backup.h"
 #include "queue/check.h"
-#include "queue/pages.h"
+#include "queue/report.h"
 #include "queue/salvage.h"
 #include "queue/tar.h"
 #include "tests/unit/queue/house.h"
@@ -335,6 +336,54 @@ static void a_slow_reader_is_not_waited_for(void **state)
 	house_burn(&s.h);
 }
 
+/* A reader that was killed holds no page for ever. */
+static void a_killed_reader_is_forgotten(void **state)
+{
+	struct stock s = { .h.map_bytes = 16 << 20 };
+	enum err e = OK;
+	int ends[2];
+	pid_t child;
+	char byte;
+
+	(void)state;
+	house_open(&s.h);
+	house_start(&s.h);
+	put_one(&s.h, 0, 200000, 1, NULL);
+	assert_int_equal(pipe(ends), 0);
+	child = fork();
+	if (child == 0) {
+		struct queue_conf c = house_conf(&s.h);
+		struct arena a;
+		struct store_txn t;
+		str why;
+
+		arena_init(&a, ARENA_UNBOUNDED);
+		store_read(queue_open_reading(&c, &a, &why)->store, &t);
+		if (write(ends[1], "r", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	/* More than twice what the map holds comes and goes. */
+	for (unsigned i = 0; i < 200; i++) {
+		uint64_t id = put_one(&s.h, i, 200000, 1, &e);
+
+		if (e == ERR_FULL) {            /* it is looked for every second */
+			usleep(100000);
+			continue;
+		}
+		assert_int_equal(e, OK);
+		settle_one(&s.h, id, (struct queue_fate){ .fate = FATE_DELIVERED }, NULL);
+	}
+	assert_int_equal(e, OK);
+	close(ends[0]);
+	close(ends[1]);
+	house_close(&s.h);
+	house_burn(&s.h);
+}
+
 /* ---- check and export ------------------------------------------------------------------------- */
 
 static str exported(struct stock *s, uint64_t id, enum err want, char **text)
@@ -492,6 +541,7 @@ int main(void)
 		cmocka_unit_test(damaged_archives_are_refused),
 		cmocka_unit_test(a_full_map_comes_first),
 		cmocka_unit_test(a_slow_reader_is_not_waited_for),
+		cmocka_unit_test(a_killed_reader_is_forgotten),
 		cmocka_unit_test(damage_is_found_and_exported),
 		cmocka_unit_test(salvage_by_hand),
 	};
