@@ -82,11 +82,16 @@ static bool hash_is(const unsigned char *secret, char kind, str rest, str given)
 
 /* ---- forms --------------------------------------------------------------------------- */
 
+static bool is_separator(char c)
+{
+	return c == '=' || c == '+' || c == '-';
+}
+
 /* "SRS0" or "SRS1" and a separator; others put + or - there, too. */
 static bool has_form(str local, char kind)
 {
 	return local.n > 5 && str_starts_nocase(local, "SRS") && local.p[3] == kind &&
-	       (local.p[4] == '=' || local.p[4] == '+' || local.p[4] == '-');
+	       is_separator(local.p[4]);
 }
 
 bool srs_is(str local)
@@ -125,7 +130,7 @@ static bool first_of_srs1(str local, str *first, str *rest)
 	str hash;
 
 	*rest = str_skip(local, 5);
-	return cut(rest, &hash) && cut(rest, first) && rest->n > 0 && domain_valid(*first);
+	return cut(rest, &hash) && cut(rest, first) && rest->n > 1 && is_separator(rest->p[0]) && domain_valid(*first);
 }
 
 bool srs_forward(struct arena *a, const unsigned char secret[static SRS_SECRET], const struct path *sender, str domain,
@@ -149,7 +154,7 @@ static enum srs_says from_srs0(struct arena *a, str rest, int64_t now, unsigned 
 	str stamp, domain;
 	unsigned day, age;
 
-	if (!cut(&rest, &stamp) || !cut(&rest, &domain) || !stamp_read(stamp, &day) || rest.n == 0 ||
+	if (!cut(&rest, &stamp) || !cut(&rest, &domain) || !stamp_read(stamp, &day) ||
 	    !path_build(a, rest, domain, out))
 		return SRS_FORGED;
 	age = (day_of(now) + AHEAD + DAYS - day) % DAYS;

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "smtpd/base/crypt.h"
@@ -24,6 +25,7 @@ static struct fields header(const char *text)
 	splitter_init(&s, &a, 1 << 20, 1 << 20, 1000);
 	splitter_feed(&s, str_of(text), &back);
 	splitter_end(&s, &back);
+	splitter_fini(&s);
 	return s.fields;
 }
 
@@ -126,6 +128,7 @@ static void delivered_before(void **state)
 static int set_up(void **state)
 {
 	(void)state;
+	setenv("TZ", "UTC", 1);
 	crypt_setup();
 	arena_init(&a, ARENA_UNBOUNDED);
 	return 0;

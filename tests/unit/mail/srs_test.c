@@ -50,7 +50,7 @@ static void there_and_back(void **state)
 {
 	static const char *const senders[] = {
 		"anna@a.test", "Anna.B@a.test", "a=b=c@a.test", "a+b-c@a.test", "\"a b\"@a.test", "\"a@b\"@sub.a.test", "x@xn--bcher-kva.test",
-		"b\xc3\xbc@a.test", "srs0@a.test", "SRS0@a.test", "SRS2=a=b@a.test", "x@[192.0.2.1]",
+		"b\xc3\xbc@a.test", "srs0@a.test", "\"\"@a.test", "SRS0@a.test", "SRS2=a=b@a.test", "x@[192.0.2.1]",
 	};
 
 	(void)state;
@@ -119,6 +119,7 @@ static void senders_of_other_forwarders(void **state)
 		{ "SRS1=aPBn=first.test==nhNl=TF=a.test=anna@second.test", "SRS0=nhNl=TF=a.test=anna@first.test" },
 		{ "SRS1+aPBn=first.test=+nhNl=TF=a.test=anna@second.test", "SRS0+nhNl=TF=a.test=anna@first.test" },
 	};
+	struct path odd;
 
 	(void)state;
 	for (size_t i = 0; i < COUNT(cases); i++) {
@@ -127,6 +128,10 @@ static void senders_of_other_forwarders(void **state)
 		assert_true(str_starts(p.local, "SRS1="));
 		assert_string_equal(back(secret, p, NOW), cases[i].back);
 	}
+	/* It looks like one, and is none: wrapped as it is. */
+	odd = forwarded(secret, "SRS1=aPBn=first.test=a.test=anna@second.test", "ours.test");
+	assert_true(str_starts(odd.local, "SRS0="));
+	assert_string_equal(back(secret, odd, NOW), "SRS1=aPBn=first.test=a.test=anna@second.test");
 }
 
 /* Mail systems on the way may change the case of letters, and nothing else. */
