@@ -292,6 +292,21 @@ static void judge_forward(struct config *c, struct arena *a, struct conf_faults 
 		               "back: add a domain section for it, or take the option out", STR_ARG(f->srs_domain));
 }
 
+/* One socket cannot be both; the default listeners are known only now. */
+static void judge_web(const struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	for (size_t w = 0; w < c->web.address.n; w++)
+		for (size_t i = 0; i < c->listeners.n; i++) {
+			const struct listener_conf *l = c->listeners.v[i];
+
+			for (size_t k = 0; k < l->address.n; k++)
+				if (str_eq(l->address.v[k], c->web.address.v[w]))
+					conf_fault_add(faults, a, &c->web.head, "address", "listener \"%.*s\" has %.*s already: "
+					               "take another port, 443 is where others ask", STR_ARG(l->head.title),
+					               STR_ARG(l->address.v[k]));
+		}
+}
+
 enum err config_finish(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	if (c->hostname.n == 0 && !conf_given(&c->head, "hostname"))
@@ -319,6 +334,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	judge_certificates(c, a, faults);
 	if (give_demands(c, a) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
+	judge_web(c, a, faults);
 	list_files(c, a);
 	return OK;
 }

@@ -275,3 +275,11 @@ def test_it_stops_with_clients_inside():
         s.close()                                           # 0, and in time
     for c in inside:
         c.close()
+
+
+def test_a_listener_s_address_is_a_fault():
+    with Server(start=False) as s:
+        s.configure(extra='web { address = {"127.0.0.1:0"} }')
+        done = s.run("check", "-c", str(s.file))
+        assert done.returncode == 1
+        assert 'listener "mx" has 127.0.0.1:0 already' in done.stderr + done.stdout
