@@ -215,7 +215,8 @@ static enum err put_in_place(const struct account_file *f, const char *next)
 		return renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0 ? OK
 		       : errno == EEXIST ? ERR_BUSY
 		       : errno == EINVAL && rename(next, f->path) == 0 ? OK : ERR_IO;
-	if (renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_EXCHANGE) != 0)   /* not on every file system */
+	if (renameat2(AT_FDCWD, next, AT_FDCWD, f->path, RENAME_EXCHANGE) !=
+	    0) /* not on every file system */
 		return errno == EINVAL && rename(next, f->path) == 0 ? OK : ERR_IO;
 	if (is_as_read(f, next))
 		return unlink(next) == 0 ? OK : ERR_IO;
@@ -232,7 +233,8 @@ static enum err place(struct account_file *f, int fd, const char *next, str text
 	if (write_all(fd, text) && looks_like_before(f, fd, a) && fsync(fd) == 0)
 		e = put_in_place(f, next);
 	if (e == ERR_BUSY)
-		*why = arena_printf(a, "%s: somebody else changed it just now: run this again", f->path);
+		*why = arena_printf(a, "%s: somebody else changed it just now: run this again",
+				    f->path);
 	else if (e != OK)
 		e = complain(f->path, mend, a, why);
 	if (e != OK)

@@ -92,7 +92,8 @@ static bool mark_text(struct account *out)
 }
 
 /* NULL, or what is wrong with it; *note: why it is of no use, though well-formed. */
-static const char *take_other(struct accounts *t, str scheme, struct account *out, const char **note)
+static const char *take_other(struct accounts *t, str scheme, struct account *out,
+			      const char **note)
 {
 	str value = str_skip(out->password, scheme.n + 2);
 	const char *why = "out of memory: try again";
@@ -113,7 +114,8 @@ static const char *take_other(struct accounts *t, str scheme, struct account *ou
 	}
 }
 
-static const char *take_password(struct accounts *t, str password, struct account *out, const char **note)
+static const char *take_password(struct accounts *t, str password, struct account *out,
+				 const char **note)
 {
 	str scheme = accounts_scheme(password);
 
@@ -152,8 +154,8 @@ static const char *take_account(struct accounts *t, str name, str password, str 
 	if (wrong == NULL)
 		wrong = fields_parse(&t->arena, accounts_extra(rest), &out->fields);
 	if (wrong == NULL && out->source == SOURCE_DEVICES && out->fields.user.n == 0)
-		wrong = "a device password needs the field user= with its account's address: mend the "
-		        "line, or take it out";
+		wrong = "a device password needs the field user= with its account's address: mend "
+			"the line, or take it out";
 	return wrong;
 }
 
@@ -244,8 +246,9 @@ static void link_device(struct accounts *t, struct account *d)
 	if (owner == d)
 		return;
 	if (owner == NULL || owner->fields.user.n > 0) {
-		note_unusable(str_of(t->file[d->source]), d, "its account is not there: make the account, "
-		              "or take the line out");
+		note_unusable(str_of(t->file[d->source]), d,
+			      "its account is not there: make the account, "
+			      "or take the line out");
 		d->can_log_in = false;
 		d->owner = NULL;
 		return;
@@ -285,9 +288,11 @@ static void tally_up(struct tally *v, size_t *n, size_t room, const struct accou
 	struct cost c = cost_of(a);
 	size_t i = 0;
 
-	if (!a->can_log_in || c.kind == KEPT_SALTED || (account_is_device(a) && a->fields.has_quick))
+	if (!a->can_log_in || c.kind == KEPT_SALTED ||
+	    (account_is_device(a) && a->fields.has_quick))
 		return;                        /* they cost next to nothing */
-	while (i < *n && (v[i].cost.kind != c.kind || v[i].cost.how != c.how || v[i].cost.rounds != c.rounds))
+	while (i < *n &&
+	       (v[i].cost.kind != c.kind || v[i].cost.how != c.how || v[i].cost.rounds != c.rounds))
 		i++;
 	if (i == *n && *n == room)
 		return;
@@ -326,9 +331,13 @@ static void conclude(struct accounts *t, const struct accounts_text *from)
 		a->require = demanded(from, a);
 		if (a->fields.nologin && !a->fields.send_only)
 			a->can_log_in = false;
-		t->needs_codes |= a->can_log_in && !account_is_device(a) && a->require == REQUIRE_TOTP;
-		if (a->require == REQUIRE_TOTP && a->code_secret.n == 0 && !account_is_device(a) && a->can_log_in)
-			note_unusable(str_of(t->file[a->source]), a, "its logins need a code: enrol with `postern account totp enrol`");
+		t->needs_codes |=
+			a->can_log_in && !account_is_device(a) && a->require == REQUIRE_TOTP;
+		if (a->require == REQUIRE_TOTP && a->code_secret.n == 0 && !account_is_device(a) &&
+		    a->can_log_in)
+			note_unusable(
+				str_of(t->file[a->source]), a,
+				"its logins need a code: enrol with `postern account totp enrol`");
 		tally_up(tallies, &n, COUNT(tallies), a);
 	}
 	keep_commonest(t, tallies, n);
@@ -345,12 +354,14 @@ static size_t count_lines(str text)
 	return n;
 }
 
-static enum err fill(struct accounts *t, const struct accounts_text *from, struct arena *a, str *why)
+static enum err fill(struct accounts *t, const struct accounts_text *from, struct arena *a,
+		     str *why)
 {
 	enum err e = OK;
 
 	t->v = ARENA_ARRAY(&t->arena, struct account,
-	                   count_lines(from->text[SOURCE_ACCOUNTS]) + count_lines(from->text[SOURCE_DEVICES]));
+			   count_lines(from->text[SOURCE_ACCOUNTS]) +
+				   count_lines(from->text[SOURCE_DEVICES]));
 	for (size_t i = 0; i < SOURCES && t->v != NULL; i++)
 		t->file[i] = str_cstr(&t->arena, from->file[i]);
 	if (t->arena.spent)

@@ -75,8 +75,11 @@ static struct issued *take_list(struct work *w, const char *file, str text, long
 		if (str_trim(line).n == 0 || line.p[0] == '#')
 			continue;
 		if (!take_issued(w, line, &v[*n])) {
-			fail_str(REFUSED, w, arena_printf(&w->arena, "%s:%d: this is no line such as SERIAL ADDRESS "
-			                                  "ISSUED EXPIRES: mend it, or put a # in front", file, number));
+			fail_str(REFUSED, w,
+				 arena_printf(&w->arena,
+					      "%s:%d: this is no line such as SERIAL ADDRESS "
+					      "ISSUED EXPIRES: mend it, or put a # in front",
+					      file, number));
 			*n = -1;
 			return NULL;
 		}
@@ -103,7 +106,9 @@ static int write_whole(struct work *w, const char *path, str bytes, mode_t mode)
 		e = account_file_write(&f, bytes, &w->arena, &why);
 	account_file_close(&f);
 	if (e == OK && chmod(path, mode) != 0)
-		return fail_str(REFUSED, w, arena_printf(&w->arena, "%s: %s: set its mode to %o", path, strerror(errno), (unsigned)mode));
+		return fail_str(REFUSED, w,
+				arena_printf(&w->arena, "%s: %s: set its mode to %o", path,
+					     strerror(errno), (unsigned)mode));
 	return e == OK ? DONE : fail_str(status_of(e), w, why);
 }
 
@@ -122,18 +127,23 @@ static int read_whole(struct work *w, const char *path, str *text)
 static int make_folder(struct work *w)
 {
 	const char *slash = strrchr(w->tools->ca, '/');
-	char *above = str_cstr(&w->arena, str_head(str_of(w->tools->ca), (size_t)(slash - w->tools->ca)));
+	char *above =
+		str_cstr(&w->arena, str_head(str_of(w->tools->ca), (size_t)(slash - w->tools->ca)));
 	struct stat st;
 
 	if (mkdir(w->tools->ca, 0700) != 0) {
 		if (errno == EEXIST)
 			return DONE;
-		return fail_str(REFUSED, w, arena_printf(&w->arena, "%s: %s: run this as root or as the server's user",
-		                                         w->tools->ca, strerror(errno)));
+		return fail_str(REFUSED, w,
+				arena_printf(&w->arena,
+					     "%s: %s: run this as root or as the server's user",
+					     w->tools->ca, strerror(errno)));
 	}
-	if (geteuid() == 0 && above != NULL && stat(above, &st) == 0 && chown(w->tools->ca, st.st_uid, st.st_gid) != 0)
-		return fail_str(REFUSED, w, arena_printf(&w->arena, "%s: %s: give it to the server's user",
-		                                         w->tools->ca, strerror(errno)));
+	if (geteuid() == 0 && above != NULL && stat(above, &st) == 0 &&
+	    chown(w->tools->ca, st.st_uid, st.st_gid) != 0)
+		return fail_str(REFUSED, w,
+				arena_printf(&w->arena, "%s: %s: give it to the server's user",
+					     w->tools->ca, strerror(errno)));
 	return DONE;
 }
 
@@ -144,7 +154,8 @@ struct authority { str cert, key; };   /* PEM; cert with the list of revoked one
 static int make_authority(struct work *w, struct authority *a)
 {
 	char *cert = NULL, *key = NULL;
-	char *name = str_cstr(&w->arena, arena_printf(&w->arena, "%s client certificates", w->tools->issuer));
+	char *name = str_cstr(&w->arena,
+			      arena_printf(&w->arena, "%s client certificates", w->tools->issuer));
 	enum err e = name != NULL ? tls_ca_make(name, AUTHORITY_DAYS, &cert, &key) : ERR_MEMORY;
 	int status;
 
@@ -171,9 +182,14 @@ static int take_authority(struct work *w, bool wanted, struct authority *a)
 	if (a->key.n > 0 && a->cert.n > 0)
 		return DONE;
 	if (a->key.n > 0 || a->cert.n > 0)
-		return fail_str(REFUSED, w, arena_printf(&w->arena, "%s holds only one of ca.pem and ca.key: put the other "
-		                                         "back, or move both away to begin anew", w->tools->ca));
-	return wanted ? make_authority(w, a) : fail(REFUSED, w, "no certificate has been issued yet");
+		return fail_str(
+			REFUSED, w,
+			arena_printf(&w->arena,
+				     "%s holds only one of ca.pem and ca.key: put the other "
+				     "back, or move both away to begin anew",
+				     w->tools->ca));
+	return wanted ? make_authority(w, a)
+		      : fail(REFUSED, w, "no certificate has been issued yet");
 }
 
 static str certificate_alone(str pem)
@@ -196,12 +212,17 @@ static int write_revoked(struct work *w, const struct authority *a, const struct
 
 	for (long i = 0; revoked != NULL && i < n; i++)
 		if (v[i].revoked > 0)
-			revoked[many++] = (struct tls_revoked){ str_cstr(&w->arena, v[i].serial), v[i].revoked };
-	e = revoked != NULL ? tls_ca_list(cert, a->key, revoked, many, AUTHORITY_DAYS, &list) : ERR_MEMORY;
+			revoked[many++] = (struct tls_revoked){str_cstr(&w->arena, v[i].serial),
+							       v[i].revoked};
+	e = revoked != NULL ? tls_ca_list(cert, a->key, revoked, many, AUTHORITY_DAYS, &list)
+			    : ERR_MEMORY;
 	if (e != OK)
 		return fail_str(e == ERR_BAD ? REFUSED : LATER, w,
-		                arena_printf(&w->arena, "%s: %s: put ca.pem and ca.key back as they were", w->tools->ca, err_text(e)));
-	status = write_whole(w, in_folder(w, "ca.pem"), arena_printf(&w->arena, "%.*s%s", STR_ARG(cert), list), 0644);
+				arena_printf(&w->arena,
+					     "%s: %s: put ca.pem and ca.key back as they were",
+					     w->tools->ca, err_text(e)));
+	status = write_whole(w, in_folder(w, "ca.pem"),
+			     arena_printf(&w->arena, "%.*s%s", STR_ARG(cert), list), 0644);
 	free(list);
 	return status;
 }
@@ -218,8 +239,9 @@ static int write_p12(struct work *w, const struct tls_issue *i, const char *path
 		close(fd);
 	if (good)
 		return DONE;
-	return fail_str(REFUSED, w, arena_printf(&w->arena, "%s: %s: name another file with --out", path,
-	                                         strerror(errno)));
+	return fail_str(REFUSED, w,
+			arena_printf(&w->arena, "%s: %s: name another file with --out", path,
+				     strerror(errno)));
 }
 
 struct issuing { struct tls_issue issue; struct authority authority; const char *out; };
@@ -236,8 +258,9 @@ static bool add_issued(struct work *w, str text, void *arg, struct buf *out)
 	i->ca_key = g->authority.key;
 	e = tls_ca_issue(i);
 	if (e != OK) {
-		fail_str(REFUSED, w, arena_printf(&w->arena, "%s: %s: put ca.pem and ca.key back as they were", w->tools->ca,
-		                                  err_text(e)));
+		fail_str(REFUSED, w,
+			 arena_printf(&w->arena, "%s: %s: put ca.pem and ca.key back as they were",
+				      w->tools->ca, err_text(e)));
 		return false;
 	}
 	if (write_p12(w, i, g->out) != DONE)
@@ -262,7 +285,8 @@ static int list_change(struct work *w, text_change *change, void *arg)
 	if (status == DONE && !change(w, f.text, arg, &text))
 		status = REFUSED;
 	else if (status == DONE) {
-		e = text.failed ? ERR_MEMORY : account_file_write(&f, buf_str(&text), &w->arena, &why);
+		e = text.failed ? ERR_MEMORY
+				: account_file_write(&f, buf_str(&text), &w->arena, &why);
 		status = e == OK ? DONE : fail_str(status_of(e), w, why);
 	}
 	account_file_close(&f);
@@ -274,19 +298,27 @@ static int list_change(struct work *w, text_change *change, void *arg)
 static void hint(const struct work *w)
 {
 	if (w->tools->client_ca[0] == '\0')
-		fprintf(stderr, "The server does not ask for certificates yet: add client-ca = \"%s/ca.pem\" to tls {} and "
-		        "reload.\n", w->tools->ca);
+		fprintf(stderr,
+			"The server does not ask for certificates yet: add client-ca = "
+			"\"%s/ca.pem\" to tls {} and "
+			"reload.\n",
+			w->tools->ca);
 	else if (strncmp(w->tools->client_ca, w->tools->ca, strlen(w->tools->ca)) != 0)
-		fprintf(stderr, "tls { client-ca } names %s: put the certificate of %s/ca.pem into it and reload, or this one "
-		        "will not be recognised.\n", w->tools->client_ca, w->tools->ca);
+		fprintf(stderr,
+			"tls { client-ca } names %s: put the certificate of %s/ca.pem into it and "
+			"reload, or this one "
+			"will not be recognised.\n",
+			w->tools->client_ca, w->tools->ca);
 }
 
 int certificate_issue(struct work *w)
 {
 	char password[DEVICE_TEXT + 1];
-	struct issuing g = { .issue = { .address = str_cstr(&w->arena, w->key), .password = password,
-		                        .days = w->wishes.days > 0 ? (int)w->wishes.days : CLIENT_DAYS,
-		                        .legacy = w->wishes.legacy } };
+	struct issuing g = {
+		.issue = {.address = str_cstr(&w->arena, w->key),
+			  .password = password,
+			  .days = w->wishes.days > 0 ? (int)w->wishes.days : CLIENT_DAYS,
+			  .legacy = w->wishes.legacy}};
 	const struct account *a;
 	struct accounts *t;
 	bool is_device;
@@ -307,9 +339,11 @@ int certificate_issue(struct work *w)
 	if (status == DONE)
 		status = list_change(w, add_issued, &g);
 	if (status == DONE) {
-		printf("file        %s\npassword    %s\nserial      %s\n", g.out, password, g.issue.serial);
-		fprintf(stderr, "The password opens the file once it is in the mail program; it is not shown again. Delete "
-		        "the file then.\n");
+		printf("file        %s\npassword    %s\nserial      %s\n", g.out, password,
+		       g.issue.serial);
+		fprintf(stderr, "The password opens the file once it is in the mail program; it is "
+				"not shown again. Delete "
+				"the file then.\n");
 		hint(w);
 	}
 	free(g.issue.p12);
@@ -330,8 +364,8 @@ static void show(const struct issued *i, struct json *all)
 	struct json *j;
 
 	if (all == NULL) {
-		printf("%.*s\t%.*s\t%s\tissued %.*s", STR_ARG(i->address), STR_ARG(i->serial), state_of(i),
-		       STR_ARG(str_head(fields_time_text(i->when, t), 10)));
+		printf("%.*s\t%.*s\t%s\tissued %.*s", STR_ARG(i->address), STR_ARG(i->serial),
+		       state_of(i), STR_ARG(str_head(fields_time_text(i->when, t), 10)));
 		printf("\texpires %.*s\n", STR_ARG(str_head(fields_time_text(i->expires, t), 10)));
 		return;
 	}
@@ -352,7 +386,8 @@ int certificate_list(struct work *w)
 	struct stat st;
 	str text = STR_NONE;
 	long n;
-	int status = stat(w->tools->ca, &st) != 0 && errno == ENOENT ? DONE : read_whole(w, file, &text);
+	int status =
+		stat(w->tools->ca, &st) != 0 && errno == ENOENT ? DONE : read_whole(w, file, &text);
 
 	if (status != DONE)
 		return status;
@@ -369,7 +404,7 @@ int certificate_list(struct work *w)
 	return DONE;
 }
 
-/* ---- revoke ------------------------------------------------------------------------------------ */
+/* ---- revoke ------------------------------------------------------------------------ */
 
 static bool revoke_some(struct work *w, str text, void *arg, struct buf *out)
 {
@@ -416,5 +451,6 @@ int certificates_drop(struct work *w)
 	if (stat(w->tools->ca, &st) != 0 && errno == ENOENT)
 		return DONE;
 	status = read_whole(w, in_folder(w, "certificates"), &text);
-	return status != DONE || text.n == 0 ? status : list_change(w, revoke_some, (char[]){ "all" });
+	return status != DONE || text.n == 0 ? status
+					     : list_change(w, revoke_some, (char[]){"all"});
 }

@@ -55,7 +55,8 @@ bool device_typed(str typed, char out[static DEVICE_TEXT + 1])
 
 /* ---- the quick hash ------------------------------------------------------------- */
 
-static void quick_hash(const unsigned char salt[DEVICE_SALT], str password, unsigned char out[static 32])
+static void quick_hash(const unsigned char salt[DEVICE_SALT], str password,
+		       unsigned char out[static 32])
 {
 	hmac_sha256((str){ (const char *)salt, DEVICE_SALT }, password, out);
 }

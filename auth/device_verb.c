@@ -26,8 +26,8 @@ static str free_name(struct work *w, const struct accounts *t, str label)
 
 	for (unsigned i = 1; i < 100; i++) {
 		number = i > 1 ? arena_printf(&w->arena, "%u", i) : STR_NONE;
-		name = arena_printf(&w->arena, "%.*s%s%.*s%.*s%.*s", STR_ARG(local), mark, STR_ARG(slug),
-		                    STR_ARG(number), STR_ARG(domain));
+		name = arena_printf(&w->arena, "%.*s%s%.*s%.*s%.*s", STR_ARG(local), mark,
+				    STR_ARG(slug), STR_ARG(number), STR_ARG(domain));
 		if (accounts_key(&w->arena, name, &key) && accounts_find(t, key) == NULL)
 			return key;
 	}
@@ -39,7 +39,8 @@ static str join(struct arena *a, const struct strs *v)
 	str out = STR_NONE;
 
 	for (size_t i = 0; i < v->n; i++)
-		out = arena_printf(a, "%.*s%s%.*s", STR_ARG(out), i > 0 ? "," : "", STR_ARG(v->v[i]));
+		out = arena_printf(a, "%.*s%s%.*s", STR_ARG(out), i > 0 ? "," : "",
+				   STR_ARG(v->v[i]));
 	return out;
 }
 
@@ -93,13 +94,16 @@ static int make(struct work *w, str name, str label)
 	else {
 		verifier = verifier_text(&w->arena, &v);
 		extra = extra_fields(w, label, &quick);
-		line = arena_printf(&w->arena, "%.*s:%.*s::::::%.*s\n", STR_ARG(name), STR_ARG(verifier), STR_ARG(extra));
+		line = arena_printf(&w->arena, "%.*s:%.*s::::::%.*s\n", STR_ARG(name),
+				    STR_ARG(verifier), STR_ARG(extra));
 		status = file_change(w, w->tools->devices, append_line, &line);
 	}
 	if (status == DONE) {
 		printf("login name  %.*s\npassword    %s\n", STR_ARG(name), password);
-		fprintf(stderr, "The password is not shown again. Programs that log in with PLAIN or LOGIN may "
-		        "use %.*s, too.\n", STR_ARG(w->address));
+		fprintf(stderr,
+			"The password is not shown again. Programs that log in with PLAIN or LOGIN "
+			"may use %.*s, too.\n",
+			STR_ARG(w->address));
 	}
 	crypt_wipe(password, sizeof(password));
 	return status;
@@ -122,7 +126,9 @@ static const char *label_fault(str label)
 	for (size_t i = 0; i < label.n; i++)
 		if ((unsigned char)label.p[i] < ' ' || label.p[i] == 0x7f)
 			return "the label holds a control character: leave it out";
-	return utf8_valid(label) ? NULL : "the label is not UTF-8: set the terminal to UTF-8, or use ASCII";
+	return utf8_valid(label)
+		       ? NULL
+		       : "the label is not UTF-8: set the terminal to UTF-8, or use ASCII";
 }
 
 int device_add(struct work *w)
@@ -140,15 +146,18 @@ int device_add(struct work *w)
 		fields_time(str_of(w->wishes.expires), true, &ends);
 	name = free_name(w, t, label);
 	if (account_is_device(a))
-		status = fail_address(REFUSED, w, "is a device password itself", "name its account");
+		status =
+			fail_address(REFUSED, w, "is a device password itself", "name its account");
 	else if (a->ndevices >= DEVICES_MOST)
-		status = fail_address(REFUSED, w, "has 16 device passwords",
-		                      "remove one first with `postern account app-password remove`");
+		status =
+			fail_address(REFUSED, w, "has 16 device passwords",
+				     "remove one first with `postern account app-password remove`");
 	else if (has_label(a, label))
 		status = fail_address(REFUSED, w, "has a device password of that label",
 		                      "choose another label, or remove that one first");
 	else if (ends != 0 && ends < clock_wall())
-		status = fail(REFUSED, w, "--expires names a day that has passed: name a later one");
+		status =
+			fail(REFUSED, w, "--expires names a day that has passed: name a later one");
 	else if (name.n == 0)
 		status = fail(REFUSED, w, "no login name is free: choose another label");
 	accounts_free(t);
@@ -173,7 +182,8 @@ static str day_text(int64_t t, char out[static FIELDS_TIME])
 	return t > 0 ? str_head(fields_time_text(t, out), 10) : STR("-");
 }
 
-static void show_json(struct work *w, struct json *all, const struct account *d, const struct seen *s)
+static void show_json(struct work *w, struct json *all, const struct account *d,
+		      const struct seen *s)
 {
 	struct json *j = json_add_object(all), *nets;
 	char made[FIELDS_TIME], ends[FIELDS_TIME], when[FIELDS_TIME];
@@ -181,8 +191,10 @@ static void show_json(struct work *w, struct json *all, const struct account *d,
 	json_set(j, "account", d->owner->address);
 	json_set(j, "label", d->fields.label);
 	json_set(j, "login", d->address);
-	json_set(j, "created", d->fields.made > 0 ? fields_time_text(d->fields.made, made) : STR_NONE);
-	json_set(j, "expires", d->fields.expires > 0 ? fields_time_text(d->fields.expires, ends) : STR_NONE);
+	json_set(j, "created",
+		 d->fields.made > 0 ? fields_time_text(d->fields.made, made) : STR_NONE);
+	json_set(j, "expires",
+		 d->fields.expires > 0 ? fields_time_text(d->fields.expires, ends) : STR_NONE);
 	json_set_bool(j, "expired", d->fields.expires > 0 && d->fields.expires < clock_wall());
 	json_set_bool(j, "send_only", d->fields.send_only);
 	nets = json_set_array(j, "from");
@@ -200,7 +212,8 @@ static void show(struct work *w, const struct account *d, const struct seen *s)
 	printf("%.*s\t%.*s\tmade %.*s", STR_ARG(d->fields.label.n > 0 ? d->fields.label : STR("-")),
 	       STR_ARG(d->address), STR_ARG(day_text(d->fields.made, made)));
 	if (s != NULL)
-		printf("\tlast used %.*s from %.*s", STR_ARG(fields_time_text(s->when, when)), STR_ARG(s->ip));
+		printf("\tlast used %.*s from %.*s", STR_ARG(fields_time_text(s->when, when)),
+		       STR_ARG(s->ip));
 	else
 		printf("\tnever used");
 	if (d->fields.expires > 0)
@@ -224,7 +237,8 @@ int device_list(struct work *w)
 		return status;
 	if (w->key.n > 0 && accounts_find(t, w->key) == NULL) {
 		accounts_free(t);
-		return fail_address(REFUSED, w, "is no account", "`postern account list` names all");
+		return fail_address(REFUSED, w, "is no account",
+				    "`postern account list` names all");
 	}
 	map_init(&seen, false);
 	seen_read(w->tools->seen, &w->arena, &seen);
@@ -233,7 +247,8 @@ int device_list(struct work *w)
 	for (size_t i = 0; i < t->n; i++) {
 		const struct account *d = &t->v[i];
 
-		if (!account_is_device(d) || d->owner == NULL || (w->key.n > 0 && !str_eq(d->owner->key, w->key)))
+		if (!account_is_device(d) || d->owner == NULL ||
+		    (w->key.n > 0 && !str_eq(d->owner->key, w->key)))
 			continue;
 		if (all != NULL)
 			show_json(w, all, d, map_get(&seen, d->key));
@@ -303,7 +318,8 @@ static bool drop_all(struct work *w, str text, void *arg, struct buf *out)
 
 		line = str_head(whole, str_find(whole, '\n'));
 		if (!accounts_line(line, &name, &password, &rest) ||
-		    fields_parse(&w->arena, accounts_extra(rest), &f) != NULL || !str_eq(f.user, w->key))
+		    fields_parse(&w->arena, accounts_extra(rest), &f) != NULL ||
+		    !str_eq(f.user, w->key))
 			buf_add(out, whole);
 		text = str_skip(text, whole.n);
 	}

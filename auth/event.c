@@ -8,10 +8,15 @@
 #include "auth/inside.h"
 #include "smtpd/base/log.h"
 
+/* `by`: the device password's name, where it was one. */
 static void log_passed(const struct auth_event *e)
 {
-	log_event(e->log, LOG_INFO, "login.passed", KV("login", e->login), KV_C("ip", e->ip),
-	          KV_C("mechanism", e->mechanism));
+	if (e->by.n > 0 && !str_eq_nocase(e->by, e->login))
+		log_event(e->log, LOG_INFO, "login.passed", KV("login", e->login), KV_C("ip", e->ip),
+		          KV_C("mechanism", e->mechanism), KV("by", e->by));
+	else
+		log_event(e->log, LOG_INFO, "login.passed", KV("login", e->login), KV_C("ip", e->ip),
+		          KV_C("mechanism", e->mechanism));
 }
 
 static void log_refused(const struct auth_event *e)

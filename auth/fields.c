@@ -16,7 +16,9 @@
 
 #define NETS_MOST 64
 
-const char *const auth_require_words[] = { "password", "app-password", "certificate", "totp", "oauth", NULL };
+const char *const auth_require_words[] = {
+	"password", "app-password", "certificate", "totp", "oauth", NULL,
+};
 
 /* ---- single values ---------------------------------------------------------------- */
 
@@ -228,8 +230,9 @@ bool fields_time(str text, bool at_end, int64_t *out)
 	again = tm;
 	t = timegm(&again);
 	/* The 31st of June would come back as the 1st of July. */
-	if (again.tm_mday != tm.tm_mday || again.tm_mon != tm.tm_mon || again.tm_hour != tm.tm_hour ||
-	    again.tm_min != tm.tm_min || again.tm_sec != tm.tm_sec || t <= 0)
+	if (again.tm_mday != tm.tm_mday || again.tm_mon != tm.tm_mon ||
+	    again.tm_hour != tm.tm_hour || again.tm_min != tm.tm_min || again.tm_sec != tm.tm_sec ||
+	    t <= 0)
 		return false;
 	*out = (int64_t)t + (at_end ? 86400 - 1 : 0);
 	return true;

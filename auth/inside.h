@@ -401,6 +401,7 @@ struct auth_event {
 	enum auth_says says;           /* never AUTH_MORE */
 	str            name;           /* who somebody said to be, cut */
 	str            login;          /* of AUTH_PASSED: the account's address */
+	str            by;             /* of AUTH_PASSED: the name whose password it was, if one was */
 	const char    *ip, *mechanism; /* mechanism NULL: none that is offered */
 	const char    *reason;         /* why not, for the log */
 	int            code;           /* Cyrus' result, for the log */

@@ -63,7 +63,8 @@ static bool shows_verifier(const struct account *a)
 {
 	if (a == NULL || !a->can_log_in || a->kept != KEPT_SCRAM)
 		return false;
-	return account_is_device(a) || a->require == REQUIRE_PASSWORD || a->require == REQUIRE_CERTIFICATE;
+	return account_is_device(a) || a->require == REQUIRE_PASSWORD ||
+	       a->require == REQUIRE_CERTIFICATE;
 }
 
 /* The made-up one is drawn for everybody, so that nobody is quicker for it. */
@@ -164,7 +165,8 @@ static const char *use_code(const struct account *a, uint64_t step)
 	return NULL;
 }
 
-static void stand(const struct judge *j, struct claim *claim, const struct account *a, uint64_t step)
+static void stand(const struct judge *j, struct claim *claim, const struct account *a,
+		  uint64_t step)
 {
 	claim->stands = (struct auth_login){ a->standing, a->epoch };
 	claim->address = a->owner->address;
@@ -175,7 +177,8 @@ static void stand(const struct judge *j, struct claim *claim, const struct accou
 /* ---- passwords ------------------------------------------------------------------------- */
 
 /* The one that fits, or NULL; always as many hashes as the account with most has. */
-static const struct account *find_device(const struct judge *j, const struct account *a, str password)
+static const struct account *find_device(const struct judge *j, const struct account *a,
+					 str password)
 {
 	static const struct quick nobodys;
 	const struct account *d = a == NULL ? NULL : account_is_device(a) ? a : a->devices;
@@ -222,8 +225,8 @@ static bool same_cost(const struct account *a, const struct cost *c)
 }
 
 /* What the account's own check did not cost. */
-static void cost_the_rest(const struct judge *j, const struct account *a, const struct verifier *made_up,
-                          str password)
+static void cost_the_rest(const struct judge *j, const struct account *a,
+			  const struct verifier *made_up, str password)
 {
 	const struct accounts *t = j->table;
 
@@ -253,7 +256,8 @@ struct said {                          /* one password, as it was said */
 static void take_apart(struct said *s, str password)
 {
 	s->password = password.n > PASSWORD_MAX ? STR_NONE : password;
-	if (s->account == NULL || s->account->require != REQUIRE_TOTP || account_is_device(s->account))
+	if (s->account == NULL || s->account->require != REQUIRE_TOTP ||
+	    account_is_device(s->account))
 		return;
 	if (s->password.n <= CODE_DIGITS)
 		return;
@@ -312,8 +316,8 @@ const char *judge_password(const struct judge *j, struct claim *claim, str key, 
 	make_up(j, key, &made_up);
 	take_apart(&s, password);
 	memory_serves(&j->seat->memory, j->table->serial);
-	memory_tag(j->auth->memory_key, key, hashed ? &s.account->verifier : &made_up.verifier, s.password,
-	           s.tag);
+	memory_tag(j->auth->memory_key, key, hashed ? &s.account->verifier : &made_up.verifier,
+		   s.password, s.tag);
 	device = find_device(j, s.account, password);
 	known = keep_ms > 0 && hashed && memory_holds(&j->seat->memory, s.tag, j->now_ms);
 	checked = hashed && !known && device == NULL;
@@ -357,7 +361,8 @@ const char *judge_vouched(const struct judge *j, struct claim *claim, str key, e
 		return "no such account";
 	if (!comes_from(&a->fields, j->channel->ip))
 		return "not from a network of this account";
-	if (a->require == REQUIRE_CERTIFICATE && by != REQUIRE_CERTIFICATE && !has_certificate(j, a))
+	if (a->require == REQUIRE_CERTIFICATE && by != REQUIRE_CERTIFICATE &&
+	    !has_certificate(j, a))
 		return "no certificate of this account";
 	if (a->require == REQUIRE_CERTIFICATE && by == REQUIRE_CERTIFICATE)
 		return "the certificate needs the password, too";

@@ -139,13 +139,16 @@ static enum err unreadable(const char *file, size_t which, struct arena *a, str 
 {
 	enum err e = err_of_errno(errno);
 
-	*why = arena_printf(a, "%s %s: %s: make it readable for the server's user, or set `%s` to "
-	                    "another", sources[which].what, file, strerror(errno), sources[which].option);
+	*why = arena_printf(a,
+			    "%s %s: %s: make it readable for the server's user, or set `%s` to "
+			    "another",
+			    sources[which].what, file, strerror(errno), sources[which].option);
 	return e == OK ? ERR_IO : e;
 }
 
 /* ERR_ABSENT only for what was there once: a server without accounts starts without. */
-static enum err open_one(const struct watched *l, struct reading *r, size_t i, struct arena *a, str *why)
+static enum err open_one(const struct watched *l, struct reading *r, size_t i, struct arena *a,
+			 str *why)
 {
 	const char *file = l->file[i];
 
@@ -261,8 +264,8 @@ static void note_stamps(struct watched *l, const struct reading *r)
 			note_stamp(&l->looked[i], &r->st[i]);
 }
 
-static enum err look(struct auth *auth, struct watched *l, bool always, bool *changed, struct arena *a,
-                     str *why)
+static enum err look(struct auth *auth, struct watched *l, bool always, bool *changed,
+		     struct arena *a, str *why)
 {
 	struct reading r;
 	enum err e = open_all(l, &r, a, why);
@@ -285,7 +288,7 @@ enum err look_again(struct auth *auth, bool always, bool *changed, struct arena 
 	return look(auth, &auth->look, always, changed, a, why);
 }
 
-/* ---- which files ------------------------------------------------------------------------------ */
+/* ---- which files ------------------------------------------------------------------- */
 
 static void look_free(struct watched *l)
 {
@@ -297,7 +300,8 @@ static void look_free(struct watched *l)
 	*l = (struct watched){ 0 };
 }
 
-static bool name_file(struct watched *l, enum source which, str file, str fallback, const char *behind)
+static bool name_file(struct watched *l, enum source which, str file, str fallback,
+		      const char *behind)
 {
 	size_t n;
 	char *name;
@@ -350,7 +354,9 @@ static bool look_make(struct watched *l, const struct auth_conf *c)
  * its own: so there is one from the first start on, if we may write there. */
 static void make_empty(const char *file)
 {
-	int fd = file != NULL ? open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600) : -1;
+	int fd = file != NULL
+			 ? open(file, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600)
+			 : -1;
 
 	if (fd >= 0)
 		close(fd);
@@ -365,8 +371,10 @@ enum err look_open(struct auth *auth, const struct auth_conf *c, struct arena *a
 		return ERR_MEMORY;
 	make_empty(auth->look.file[SOURCE_DEVICES]);
 	if (stat(auth->look.file[SOURCE_ACCOUNTS], &st) != 0 && errno == ENOENT)
-		log_event(NULL, LOG_NOTICE, "accounts.absent", KV_C("file", auth->look.file[SOURCE_ACCOUNTS]),
-		          KV_C("why", "nobody can log in: make an account with `postern account add`"));
+		log_event(NULL, LOG_NOTICE, "accounts.absent",
+			  KV_C("file", auth->look.file[SOURCE_ACCOUNTS]),
+			  KV_C("why",
+			       "nobody can log in: make an account with `postern account add`"));
 	return look(auth, &auth->look, true, &changed, a, why);
 }
 
@@ -414,9 +422,10 @@ enum err look_elsewhere(struct auth *auth, const struct auth_conf *c, struct are
 	return OK;
 }
 
-/* ---- for who looks without a house ------------------------------------------------------------- */
+/* ---- for who looks without a house ------------------------------------------------- */
 
-static enum err read_for_check(const char *file, conf_open *open_file, struct arena *a, str *text, str *why)
+static enum err read_for_check(const char *file, conf_open *open_file, struct arena *a, str *text,
+			       str *why)
 {
 	int fd = open_file(str_of(file));
 	enum err e;
@@ -425,17 +434,20 @@ static enum err read_for_check(const char *file, conf_open *open_file, struct ar
 	if (fd < 0 && errno == ENOENT)
 		return OK;
 	if (fd < 0) {
-		*why = arena_printf(a, "%s: %s: make it readable for the server's user", file, strerror(errno));
+		*why = arena_printf(a, "%s: %s: make it readable for the server's user", file,
+				    strerror(errno));
 		return err_of_errno(errno);
 	}
 	e = account_file_read(fd, a, text);
 	close(fd);
 	if (e != OK)
-		*why = arena_printf(a, "%s: %s: it has to be a plain file of at most 16 MiB", file, err_text(e));
+		*why = arena_printf(a, "%s: %s: it has to be a plain file of at most 16 MiB", file,
+				    err_text(e));
 	return e == ERR_BAD ? ERR_IO : e;
 }
 
-enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct arena *a, str *file, str *why)
+enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct arena *a, str *file,
+			str *why)
 {
 	struct accounts_text from = { .demands = c->demands, .ndemands = c->ndemands };
 	struct accounts *t = NULL;
@@ -457,7 +469,8 @@ enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct 
 		e = ERR_BAD;
 	accounts_free(t);
 	for (size_t i = 0; i < SOURCES && e == ERR_BAD; i++)
-		if (from.file[i].n > 0 && why->n > from.file[i].n && str_eq(str_head(*why, from.file[i].n), from.file[i]) &&
+		if (from.file[i].n > 0 && why->n > from.file[i].n &&
+		    str_eq(str_head(*why, from.file[i].n), from.file[i]) &&
 		    why->p[from.file[i].n] == ':')
 			*file = from.file[i];
 	look_free(&l);

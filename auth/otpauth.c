@@ -12,7 +12,8 @@
 static void add_escaped(struct buf *b, str s)
 {
 	for (size_t i = 0; i < s.n; i++) {
-		if (is_alnum(s.p[i]) || s.p[i] == '-' || s.p[i] == '.' || s.p[i] == '_' || s.p[i] == '~')
+		if (is_alnum(s.p[i]) || s.p[i] == '-' || s.p[i] == '.' || s.p[i] == '_' ||
+		    s.p[i] == '~')
 			buf_add_char(b, s.p[i]);
 		else
 			buf_addf(b, "%%%02X", (unsigned char)s.p[i]);

@@ -29,7 +29,10 @@ static void print_row(FILE *out, const QRcode *q, int y)
 	for (int x = -QUIET; x < q->width + QUIET; x++) {
 		bool above = is_dark(q, x, y), below = is_dark(q, x, y + 1);
 
-		fputs(above ? below ? " " : "\xe2\x96\x84" : below ? "\xe2\x96\x80" : "\xe2\x96\x88", out);
+		fputs(above   ? below ? " " : "\xe2\x96\x84"
+		      : below ? "\xe2\x96\x80"
+			      : "\xe2\x96\x88",
+		      out);
 	}
 	fputs("\033[0m\n", out);
 }

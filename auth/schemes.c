@@ -69,7 +69,12 @@ static bool take_blf(str rest, struct cost *cost)
 	return is_crypt_text(str_skip(rest, 3));
 }
 
-static const struct { const char *prefix, *name; char how; size_t hash_n; unsigned most; } crypts[] = {
+static const struct {
+	const char *prefix, *name;
+	char        how;
+	size_t      hash_n;
+	unsigned    most;
+} crypts[] = {
 	{ "$6$",  "SHA512-CRYPT", '6', 86, SHA_ROUNDS_MOST },
 	{ "$5$",  "SHA256-CRYPT", '5', 43, SHA_ROUNDS_MOST },
 	{ "$2y$", "BLF-CRYPT",    '2', 0,  BLF_COST_MOST },

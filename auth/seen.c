@@ -31,8 +31,9 @@ static bool take_line(str line, struct arena *a, struct seen *out)
 	str when, step, ip;
 	uint64_t t;
 
-	if (!str_cut(&line, ' ', &when) || !str_cut(&line, ' ', &step) || !str_cut(&line, ' ', &ip) ||
-	    line.n == 0 || !str_to_u64(when, &t) || !str_to_u64(step, &out->step))
+	if (!str_cut(&line, ' ', &when) || !str_cut(&line, ' ', &step) ||
+	    !str_cut(&line, ' ', &ip) || line.n == 0 || !str_to_u64(when, &t) ||
+	    !str_to_u64(step, &out->step))
 		return false;
 	out->when = (int64_t)t;
 	out->ip = str_keep(a, ip);
@@ -123,8 +124,8 @@ static bool write_newest(int fd, const struct map *by_key)
 	for (size_t at = 0; (e = map_next(by_key, &at)) != NULL;) {
 		const struct seen *s = e->value;
 
-		buf_addf(&b, "%" PRId64 " %" PRIu64 " %.*s %.*s\n", s->when, s->step, STR_ARG(s->ip),
-		         STR_ARG(s->key));
+		buf_addf(&b, "%" PRId64 " %" PRIu64 " %.*s %.*s\n", s->when, s->step,
+			 STR_ARG(s->ip), STR_ARG(s->key));
 	}
 	good = !b.failed && write(fd, buf_str(&b).p, b.n) == (ssize_t)b.n && fsync(fd) == 0;
 	buf_fini(&b);
@@ -223,8 +224,8 @@ static void end_last_line(int fd)
 	struct stat st;
 	char last;
 
-	if (fstat(fd, &st) == 0 && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 && last != '\n' &&
-	    write(fd, "\n", 1) != 1)
+	if (fstat(fd, &st) == 0 && st.st_size > 0 && pread(fd, &last, 1, st.st_size - 1) == 1 &&
+	    last != '\n' && write(fd, "\n", 1) != 1)
 		log_event(NULL, LOG_DEBUG, "seen.unwritten", KV_C("why", strerror(errno)));
 }
 
@@ -244,9 +245,11 @@ void seen_open(struct auth *auth, const char *file)
 	if (fd >= 0)
 		end_last_line(fd);
 	else
-		log_event(NULL, LOG_WARN, "seen.unwritten", KV_C("file", file), KV_C("why", strerror(errno)),
-		          KV_C("means", "last uses are not kept, and a TOTP code may be used again right "
-		                        "after a restart"));
+		log_event(NULL, LOG_WARN, "seen.unwritten", KV_C("file", file),
+			  KV_C("why", strerror(errno)),
+			  KV_C("means",
+			       "last uses are not kept, and a TOTP code may be used again right "
+			       "after a restart"));
 	atomic_store(&auth->seen_fd, auth->seen_file != NULL ? fd : -1);
 	map_fini(&by_key);
 	arena_fini(&a);

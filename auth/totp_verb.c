@@ -28,7 +28,8 @@ static bool ask_code(const struct work *w, str secret)
 			return false;
 		if (code_step(secret, str_trim(str_of(line)), clock_wall()) != 0)
 			return true;
-		fail(REFUSED, w, "that is not the code: see whether the clocks are right, and take the newest");
+		fail(REFUSED, w,
+		     "that is not the code: see whether the clocks are right, and take the newest");
 	}
 	return false;
 }
@@ -73,11 +74,14 @@ static int enrol(struct work *w)
 	if (status != DONE)
 		return status;
 	when = fields_time_text(clock_wall(), made);
-	e.line = arena_printf(&w->arena, "%.*s:%.*s:%.*s\n", STR_ARG(w->key), STR_ARG(text), STR_ARG(when));
+	e.line = arena_printf(&w->arena, "%.*s:%.*s:%.*s\n", STR_ARG(w->key), STR_ARG(text),
+			      STR_ARG(when));
 	status = file_change(w, w->tools->codes, put_code, &e);
 	if (status == DONE)
-		fprintf(stderr, "From now on %.*s logs in with the password and the code right behind it, by PLAIN or "
-		        "LOGIN; device passwords need no code.\n", STR_ARG(w->address));
+		fprintf(stderr,
+			"From now on %.*s logs in with the password and the code right behind it, "
+			"by PLAIN or LOGIN; device passwords need no code.\n",
+			STR_ARG(w->address));
 	return status;
 }
 
@@ -121,7 +125,8 @@ static int drop(struct work *w, bool complains)
 	accounts_free(t);
 	if (enrolled)
 		return file_change(w, w->tools->codes, drop_code, NULL);
-	return complains ? fail_address(REFUSED, w, "has no codes", "there is nothing to remove") : DONE;
+	return complains ? fail_address(REFUSED, w, "has no codes", "there is nothing to remove")
+			 : DONE;
 }
 
 int totp_remove(struct work *w)

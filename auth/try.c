@@ -175,7 +175,8 @@ static void tell(const struct auth_try *t)
 {
 	const struct auth_event e = {
 		.log = t->log, .says = t->says, .name = { t->claim.name, t->claim.n },
-		.login = auth_try_login(t), .ip = t->channel.ip, .mechanism = t->mechanism,
+		.login = auth_try_login(t), .by = t->claim.stands.by ? t->claim.stands.by->key : STR_NONE,
+		.ip = t->channel.ip, .mechanism = t->mechanism,
 		.reason = t->reason, .code = t->code, .exists = t->claim.exists,
 		.secret = t->claim.secret_seen ? t->claim.secret : NULL,
 	};

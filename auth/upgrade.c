@@ -21,14 +21,15 @@ static bool is_as_it_was(str text, const struct account *was)
 
 	arena_init(&a, ARENA_UNBOUNDED);
 	while (!found && str_cut(&text, '\n', &line))
-		found = accounts_line(line, &name, &password, &rest) && accounts_key(&a, name, &key) &&
-		        str_eq(key, was->key) && str_eq(password, was->password);
+		found = accounts_line(line, &name, &password, &rest) &&
+			accounts_key(&a, name, &key) && str_eq(key, was->key) &&
+			str_eq(password, was->password);
 	arena_fini(&a);
 	return found;
 }
 
-static enum err replace(struct account_file *f, const struct account *was, str verifier, struct arena *a,
-                        str *why)
+static enum err replace(struct account_file *f, const struct account *was, str verifier,
+			struct arena *a, str *why)
 {
 	const struct account_edit edit = { .key = was->key, .password = verifier };
 	struct buf text;
@@ -43,15 +44,18 @@ static enum err replace(struct account_file *f, const struct account *was, str v
 	return e;
 }
 
-static void tell(const struct judge *j, const struct account *was, const char *file, enum err e, str why)
+static void tell(const struct judge *j, const struct account *was, const char *file, enum err e,
+		 str why)
 {
 	if (e == OK)
 		log_event(NULL, LOG_NOTICE, "account.upgraded", KV("account", was->address),
 		          KV_C("file", file), KV("from", was->scheme), KV_C("to", "SCRAM-SHA-256"));
-	else if (e != ERR_BUSY && e != ERR_MEMORY && !atomic_exchange(&j->auth->told_unwritable, true))
+	else if (e != ERR_BUSY && e != ERR_MEMORY &&
+		 !atomic_exchange(&j->auth->told_unwritable, true))
 		log_event(NULL, LOG_WARN, "accounts.unwritable", KV_C("file", file), KV("why", why),
-		          KV_C("means", "older schemes stay as they are: make file and folder writable for "
-		                        "the server's user, or set upgrade = no in auth {}"));
+			  KV_C("means",
+			       "older schemes stay as they are: make file and folder writable for "
+			       "the server's user, or set upgrade = no in auth {}"));
 }
 
 void upgrade_line(const struct judge *j, const struct account *was, str password)

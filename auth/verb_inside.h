@@ -41,7 +41,13 @@ int account_read(struct work *, struct accounts **t, const struct account **a);
 typedef bool text_change(struct work *, str text, void *arg, struct buf *out);
 int file_change(struct work *, const char *file, text_change *, void *arg);
 
-/* device_verb.c, totp_verb.c, certificate_verb.c */
+/* account_verb.c, device_verb.c, totp_verb.c, certificate_verb.c */
+int account_add(struct work *);
+int account_passwd(struct work *);
+int account_require(struct work *);
+int account_remove(struct work *);
+int account_list(struct work *);
+bool require_known(const char *word);
 int device_add(struct work *);
 int device_list(struct work *);
 int device_remove(struct work *);

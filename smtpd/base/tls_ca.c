@@ -13,25 +13,12 @@
 #include <string.h>
 #include <time.h>
 
-#include "smtpd/base/crypt.h"
+#include "smtpd/base/tls_inside.h"
 
 #define HOUR 3600L
 #define DAY  86400L
 
 /* ---- text in and out --------------------------------------------------------------- */
-
-static bool take_text(BIO *bio, char **out)
-{
-	char *p;
-	long n = BIO_get_mem_data(bio, &p);
-
-	*out = n > 0 ? malloc((size_t)n + 1) : NULL;
-	if (*out == NULL)
-		return false;
-	memcpy(*out, p, (size_t)n);
-	(*out)[n] = '\0';
-	return true;
-}
 
 static int no_passphrase(char *buf, int n, int writing, void *arg)
 {
@@ -66,31 +53,6 @@ static bool authority_read(str cert, str key, struct authority *a)
 
 /* ---- a certificate in the making ------------------------------------------------------ */
 
-static bool add_extension(X509 *x, X509 *issuer, int nid, const char *value)
-{
-	X509V3_CTX ctx;
-	X509_EXTENSION *e;
-	bool ok;
-
-	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
-	e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
-	ok = e != NULL && X509_add_ext(x, e, -1) == 1;
-	X509_EXTENSION_free(e);
-	return ok;
-}
-
-/* RFC 5280 4.1.2.2: positive, at most 20 octets, hard to guess. */
-static bool set_serial(X509 *x)
-{
-	BIGNUM *n = BN_new();
-	bool ok = n != NULL && BN_rand(n, 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1 &&
-	          BN_to_ASN1_INTEGER(n, X509_get_serialNumber(x)) != NULL;
-
-	BN_free(n);
-	return ok;
-}
-
 static bool serial_text(const X509 *x, char out[static TLS_SERIAL])
 {
 	BIGNUM *n = ASN1_INTEGER_to_BN(X509_get0_serialNumber(x), NULL);
@@ -112,14 +74,16 @@ static bool add_name(X509_NAME *name, int nid, const char *text)
 {
 	size_t n = strlen(text) < 64 ? strlen(text) : 64;
 
-	return X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, (const unsigned char *)text, (int)n, -1, 0) == 1;
+	return X509_NAME_add_entry_by_NID(name, nid, MBSTRING_UTF8, (const unsigned char *)text,
+					  (int)n, -1, 0) == 1;
 }
 
 static bool begin(X509 *x, EVP_PKEY *key, int days)
 {
-	return X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
+	return X509_set_version(x, X509_VERSION_3) == 1 && tls_set_serial(x) &&
 	       X509_gmtime_adj(X509_getm_notBefore(x), -HOUR) != NULL &&
-	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) != NULL && X509_set_pubkey(x, key) == 1;
+	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) != NULL &&
+	       X509_set_pubkey(x, key) == 1;
 }
 
 /* ---- the authority ---------------------------------------------------------------------- */
@@ -130,9 +94,10 @@ static bool fill_authority(X509 *x, EVP_PKEY *key, const char *name, int days)
 
 	return begin(x, key, days) && add_name(subject, NID_commonName, name) &&
 	       X509_set_issuer_name(x, subject) == 1 &&
-	       add_extension(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
-	       add_extension(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") &&
-	       add_extension(x, x, NID_subject_key_identifier, "hash") && X509_sign(x, key, EVP_sha256()) > 0;
+	       tls_add_extension(x, x, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") &&
+	       tls_add_extension(x, x, NID_key_usage, "critical,keyCertSign,cRLSign") &&
+	       tls_add_extension(x, x, NID_subject_key_identifier, "hash") &&
+	       X509_sign(x, key, EVP_sha256()) > 0;
 }
 
 enum err tls_ca_make(const char *name, int days, char **cert_pem, char **key_pem)
@@ -143,10 +108,10 @@ enum err tls_ca_make(const char *name, int days, char **cert_pem, char **key_pem
 	bool ok;
 
 	*cert_pem = *key_pem = NULL;
-	ok = key != NULL && x != NULL && a != NULL && b != NULL && fill_authority(x, key, name, days) &&
-	     PEM_write_bio_X509(a, x) == 1 &&
+	ok = key != NULL && x != NULL && a != NULL && b != NULL &&
+	     fill_authority(x, key, name, days) && PEM_write_bio_X509(a, x) == 1 &&
 	     PEM_write_bio_PKCS8PrivateKey(b, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-	     take_text(a, cert_pem) && take_text(b, key_pem);
+	     tls_text_of(a, cert_pem) && tls_text_of(b, key_pem);
 	if (!ok) {
 		free(*cert_pem);
 		*cert_pem = NULL;
@@ -167,7 +132,8 @@ static bool add_address(X509 *x, const char *address)
 	GENERAL_NAMES *list = sk_GENERAL_NAME_new_null();
 	GENERAL_NAME *g = GENERAL_NAME_new();
 	ASN1_STRING *value = ASN1_IA5STRING_new();
-	bool ok = list != NULL && g != NULL && value != NULL && ASN1_STRING_set(value, address, -1) == 1;
+	bool ok = list != NULL && g != NULL && value != NULL &&
+		  ASN1_STRING_set(value, address, -1) == 1;
 
 	if (ok) {
 		GENERAL_NAME_set0_value(g, GEN_EMAIL, value);
@@ -183,15 +149,18 @@ static bool add_address(X509 *x, const char *address)
 	return ok;
 }
 
-static bool fill_client(X509 *x, EVP_PKEY *key, const struct authority *ca, const struct tls_issue *i)
+static bool fill_client(X509 *x, EVP_PKEY *key, const struct authority *ca,
+			const struct tls_issue *i)
 {
-	return begin(x, key, i->days) && add_name(X509_get_subject_name(x), NID_commonName, i->address) &&
-	       X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) == 1 && add_address(x, i->address) &&
-	       add_extension(x, ca->cert, NID_basic_constraints, "critical,CA:FALSE") &&
-	       add_extension(x, ca->cert, NID_key_usage, "critical,digitalSignature") &&
-	       add_extension(x, ca->cert, NID_ext_key_usage, "clientAuth") &&
-	       add_extension(x, ca->cert, NID_subject_key_identifier, "hash") &&
-	       add_extension(x, ca->cert, NID_authority_key_identifier, "keyid:always") &&
+	return begin(x, key, i->days) &&
+	       add_name(X509_get_subject_name(x), NID_commonName, i->address) &&
+	       X509_set_issuer_name(x, X509_get_subject_name(ca->cert)) == 1 &&
+	       add_address(x, i->address) &&
+	       tls_add_extension(x, ca->cert, NID_basic_constraints, "critical,CA:FALSE") &&
+	       tls_add_extension(x, ca->cert, NID_key_usage, "critical,digitalSignature") &&
+	       tls_add_extension(x, ca->cert, NID_ext_key_usage, "clientAuth") &&
+	       tls_add_extension(x, ca->cert, NID_subject_key_identifier, "hash") &&
+	       tls_add_extension(x, ca->cert, NID_authority_key_identifier, "keyid:always") &&
 	       X509_sign(x, ca->key, EVP_sha256()) > 0;
 }
 
@@ -204,8 +173,10 @@ static PKCS12 *pack(const struct tls_issue *i, EVP_PKEY *key, X509 *x, X509 *ca)
 
 	/* mac_iter -1: no MAC yet, its digest is chosen by hand. */
 	if (chain != NULL && sk_X509_push(chain, ca) > 0)
-		p = PKCS12_create(i->password, i->address, key, x, chain, nid, nid, PKCS12_DEFAULT_ITER, -1, 0);
-	if (p != NULL && PKCS12_set_mac(p, i->password, -1, NULL, 0, PKCS12_DEFAULT_ITER, mac) != 1) {
+		p = PKCS12_create(i->password, i->address, key, x, chain, nid, nid,
+				  PKCS12_DEFAULT_ITER, -1, 0);
+	if (p != NULL &&
+	    PKCS12_set_mac(p, i->password, -1, NULL, 0, PKCS12_DEFAULT_ITER, mac) != 1) {
 		PKCS12_free(p);
 		p = NULL;
 	}
@@ -271,7 +242,8 @@ static bool add_revoked(X509_CRL *crl, const struct tls_revoked *r)
 
 	serial = ok ? BN_to_ASN1_INTEGER(n, NULL) : NULL;
 	ok = serial != NULL && X509_REVOKED_set_serialNumber(entry, serial) == 1 &&
-	     X509_REVOKED_set_revocationDate(entry, when) == 1 && X509_CRL_add0_revoked(crl, entry) == 1;
+	     X509_REVOKED_set_revocationDate(entry, when) == 1 &&
+	     X509_CRL_add0_revoked(crl, entry) == 1;
 	if (!ok)
 		X509_REVOKED_free(entry);
 	ASN1_INTEGER_free(serial);
@@ -290,13 +262,15 @@ static bool add_number(X509_CRL *crl)
 	return ok;
 }
 
-static bool fill_list(X509_CRL *crl, const struct authority *ca, const struct tls_revoked *v, size_t n, int days)
+static bool fill_list(X509_CRL *crl, const struct authority *ca, const struct tls_revoked *v,
+		      size_t n, int days)
 {
 	ASN1_TIME *now = X509_gmtime_adj(NULL, -HOUR), *then = X509_gmtime_adj(NULL, days * DAY);
-	bool ok = now != NULL && then != NULL && X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1 &&
-	          X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->cert)) == 1 &&
-	          X509_CRL_set1_lastUpdate(crl, now) == 1 && X509_CRL_set1_nextUpdate(crl, then) == 1 &&
-	          add_number(crl);
+	bool ok = now != NULL && then != NULL &&
+		  X509_CRL_set_version(crl, X509_CRL_VERSION_2) == 1 &&
+		  X509_CRL_set_issuer_name(crl, X509_get_subject_name(ca->cert)) == 1 &&
+		  X509_CRL_set1_lastUpdate(crl, now) == 1 &&
+		  X509_CRL_set1_nextUpdate(crl, then) == 1 && add_number(crl);
 
 	for (size_t i = 0; ok && i < n; i++)
 		ok = add_revoked(crl, &v[i]);
@@ -305,7 +279,8 @@ static bool fill_list(X509_CRL *crl, const struct authority *ca, const struct tl
 	return ok && X509_CRL_sort(crl) == 1 && X509_CRL_sign(crl, ca->key, EVP_sha256()) > 0;
 }
 
-enum err tls_ca_list(str ca_cert, str ca_key, const struct tls_revoked *v, size_t n, int days, char **crl_pem)
+enum err tls_ca_list(str ca_cert, str ca_key, const struct tls_revoked *v, size_t n, int days,
+		     char **crl_pem)
 {
 	X509_CRL *crl = X509_CRL_new();
 	BIO *out = BIO_new(BIO_s_mem());
@@ -315,7 +290,10 @@ enum err tls_ca_list(str ca_cert, str ca_key, const struct tls_revoked *v, size_
 	*crl_pem = NULL;
 	if (authority_read(ca_cert, ca_key, &ca))
 		e = crl != NULL && out != NULL && fill_list(crl, &ca, v, n, days) &&
-		    PEM_write_bio_X509_CRL(out, crl) == 1 && take_text(out, crl_pem) ? OK : ERR_MEMORY;
+				    PEM_write_bio_X509_CRL(out, crl) == 1 &&
+				    tls_text_of(out, crl_pem)
+			    ? OK
+			    : ERR_MEMORY;
 	if (e != ERR_BAD)
 		authority_free(&ca);
 	X509_CRL_free(crl);

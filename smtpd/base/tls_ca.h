@@ -21,7 +21,7 @@ struct tls_issue {
 	const char *address;           /* whose: subject and rfc822Name */
 	const char *password;          /* of the .p12 */
 	int         days;
-	bool        legacy;            /* 3DES and SHA-1 around the key, for programs that know no AES there */
+	bool legacy; /* 3DES and SHA-1 around the key, for programs that know no AES there */
 	/* out */
 	unsigned char *p12;
 	size_t         p12_n;
@@ -35,6 +35,7 @@ enum err tls_ca_issue(struct tls_issue *);
 struct tls_revoked { const char *serial; int64_t when; };
 
 /* A list of what does not count any more (RFC 5280 5), PEM. */
-enum err tls_ca_list(str ca_cert, str ca_key, const struct tls_revoked *, size_t n, int days, char **crl_pem);
+enum err tls_ca_list(str ca_cert, str ca_key, const struct tls_revoked *, size_t n, int days,
+		     char **crl_pem);
 
 #endif

@@ -22,6 +22,11 @@ void tls_ignore_sigpipe(void);                     /* OpenSSL writes to sockets 
 /* tls_names.c: `which` of enum tls_name, in that order; at most 16. */
 void tls_names_of(X509 *, unsigned which, struct arena *, struct strs *out);
 
+/* tls_self.c, for tls_ca.c too: pieces of a certificate in the making. */
+bool tls_text_of(BIO *, char **out);               /* terminated, malloc'ed */
+bool tls_set_serial(X509 *);                       /* at random */
+bool tls_add_extension(X509 *, X509 *issuer, int nid, const char *value);
+
 /* tls_ticket.c: keys of the process, for every context. */
 void tls_ticket_setup(SSL_CTX *);
 void tls_ticket_rotate(uint64_t now_ms);       /* main thread; makes the first, then one every 12 h */

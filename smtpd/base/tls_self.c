@@ -15,7 +15,7 @@
 #define HOUR 3600L
 #define DAY  86400L
 
-static bool take_text(BIO *pem, char **out)
+bool tls_text_of(BIO *pem, char **out)
 {
 	char *p;
 	long n = BIO_get_mem_data(pem, &p);
@@ -33,9 +33,9 @@ static bool write_pem(X509 *x, EVP_PKEY *key, char **cert_pem, char **key_pem)
 	BIO *a = BIO_new(BIO_s_mem()), *b = BIO_new(BIO_s_secmem());
 	bool ok = a != NULL && b != NULL && PEM_write_bio_X509(a, x) == 1 &&
 	          PEM_write_bio_PKCS8PrivateKey(b, key, NULL, NULL, 0, NULL, NULL) == 1 &&
-	          take_text(a, cert_pem);
+	          tls_text_of(a, cert_pem);
 
-	if (ok && !take_text(b, key_pem)) {
+	if (ok && !tls_text_of(b, key_pem)) {
 		free(*cert_pem);
 		ok = false;
 	}
@@ -77,14 +77,14 @@ static bool add_names(X509 *x, const char *const names[], size_t n)
 	return ok;
 }
 
-static bool add_extension(X509 *x, int nid, const char *value)
+bool tls_add_extension(X509 *x, X509 *issuer, int nid, const char *value)
 {
 	X509V3_CTX ctx;
 	X509_EXTENSION *e;
 	bool ok;
 
 	X509V3_set_ctx_nodb(&ctx);
-	X509V3_set_ctx(&ctx, x, x, NULL, NULL, 0);
+	X509V3_set_ctx(&ctx, issuer, x, NULL, NULL, 0);
 	e = X509V3_EXT_conf_nid(NULL, &ctx, nid, value);
 	ok = e != NULL && X509_add_ext(x, e, -1) == 1;
 	X509_EXTENSION_free(e);
@@ -92,7 +92,7 @@ static bool add_extension(X509 *x, int nid, const char *value)
 }
 
 /* RFC 5280 4.1.2.2: positive, at most 20 octets, hard to guess. */
-static bool set_serial(X509 *x)
+bool tls_set_serial(X509 *x)
 {
 	BIGNUM *n = BN_new();
 	bool ok = n != NULL && BN_rand(n, 127, BN_RAND_TOP_ONE, BN_RAND_BOTTOM_ANY) == 1 &&
@@ -107,17 +107,17 @@ static bool fill(X509 *x, EVP_PKEY *key, const char *const names[], size_t n, in
 	X509_NAME *subject = X509_get_subject_name(x);
 	size_t cn = strlen(names[0]) < 64 ? strlen(names[0]) : 64;   /* ub-common-name */
 
-	return X509_set_version(x, X509_VERSION_3) == 1 && set_serial(x) &&
+	return X509_set_version(x, X509_VERSION_3) == 1 && tls_set_serial(x) &&
 	       X509_gmtime_adj(X509_getm_notBefore(x), -HOUR) != NULL &&
 	       X509_gmtime_adj(X509_getm_notAfter(x), days * DAY) != NULL &&
 	       X509_set_pubkey(x, key) == 1 &&
 	       X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8,
 	                                  (const unsigned char *)names[0], (int)cn, -1, 0) == 1 &&
 	       X509_set_issuer_name(x, subject) == 1 && add_names(x, names, n) &&
-	       add_extension(x, NID_basic_constraints, "critical,CA:FALSE") &&
-	       add_extension(x, NID_key_usage, "critical,digitalSignature") &&
-	       add_extension(x, NID_ext_key_usage, "serverAuth,clientAuth") &&
-	       add_extension(x, NID_subject_key_identifier, "hash") &&
+	       tls_add_extension(x, x, NID_basic_constraints, "critical,CA:FALSE") &&
+	       tls_add_extension(x, x, NID_key_usage, "critical,digitalSignature") &&
+	       tls_add_extension(x, x, NID_ext_key_usage, "serverAuth,clientAuth") &&
+	       tls_add_extension(x, x, NID_subject_key_identifier, "hash") &&
 	       X509_sign(x, key, EVP_sha256()) > 0;
 }
 

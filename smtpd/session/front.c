@@ -114,10 +114,13 @@ void front_letter_gone(struct front *f)
 
 void front_look_at_logins(void)
 {
-	for (struct session *s = here != NULL ? here->sessions : NULL; s != NULL; s = s->next)
-		if (!s->closing && s->peer.login.n > 0 && !s->waiting && !session_in_flight(s) &&
-		    !auth_still(&s->login))
-			session_close(s, NULL, session_revoked(s) == STEP_CLOSE);
+	for (struct session *s = here != NULL ? here->sessions : NULL; s != NULL; s = s->next) {
+		if (s->closing || s->peer.login.n == 0 || s->waiting || session_in_flight(s) ||
+		    auth_still(&s->login))
+			continue;
+		s->doing = NULL;
+		session_close(s, NULL, session_revoked(s) == STEP_CLOSE);
+	}
 }
 
 uint64_t front_sessions(const struct front *f)

@@ -157,7 +157,20 @@ static enum err give_certificate(struct config *c, struct arena *a)
 }
 
 /* What the domains' accounts need beside their password, for auth. */
-static enum err give_demands(struct config *c, struct arena *a)
+static void judge_demand(const struct config *c, const struct domain_section *d, struct arena *a,
+                         struct conf_faults *faults)
+{
+	const struct oauth_conf *tokens = &c->auth.oauth;
+
+	if (d->require == REQUIRE_CERTIFICATE && c->tls.client_ca.n == 0)
+		conf_fault_add(faults, a, &d->head, "require", "nobody could send, for no authority's certificates are good: "
+		               "set client-ca in tls {}");
+	if (d->require == REQUIRE_OAUTH && tokens->keys.n == 0 && tokens->introspection.n == 0)
+		conf_fault_add(faults, a, &d->head, "require", "nobody could send, for nobody checks tokens: set keys or "
+		               "introspection in auth { oauth {} }");
+}
+
+static enum err give_demands(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	struct auth_demand *v = ARENA_ARRAY(a, struct auth_demand, c->domains.n + 1);
 
@@ -166,6 +179,7 @@ static enum err give_demands(struct config *c, struct arena *a)
 	for (size_t i = 0; i < c->domains.n; i++) {
 		const struct domain_section *d = c->domains.v[i];
 
+		judge_demand(c, d, a, faults);
 		if (d->require != REQUIRE_PASSWORD)
 			v[c->auth.ndemands++] = (struct auth_demand){ d->name, (enum auth_require)d->require };
 	}
@@ -332,7 +346,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);
-	if (give_demands(c, a) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+	if (give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	judge_web(c, a, faults);
 	list_files(c, a);

@@ -270,6 +270,53 @@ static void nobody_is_sent_home(void **state)
 	UNTIL(stopped);
 }
 
+/* ---- logins that stand no more ------------------------------------------------------ */
+
+static void begin_message(const char *from)
+{
+	char line[200];
+
+	snprintf(line, sizeof(line), "MAIL FROM:<%s>", from);
+	talk(line, "250");
+	talk("RCPT TO:<bob@here.test>", "250");
+}
+
+static void a_login_that_is_gone(void **state)
+{
+	(void)state;
+	/* idle: told without being asked */
+	client_login("alice@here.test");
+	front_look_at_logins();
+	talk("NOOP", "250");
+	fake_standing.gone = true;
+	front_look_at_logins();
+	talk(NULL, "421 4.7.0 This login does not count any more");
+	hear_eof();
+	/* at the next command, whatever it is */
+	fake_standing.gone = false;
+	client_login("alice@here.test");
+	begin_message("alice@here.test");
+	fake_standing.gone = true;
+	talk("RCPT TO:<bob@here.test>", "421 4.7.0");
+	hear_eof();
+	/* a message that was begun may end */
+	fake_standing.gone = false;
+	client_login("alice@here.test");
+	begin_message("alice@here.test");
+	talk("DATA", "354");
+	fake_standing.gone = true;
+	front_look_at_logins();
+	client_say("From: alice@here.test\r\n\r\nx\r\n.\r\n");
+	talk("", "250 2.0.0");
+	talk("RSET", "421 4.7.0");
+	hear_eof();
+	/* nobody else is concerned */
+	client_hello();
+	front_look_at_logins();
+	talk("NOOP", "250");
+	fake_standing.gone = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -277,6 +324,7 @@ int main(void)
 		HOUSE_TEST(too_many_are_told), HOUSE_TEST(without_descriptors_there_is_an_answer),
 		HOUSE_TEST(the_idlest_makes_room), HOUSE_TEST(the_idle_are_sent_home), HOUSE_TEST(a_message_may_end),
 		HOUSE_TEST(patience_has_an_end), HOUSE_TEST(a_put_is_waited_for), HOUSE_TEST(nobody_is_sent_home),
+		HOUSE_TEST(a_login_that_is_gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
