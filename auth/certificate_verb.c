@@ -4,7 +4,7 @@
  *
  *   STATE/ca/ca.pem       the authority and its list of revoked certificates: what
  *                         tls { client-ca } names, read again when it changes
- *   STATE/ca/ca.key       its key, 0600
+ *   STATE/ca/ca.key       its key
  *   STATE/ca/certificates SERIAL ADDRESS ISSUED EXPIRES [REVOKED] a line
  *
  * The first certificate makes the authority.  All changes are made under the lock
@@ -95,20 +95,16 @@ static char *in_folder(struct work *w, const char *name)
 
 /* ---- files ------------------------------------------------------------------------------ */
 
-/* New in the old one's place; the mode is the file's own. */
-static int write_whole(struct work *w, const char *path, str bytes, mode_t mode)
+/* New in the old one's place, for the owner of the folder alone. */
+static int write_whole(struct work *w, const char *path, str bytes)
 {
-	struct account_file f = { .lock = -1 };
+	struct account_file f;
 	str why;
 	enum err e = account_file_open(&f, path, false, &w->arena, &why);
 
 	if (e == OK)
 		e = account_file_write(&f, bytes, &w->arena, &why);
 	account_file_close(&f);
-	if (e == OK && chmod(path, mode) != 0)
-		return fail_str(REFUSED, w,
-				arena_printf(&w->arena, "%s: %s: set its mode to %o", path,
-					     strerror(errno), (unsigned)mode));
 	return e == OK ? DONE : fail_str(status_of(e), w, why);
 }
 
@@ -123,7 +119,7 @@ static int read_whole(struct work *w, const char *path, str *text)
 	return e == OK ? DONE : fail_str(status_of(e), w, why);
 }
 
-/* The folder belongs to whom the state belongs to, who may be another than root. */
+/* It belongs to whom the state belongs to. */
 static int make_folder(struct work *w)
 {
 	const char *slash = strrchr(w->tools->ca, '/');
@@ -139,8 +135,9 @@ static int make_folder(struct work *w)
 					     "%s: %s: run this as root or as the server's user",
 					     w->tools->ca, strerror(errno)));
 	}
+	/* The folder above may belong to somebody who would put a link in its place. */
 	if (geteuid() == 0 && above != NULL && stat(above, &st) == 0 &&
-	    chown(w->tools->ca, st.st_uid, st.st_gid) != 0)
+	    lchown(w->tools->ca, st.st_uid, st.st_gid) != 0)
 		return fail_str(REFUSED, w,
 				arena_printf(&w->arena, "%s: %s: give it to the server's user",
 					     w->tools->ca, strerror(errno)));
@@ -166,8 +163,8 @@ static int make_authority(struct work *w, struct authority *a)
 	crypt_wipe(key, strlen(key));
 	free(cert);
 	free(key);
-	status = write_whole(w, in_folder(w, "ca.key"), a->key, 0600);
-	return status == DONE ? write_whole(w, in_folder(w, "ca.pem"), a->cert, 0644) : status;
+	status = write_whole(w, in_folder(w, "ca.key"), a->key);
+	return status == DONE ? write_whole(w, in_folder(w, "ca.pem"), a->cert) : status;
 }
 
 /* As it lies, or new when there is none and one is wanted. */
@@ -222,7 +219,7 @@ static int write_revoked(struct work *w, const struct authority *a, const struct
 					     "%s: %s: put ca.pem and ca.key back as they were",
 					     w->tools->ca, err_text(e)));
 	status = write_whole(w, in_folder(w, "ca.pem"),
-			     arena_printf(&w->arena, "%.*s%s", STR_ARG(cert), list), 0644);
+			     arena_printf(&w->arena, "%.*s%s", STR_ARG(cert), list));
 	free(list);
 	return status;
 }
