@@ -8,17 +8,26 @@
 #ifndef QUEUE_REPORT_H
 #define QUEUE_REPORT_H
 
-#include "queue/queue.h"
+#include "queue/filter.h"
 #include "smtpd/base/buf.h"
 
 /* For verbs while no server runs: the store opened for reading only. */
 struct queue *queue_open_reading(const struct queue_conf *, struct arena *, str *why);
 
+struct queue_look {
+	struct queue_filter filter;
+	bool   json;
+	size_t width;              /* of the terminal; 0: lines are not cut */
+};
+
 /* Columns: id, age, size, sender, recipients, tries, next try, last answer.  JSON:
- * an array, one message a line. */
-enum err queue_report_list(struct queue *, bool json, struct buf *out);
-/* One message: envelope, header summary, each recipient with state, tries,
- * next try and last answer.  ERR_ABSENT: no such message. */
+ * an array, one message a line.  Only messages that fit the filter. */
+enum err queue_report_list(struct queue *, const struct queue_look *, struct buf *out);
+/* One message's whole story: where it came from, what was judged, each recipient
+ * with every attempt and what can be done.  A finished one is told, too, while
+ * its record is kept.  ERR_ABSENT: no such message. */
 enum err queue_report_show(struct queue *, uint64_t id, bool json, struct buf *out);
+/* The ids of all that fit: malloc'ed, *n of them; NULL: none, or an error. */
+enum err queue_select(struct queue *, const struct queue_filter *, uint64_t **ids, size_t *n);
 
 #endif

@@ -189,18 +189,19 @@ struct looking {                       /* a report being made on the disk desk *
 	struct job           job;
 	struct control_call *call;
 	struct queue        *queue;
-	bool                 one, json;
+	bool                 one;
+	struct queue_look    look;      /* its words are the call's */
 	uint64_t             id;
 	struct buf           text;
 	enum err             result;
 };
 
-static void look(struct job *j)
+static void look_now(struct job *j)
 {
 	struct looking *l = SUPER(j, struct looking, job);
 
-	l->result = l->one ? queue_report_show(l->queue, l->id, l->json, &l->text)
-	                   : queue_report_list(l->queue, l->json, &l->text);
+	l->result = l->one ? queue_report_show(l->queue, l->id, l->look.json, &l->text)
+	                   : queue_report_list(l->queue, &l->look, &l->text);
 }
 
 static void looked(struct baton *b)
@@ -214,7 +215,7 @@ static void looked(struct baton *b)
 	free(l);
 }
 
-static void report_asked(struct control_call *call, bool one, uint64_t id)
+static void report_asked(struct control_call *call, bool one, uint64_t id, const struct queue_look *look)
 {
 	struct server *s = call->house;
 	struct looking *l = calloc(1, sizeof(*l));
@@ -227,9 +228,9 @@ static void report_asked(struct control_call *call, bool one, uint64_t id)
 	l->queue = s->queue;
 	l->one = one;
 	l->id = id;
-	l->json = wants_json(call);
+	l->look = *look;
 	buf_init(&l->text, 256 << 20);
-	l->job.work = look;
+	l->job.work = look_now;
 	l->job.baton.home = s->main->mbox;
 	l->job.baton.arrived = looked;
 	desk_submit_anyway(s->slow, &l->job);
@@ -237,18 +238,67 @@ static void report_asked(struct control_call *call, bool one, uint64_t id)
 
 /* ---- queue retry, hold, release, remove ---------------------------------------------- */
 
-struct wishing { struct queue_wish wish; struct control_call *call; };
+/* One command: the wishes that it comes to, one after the other. */
+struct wishing {
+	struct job           job;       /* finds the ids, on the slow desk */
+	struct queue_wish    wish;
+	struct control_call *call;
+	struct server       *server;
+	struct queue_filter  filter;
+	uint64_t            *ids;
+	size_t               n, at, touched;
+	enum err             found;
+};
 
+static void wish_next(struct wishing *);
+
+static void wish_end(struct wishing *w, enum err e)
+{
+	if (e == OK)
+		say_line(w->call, arena_printf(&w->call->arena, "%zu message%s", w->touched, w->touched == 1 ? "" : "s"));
+	finish(w->call, e, e == ERR_ABSENT ? no_such_message(w->call) : STR_NONE);
+	free(w->ids);
+	free(w);
+}
+
+/* What finished between being found and being asked for is no fault. */
 static void wish_came_home(struct baton *b)
 {
 	struct wishing *w = SUPER(SUPER(b, struct queue_wish, baton), struct wishing, wish);
 	enum err e = w->wish.result;
 
-	if (e == OK)
-		say_line(w->call, arena_printf(&w->call->arena, "%zu message%s", w->wish.touched,
-		                               w->wish.touched == 1 ? "" : "s"));
-	finish(w->call, e, e == ERR_ABSENT ? no_such_message(w->call) : STR_NONE);
-	free(w);
+	w->touched += w->wish.touched;
+	if (w->ids == NULL || (e != OK && e != ERR_ABSENT))
+		wish_end(w, e);
+	else
+		wish_next(w);
+}
+
+static void wish_next(struct wishing *w)
+{
+	if (w->at == w->n) {
+		wish_end(w, OK);
+		return;
+	}
+	w->wish.id = w->ids[w->at++];
+	timetable_wish(w->server->timetable, &w->wish);
+}
+
+static void find_ids(struct job *j)
+{
+	struct wishing *w = SUPER(j, struct wishing, job);
+
+	w->found = queue_select(w->server->queue, &w->filter, &w->ids, &w->n);
+}
+
+static void ids_found(struct baton *b)
+{
+	struct wishing *w = SUPER(SUPER(b, struct job, baton), struct wishing, job);
+
+	if (w->found != OK || w->n == 0)
+		wish_end(w, w->found);
+	else
+		wish_next(w);
 }
 
 static const struct { const char *word; int what; } wishes[] = {
@@ -256,7 +306,7 @@ static const struct { const char *word; int what; } wishes[] = {
 	{ "release", WISH_RELEASE }, { "remove", WISH_REMOVE },
 };
 
-static bool wish_asked(struct control_call *call, uint64_t id)
+static bool wish_asked(struct control_call *call, uint64_t id, const struct queue_filter *filter)
 {
 	struct server *s = call->house;
 
@@ -268,30 +318,63 @@ static bool wish_asked(struct control_call *call, uint64_t id)
 		w = calloc(1, sizeof(*w));
 		must(w != NULL);
 		w->call = call;
+		w->server = s;
+		w->filter = *filter;
 		w->wish.what = (int)wishes[i].what;
 		w->wish.id = id;
 		w->wish.baton.home = s->main->mbox;
 		w->wish.baton.arrived = wish_came_home;
-		timetable_wish(s->timetable, &w->wish);
+		w->job.work = find_ids;
+		w->job.baton.home = s->main->mbox;
+		w->job.baton.arrived = ids_found;
+		if (queue_filter_is_empty(filter))
+			timetable_wish(s->timetable, &w->wish);
+		else
+			desk_submit_anyway(s->slow, &w->job);
 		return true;
 	}
 	return false;
 }
 
-/* words: queue VERB [ID] [--json]; without an id all are meant, so what is none
- * must not pass for that. */
+/* words: queue VERB [ID] [--json] [--width N] [--to T] [--from T] [--older T] [--state S];
+ * without an id or a filter all are meant, so what is none must not pass for that. */
+static bool read_words(const struct control_call *call, struct queue_look *look, uint64_t *id)
+{
+	const char *why;
+	uint64_t width;
+
+	for (size_t i = 2; i < call->nwords; i++) {
+		str word = call->words[i], value = i + 1 < call->nwords ? call->words[i + 1] : STR_NONE;
+
+		if (str_is(word, "--json")) {
+			look->json = true;
+		} else if (str_is(word, "--width") && str_to_u64(value, &width)) {
+			look->width = width;
+			i++;
+		} else if (str_starts(word, "--")) {
+			if (!queue_filter_take(&look->filter, word, value, &why))
+				return false;
+			i++;
+		} else if (i != 2 || !queue_id_parse(word, id)) {
+			return false;
+		}
+	}
+	return true;
+}
+
 static void queue_asked(struct control_call *call)
 {
+	struct queue_look look = { .json = false };
+	str verb = call->nwords > 1 ? call->words[1] : STR("");
 	uint64_t id = 0;
-	bool has_id = call->nwords > 2 && queue_id_parse(call->words[2], &id);
 
-	if (call->nwords > 1 && str_is(call->words[1], "list"))
-		report_asked(call, false, 0);
-	else if (call->nwords > 1 && has_id && str_is(call->words[1], "show"))
-		report_asked(call, true, id);
-	else if (call->nwords > 2 && !has_id && !str_is(call->words[2], "--json"))
+	if (!read_words(call, &look, &id))
 		finish(call, ERR_ABSENT, no_such_message(call));
-	else if (call->nwords < 2 || !wish_asked(call, id))
+	else if (str_is(verb, "list"))
+		report_asked(call, false, 0, &look);
+	else if (str_is(verb, "show") && id != 0)
+		report_asked(call, true, id, &look);
+	else if (!wish_asked(call, id, &look.filter))
 		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
 }
 

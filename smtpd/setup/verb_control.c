@@ -7,6 +7,8 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include "queue/report.h"
 #include "smtpd/base/control.h"
@@ -63,16 +65,40 @@ int verb_reload(int argc, char **argv)
 	return status;
 }
 
-/* -c FILE and --json, in any place; the other words come back in order. */
-struct asked { const char *file; bool json, all; const char *words[16]; size_t n; };
+/* Options in any place; the other words come back in order. */
+#define WORDS_MOST 64
+struct asked {
+	const char *file;
+	bool json, all;
+	const char *words[WORDS_MOST];
+	size_t n;
+	const char *filter[16];        /* "--to", "alice", … as they go to the server */
+	size_t nfilter;
+	struct queue_look look;        /* the same, read */
+};
+
+static int take_filter(const char *verb, struct asked *out, const char *option)
+{
+	const char *why;
+
+	if (!queue_filter_take(&out->look.filter, str_of(option), str_of(optarg), &why))
+		return verb_misused(verb, "%s \"%s\": it takes %s", option, optarg, why);
+	if (out->nfilter + 2 > COUNT(out->filter))
+		return verb_misused(verb, "too many options");
+	out->filter[out->nfilter++] = option;
+	out->filter[out->nfilter++] = optarg;
+	return -1;
+}
 
 static int parse(const char *verb, int argc, char **argv, struct asked *out)
 {
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "json", no_argument, NULL, 'j' },
-		{ "all", no_argument, NULL, 'a' }, { 0 },
+		{ "all", no_argument, NULL, 'a' }, { "to", required_argument, NULL, 't' },
+		{ "from", required_argument, NULL, 'f' }, { "older", required_argument, NULL, 'o' },
+		{ "state", required_argument, NULL, 's' }, { 0 },
 	};
-	int c;
+	int c, status;
 
 	*out = (struct asked){ .file = CONFIG_FILE };
 	opterr = 0;
@@ -84,13 +110,19 @@ static int parse(const char *verb, int argc, char **argv, struct asked *out)
 			out->json = true;
 		else if (c == 'a')
 			out->all = true;
+		else if (c == 't' || c == 'f' || c == 'o' || c == 's') {
+			status = take_filter(verb, out, c == 't' ? "--to" : c == 'f' ? "--from" : c == 'o' ? "--older" : "--state");
+			if (status >= 0)
+				return status;
+		}
 		else if (c == ':')
 			return verb_misused(verb, "%s needs a value", argv[optind - 1]);
 		else
 			return verb_misused(verb, "unknown option %s", argv[optind - 1]);
 	}
+	out->look.json = out->json;
 	for (int i = optind; i < argc; i++) {
-		if (out->n == COUNT(out->words) - 2)
+		if (out->n == COUNT(out->words))
 			return verb_misused(verb, "too many words");
 		out->words[out->n++] = argv[i];
 	}
@@ -104,7 +136,7 @@ int verb_status(int argc, char **argv)
 	struct config *c;
 	int status = parse("status", argc, argv, &asked);
 
-	if (status < 0 && (asked.n > 0 || asked.all))
+	if (status < 0 && (asked.n > 0 || asked.all || asked.nfilter > 0))
 		status = verb_misused("status", "it takes no words");
 	if (status >= 0)
 		return status;
@@ -136,19 +168,20 @@ static int report_from_files(const struct config *c, struct arena *a, const stru
 		return verb_fail(EXIT_FINDING, "queue", "%.*s", STR_ARG(why));
 	buf_init(&text, 1 << 30);
 	e = strcmp(asked->words[0], "show") == 0 ? queue_report_show(q, id, asked->json, &text)
-	                                         : queue_report_list(q, asked->json, &text);
+	                                         : queue_report_list(q, &asked->look, &text);
 	fwrite(buf_str(&text).p, 1, buf_str(&text).n, stdout);
 	buf_fini(&text);
 	queue_close(q);
 	if (e == ERR_ABSENT)
-		return verb_fail(EXIT_FINDING, "queue", "no message %s is in the queue: `postern queue list` shows what is there",
+		return verb_fail(EXIT_FINDING, "queue", "no message %s is known: `postern queue list` shows what is there",
 		                 asked->words[1]);
 	return e == OK ? EXIT_DONE : verb_fail(EXIT_FINDING, "queue", "%s", err_text(e));
 }
 
 static int queue_one(const struct config *c, struct arena *a, const struct asked *asked, const char *id_text)
 {
-	const char *words[4] = { "queue", asked->words[0] };
+	const char *words[6 + COUNT(asked->filter)] = { "queue", asked->words[0] };
+	char width[24];
 	size_t n = 2;
 	uint64_t id = 0;
 	int status;
@@ -157,6 +190,13 @@ static int queue_one(const struct config *c, struct arena *a, const struct asked
 		words[n++] = id_text;
 	if (asked->json)
 		words[n++] = "--json";
+	if (asked->look.width > 0 && strcmp(words[1], "list") == 0) {
+		snprintf(width, sizeof(width), "%zu", asked->look.width);
+		words[n++] = "--width";
+		words[n++] = width;
+	}
+	for (size_t i = 0; i < asked->nfilter; i++)
+		words[n++] = asked->filter[i];
 	status = ask(c, a, words, n);
 	if (status >= 0)
 		return status;
@@ -181,8 +221,12 @@ static int queue_words_fit(const struct asked *asked)
 			continue;
 		if (!forms[i].ids && (asked->n > 1 || asked->all))
 			return verb_misused("queue", "%s takes no id", forms[i].word);
-		if (forms[i].ids && asked->n == 1 && !(forms[i].may_all && asked->all))
-			return verb_misused("queue", "%s needs an id%s", forms[i].word, forms[i].may_all ? " or --all" : "");
+		if (asked->nfilter > 0 && (asked->all || asked->n > 1 || (!forms[i].may_all && strcmp(forms[i].word, "list") != 0)))
+			return verb_misused("queue", "%s takes either ids, or --to, --from, --older and --state, or --all",
+			                    forms[i].word);
+		if (forms[i].ids && asked->n == 1 && !(forms[i].may_all && (asked->all || asked->nfilter > 0)))
+			return verb_misused("queue", "%s needs an id%s", forms[i].word,
+			                    forms[i].may_all ? ", --to, --from, --older or --state, or --all" : "");
 		for (size_t k = 1; k < asked->n; k++)
 			if (!queue_id_parse(str_of(asked->words[k]), &id))
 				return verb_misused("queue", "\"%s\" is not a message's number (`postern queue list` shows them)", asked->words[k]);
@@ -190,6 +234,14 @@ static int queue_words_fit(const struct asked *asked)
 	}
 	return asked->n == 0 ? verb_misused("queue", "say list, show, retry, hold, release, remove, flush, check, export, backup, restore or salvage")
 	                     : verb_misused("queue", "unknown command \"%s\"", asked->words[0]);
+}
+
+/* A person's terminal cuts its lines; a file or a pipe gets them whole. */
+static size_t terminal_width(void)
+{
+	struct winsize w;
+
+	return isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 80 ? w.ws_col : 0;
 }
 
 int verb_queue(int argc, char **argv)
@@ -202,6 +254,7 @@ int verb_queue(int argc, char **argv)
 	if (verb_queue_is_about_files(argc, argv))
 		return verb_queue_files(argc, argv);
 	status = parse("queue", argc, argv, &asked);
+	asked.look.width = asked.json ? 0 : terminal_width();
 	if (status < 0)
 		status = queue_words_fit(&asked);
 	if (status >= 0)

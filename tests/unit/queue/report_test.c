@@ -27,6 +27,7 @@ static uint64_t put_text(struct house *h, size_t nrcpts, const char *sender, uns
 static char *report(struct house *h, bool files, bool json, uint64_t id, enum err want)
 {
 	const struct queue_conf conf = house_conf(h);
+	const struct queue_look look = { .json = json };
 	struct queue *q = h->q;
 	str why = STR_NONE;
 	struct buf out;
@@ -37,7 +38,7 @@ static char *report(struct house *h, bool files, bool json, uint64_t id, enum er
 	if (q == NULL)
 		fail_msg("%.*s", STR_ARG(why));
 	buf_init(&out, BUF_UNBOUNDED);
-	assert_int_equal(id ? queue_report_show(q, id, json, &out) : queue_report_list(q, json, &out), want);
+	assert_int_equal(id ? queue_report_show(q, id, json, &out) : queue_report_list(q, &look, &out), want);
 	text = calloc(1, out.n + 1);
 	memcpy(text, out.p ? out.p + out.head : "", out.n);
 	buf_fini(&out);
@@ -109,8 +110,8 @@ static void one_story(struct house *h, bool files, uint64_t id)
 	assert_holds(text, "Subject     =?utf-8?q?A?= long subject\n");
 	assert_holds(text, "\nuser0@office.test\n    waiting, next try 2");
 	assert_holds(text, "4 tries so far");
-	assert_holds(text, "last answer: 451 4.7.1 not ?[31myet\n");
-	assert_holds(text, "\nuser1@office.test\n    done");
+	assert_holds(text, "  451 4.7.1 not ?[31myet\n    what to do: ");
+	assert_holds(text, "\nuser1@office.test\n    delivered");
 	assert_holds(text, "first addressed to: rfc822;user@office.test\n");
 	assert_lacks(text, "\033");
 	free(text);
@@ -148,7 +149,7 @@ static void as_json(struct house *h, bool files, uint64_t id, const char *id_tex
 	assert_true(json_integer_value(json_object_get(r, "next")) > 1500000000);
 	assert_string_equal(json_string_value(json_object_get(r, "said")), "451 4.7.1 not \033[31myet");
 	r = json_array_get(json_object_get(one, "recipients"), 1);
-	assert_string_equal(json_string_value(json_object_get(r, "state")), "done");
+	assert_string_equal(json_string_value(json_object_get(r, "state")), "delivered");
 	assert_true(json_is_null(json_object_get(r, "next")));
 	assert_string_equal(json_string_value(json_object_get(json_array_get(all, 1), "sender")), "");
 	json_decref(all);
