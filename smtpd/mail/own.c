@@ -11,6 +11,7 @@
 #include "smtpd/mail/fold.h"
 
 #define MARK        16          /* hexadecimal digits: 64 bits */
+#define MARKS_MOST  20          /* fields that are looked at; ours stand in front */
 #define REASON_MOST 300
 
 bool own_is(const struct field *f)
@@ -62,20 +63,28 @@ str own_copy_id(struct arena *a, str id, str mark)
 
 static bool is_mark_for(struct arena *a, const unsigned char *secret, str value, str address)
 {
-	str id, mark = str_trim(field_unfold(a, value)), want;
+	str all = str_trim(value), id = all, mark, want;
 
-	if (!str_cut(&mark, ' ', &id))
+	for (size_t i = all.n; i-- > 0;)
+		if (is_wsp(all.p[i]) || all.p[i] == '\r' || all.p[i] == '\n')
+			id.n = i;
+	mark = str_trim(str_skip(all, id.n));
+	if (mark.n != MARK)
 		return false;
-	mark = str_trim(mark);
 	want = own_mark(a, secret, id, address);
-	return mark.n == MARK && want.n == MARK && crypt_equal(mark.p, want.p, MARK);
+	return want.n == MARK && crypt_equal(mark.p, want.p, MARK);
 }
 
 bool own_was_copied(struct arena *a, const unsigned char secret[static OWN_SECRET], const struct fields *f, str address)
 {
-	for (size_t i = 0; i < f->n; i++)
-		if (field_is(&f->v[i], "X-Postern-Copy-Id") && is_mark_for(a, secret, f->v[i].value, address))
-			return true;
+	size_t looked = 0;
+
+	for (size_t i = 0; i < f->n && looked < MARKS_MOST; i++)
+		if (field_is(&f->v[i], "X-Postern-Copy-Id")) {
+			looked++;
+			if (is_mark_for(a, secret, f->v[i].value, address))
+				return true;
+		}
 	return false;
 }
 
@@ -123,10 +132,10 @@ str own_copy_fields(struct arena *a, const struct own_copy *c)
 
 /* ---- loops --------------------------------------------------------------------------- */
 
-bool own_was_delivered(struct arena *a, const struct fields *f, str address)
+bool own_was_delivered(const struct fields *f, str address)
 {
 	for (size_t i = 0; i < f->n; i++)
-		if (field_is(&f->v[i], "Delivered-To") && str_eq_nocase(field_unfold(a, f->v[i].value), address))
+		if (field_is(&f->v[i], "Delivered-To") && str_eq_nocase(str_trim(f->v[i].value), address))
 			return true;
 	return false;
 }

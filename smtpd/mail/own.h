@@ -40,6 +40,6 @@ str  own_copy_id(struct arena *, str id, str mark);        /* the one field */
 bool own_was_copied(struct arena *, const unsigned char secret[static OWN_SECRET], const struct fields *, str address);
 
 /* "Delivered-To: ADDRESS" is among them. */
-bool own_was_delivered(struct arena *, const struct fields *, str address);
+bool own_was_delivered(const struct fields *, str address);
 
 #endif

@@ -79,8 +79,8 @@ static void weigh_doom(struct txn *t, struct final *f)
 /* What others say of their own mailboxes is theirs to judge. */
 static bool was_here(struct txn *t, const struct rcpt *r, const struct path *via, const struct final *f, bool local)
 {
-	return (local && own_was_delivered(&t->arena, t->in.fields, f->path->text)) ||
-	       (rcpt_is_resolved(r, via) && own_was_delivered(&t->arena, t->in.fields, via->text));
+	return (local && own_was_delivered(t->in.fields, f->path->text)) ||
+	       (rcpt_is_resolved(r, via) && own_was_delivered(t->in.fields, via->text));
 }
 
 bool rcpt_is_resolved(const struct rcpt *r, const struct path *via)

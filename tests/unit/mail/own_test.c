@@ -118,11 +118,11 @@ static void delivered_before(void **state)
 	const struct fields f = header("Delivered-To: bob@here.test\r\nDelivered-To:\r\n  Sales@Here.Test \r\nX: carol@here.test\r\n\r\n");
 
 	(void)state;
-	assert_true(own_was_delivered(&a, &f, STR("bob@here.test")));
-	assert_true(own_was_delivered(&a, &f, STR("BOB@here.test")));
-	assert_true(own_was_delivered(&a, &f, STR("sales@here.test")));
-	assert_false(own_was_delivered(&a, &f, STR("bob+x@here.test")));
-	assert_false(own_was_delivered(&a, &f, STR("carol@here.test")));
+	assert_true(own_was_delivered(&f, STR("bob@here.test")));
+	assert_true(own_was_delivered(&f, STR("BOB@here.test")));
+	assert_true(own_was_delivered(&f, STR("sales@here.test")));
+	assert_false(own_was_delivered(&f, STR("bob+x@here.test")));
+	assert_false(own_was_delivered(&f, STR("carol@here.test")));
 }
 
 static int set_up(void **state)
