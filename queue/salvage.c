@@ -352,29 +352,30 @@ static void bring_message(struct work *w, const struct find *m)
 
 /* ---- all of them -------------------------------------------------------------------------------------- */
 
-static bool is_known(const struct work *w, uint64_t id)
+static bool has(const struct work *w, unsigned kind, uint64_t id)
 {
 	const struct find *v;
 
-	return finds_of(&w->finds, RECORD_MESSAGE, id, &v) > 0 || finds_of(&w->finds, RECORD_FINISHED, id, &v) > 0;
+	return finds_of(&w->finds, (enum record_kind)kind, id, &v) > 0;
 }
 
-/* Rows of messages whose own row is nowhere. */
+/* What is left of messages whose own row is nowhere; each is named once. */
 static void name_lost(struct work *w)
 {
-	const struct find *v = w->finds.v, *rcpts;
-	uint64_t last = 0;
+	const struct find *v = w->finds.v;
 
 	for (size_t i = 0; i < w->finds.n; i++) {
-		if ((v[i].kind != RECORD_RCPT && v[i].kind != RECORD_BODY_ROW) || v[i].id == last)
-			continue;
-		last = v[i].id;
-		if (is_known(w, last) || !(v[i].current || !w->finds.sure))
+		uint64_t id = v[i].id;
+
+		if ((i > 0 && v[i - 1].kind == v[i].kind && v[i - 1].id == id) || (w->finds.sure && !v[i].current) ||
+		    has(w, RECORD_MESSAGE, id) || has(w, RECORD_FINISHED, id))
 			continue;
 		if (v[i].kind == RECORD_RCPT)
-			say(w, last, SALVAGE_LOST, "its row is lost: only rows of its recipients are left, or it had ended");
-		else if (finds_of(&w->finds, RECORD_RCPT, last, &rcpts) == 0)
-			say(w, last, SALVAGE_LOST, "its row is lost: only content is left, or it had ended");
+			say(w, id, SALVAGE_LOST, "its row is lost: only rows of its recipients are left, or it had ended");
+		else if (v[i].kind == RECORD_BODY_ROW && !has(w, RECORD_RCPT, id))
+			say(w, id, SALVAGE_LOST, "its row is lost: only content is left, or it had ended");
+		else if (v[i].kind == FIND_TRACE && !has(w, RECORD_RCPT, id) && !has(w, RECORD_BODY_ROW, id))
+			say(w, id, SALVAGE_LOST, "its row is lost: only a trace of it is left, or it had ended");
 	}
 }
 

@@ -188,6 +188,22 @@ static bool long_row(struct gather *g, uint64_t at, struct record_name *name, st
 	return record_recognise(*row, name, &length);
 }
 
+/* Not whole, but it says of which message it was. */
+static void add_trace(struct gather *g, str head, uint64_t at)
+{
+	uint64_t id = 0;
+	struct find *f;
+
+	if (head.n < RECORD_HEAD || head.p[6] != RECORD_VERSION || head.p[7] != 0 || head.p[4] < RECORD_MESSAGE ||
+	    head.p[4] > RECORD_BODY_ROW || head.p[5] != 0)
+		return;
+	for (size_t i = 8; i-- > 0;)
+		id = id << 8 | (unsigned char)head.p[16 + i];
+	f = id != 0 ? add(g->f) : NULL;
+	if (f != NULL)
+		*f = (struct find){ .id = id, .at = at, .kind = FIND_TRACE };
+}
+
 static bool is_explained(const struct gather *g, uint64_t page)
 {
 	for (size_t i = 0; i < g->nexplained; i++)
@@ -215,6 +231,8 @@ static void bytes_seen(void *arg, uint64_t at, str page, size_t sure, bool ruin)
 			add_good(g, &name, str_head(rest, length), at + i, current);
 		else if (i == 16 && long_row(g, at + i, &name, &rest))
 			add_good(g, &name, rest, at + i, current);
+		else
+			add_trace(g, rest, at + i);
 		free(g->value);
 		g->value = NULL;
 	}

@@ -10,6 +10,8 @@
 #include "queue/pages.h"
 #include "queue/salvage.h"
 
+#define FIND_TRACE 99            /* a kind: the head of a row that is not whole */
+
 struct find {                    /* one row */
 	uint64_t id;
 	uint64_t at;             /* where in the file it begins … */
