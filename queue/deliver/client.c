@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "smtpd/base/clock.h"
 #include "smtpd/base/log.h"
 
 static void end_now(struct client *);
@@ -317,6 +318,12 @@ void client_name_host(struct client *c)
 	c->lease->verified = NULL;
 }
 
+/* Its provider has told another domain to wait. */
+static bool rests(const struct client *c)
+{
+	return c->house->resting != NULL && !c->lmtp && resting_has(c->house->resting, provider_name(str_of(c->name)), clock_wall());
+}
+
 void client_dial(struct client *c)
 {
 	struct sockaddr_storage from;
@@ -327,6 +334,13 @@ void client_dial(struct client *c)
 	c->secured = c->no_ehlo = c->dirty = c->reused = c->logged_in = false;
 	c->mechanisms = 0;
 	client_name_host(c);
+	if (rests(c)) {
+		c->lease->pace.kind = PACE_SLOWED;
+		client_next_host(c, true, STR("4.4.5"),
+		                 arena_printf(client_arena(c), "%s belongs to a provider that has asked us to slow down, and is left "
+		                              "alone for a while", c->host));
+		return;
+	}
 	nfrom = relay_source(c->lease->setup->relay, c->hosts.to.ss_family, &from);
 	c->conn = conn_dial(c->loop, (const struct sockaddr *)&c->hosts.to, c->hosts.nto,
 	                    nfrom > 0 ? (const struct sockaddr *)&from : NULL, nfrom, &events, c);

@@ -25,6 +25,7 @@ struct client_house {                     /* what all clients share; immutable, 
 	struct desk       *disk;
 	struct tls_client *tls;
 	struct mbox       *home;          /* the timetable's */
+	const struct resting *resting;    /* NULL in units: nobody does */
 	void             (*lease_home)(struct baton *);    /* of the lease; run at home */
 	void             (*client_gone)(struct client *);  /* run at home; then client_free */
 };

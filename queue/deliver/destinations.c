@@ -206,6 +206,7 @@ void destination_wake(struct timetable *t, struct destination *d)
 {
 	due_remove(&t->rests, &d->due);
 	d->not_before = 0;
+	provider_wake(t, d);
 	if (d->window == 0)
 		d->window = 1;
 	destination_ready(t, d);

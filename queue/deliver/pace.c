@@ -196,3 +196,54 @@ str provider_name(str host)
 		return tail(name, 3);
 	return two;
 }
+
+/* ---- who rests --------------------------------------------------------------------------------------- */
+
+/* FNV-1a.  Who finds another name with the same number keeps mail from itself. */
+static uint64_t number_of(str name)
+{
+	uint64_t h = 14695981039346656037u;
+
+	for (size_t i = 0; i < name.n; i++) {
+		unsigned char c = (unsigned char)name.p[i];
+
+		h = (h ^ (c >= 'A' && c <= 'Z' ? c + 32u : c)) * 1099511628211u;
+	}
+	return h;
+}
+
+/* Its own place, else the one that is free first. */
+static size_t place_of(const struct resting *r, uint64_t name)
+{
+	size_t best = 0;
+
+	for (size_t i = 0; i < RESTING; i++) {
+		if (atomic_load(&r->v[i].name) == name)
+			return i;
+		if (atomic_load(&r->v[i].until) < atomic_load(&r->v[best].until))
+			best = i;
+	}
+	return best;
+}
+
+void resting_set(struct resting *r, str provider, int64_t until, int64_t now)
+{
+	uint64_t name = number_of(provider);
+	size_t i = place_of(r, name);
+
+	if (until <= now && atomic_load(&r->v[i].name) != name)
+		return;
+	atomic_store(&r->v[i].until, 0);
+	atomic_store(&r->v[i].name, name);
+	atomic_store(&r->v[i].until, until);
+}
+
+bool resting_has(const struct resting *r, str provider, int64_t now)
+{
+	uint64_t name = number_of(provider);
+
+	for (size_t i = 0; i < RESTING; i++)
+		if (atomic_load(&r->v[i].name) == name && atomic_load(&r->v[i].until) > now)
+			return true;
+	return false;
+}

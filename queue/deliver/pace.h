@@ -12,6 +12,8 @@
 #ifndef QUEUE_DELIVER_PACE_H
 #define QUEUE_DELIVER_PACE_H
 
+#include <stdatomic.h>
+
 #include "smtpd/base/str.h"
 
 enum pace_kind { PACE_FINE, PACE_GREYLISTED, PACE_SLOWED };
@@ -32,5 +34,16 @@ struct pace pace_of(enum pace_when, int code, str esc, str text);
 /* The name that a host's owner registered, which stands for its provider:
  * "mx1.mail.example.co.uk" → "example.co.uk"; an address stands for itself. */
 str provider_name(str host);
+
+/* Providers that rest, where clients see it: so that a domain whose hosts are
+ * looked up for the first time does not knock at a door that is known to be
+ * shut.  One thread writes, any reads; a reader that looks in the middle of a
+ * change is wrong for one attempt. */
+#define RESTING 64
+struct resting {
+	struct { _Atomic uint64_t name; _Atomic int64_t until; } v[RESTING];
+};
+void resting_set(struct resting *, str provider, int64_t until, int64_t now);    /* seconds; 0: it does not */
+bool resting_has(const struct resting *, str provider, int64_t now);
 
 #endif

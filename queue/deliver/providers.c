@@ -6,7 +6,8 @@
  * works again.  No provider ever has more than half of all connections, so that
  * one that is slow with thousands of domains leaves room for the others.
  *
- * Where a domain's hosts lie is known once a lease has been there.  A provider
+ * Where a domain's hosts lie is known once a lease has been there; that it need
+ * not knock to learn that they rest, clients look at `resting`.  A provider
  * lives as long as it has destinations or leases.  Timetable thread.
  */
 #include "queue/deliver/timetable_inside.h"
@@ -180,8 +181,15 @@ static void slow(struct timetable *t, struct provider *p, const struct lease *l,
 	p->until = clock_wall() + rest_of(t, p, l);
 	log_event(NULL, LOG_NOTICE, "provider.slowed", KV("provider", p->name), KV_N("destinations", p->nmembers),
 	          KV_N("concurrency", p->window), KV("until", clock_stamp((uint64_t)p->until * 1000000, stamp)), KV("why", said));
+	resting_set(&t->resting, p->name, p->until, clock_wall());
 	for (struct destination *d = p->members; d != NULL; d = d->next_member)
 		destination_rest(t, d, p->until, said);
+}
+
+void provider_wake(struct timetable *t, const struct destination *d)
+{
+	if (d->provider != NULL && d->provider->troubles > 0)
+		resting_set(&t->resting, d->provider->name, 0, clock_wall());
 }
 
 static void speed_up(struct timetable *t, struct provider *p)

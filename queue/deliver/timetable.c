@@ -282,7 +282,7 @@ struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size
 	map_init(&t->destinations, false);
 	map_init(&t->providers, true);
 	t->house = (struct client_house){
-		.queue = q, .disk = disk, .tls = tls_client_new(), .home = t->inbox,
+		.queue = q, .disk = disk, .resting = &t->resting, .tls = tls_client_new(), .home = t->inbox,
 		.lease_home = lease_came_home, .client_gone = client_came_home,
 	};
 	t->maildir = destination_get(t, STR("maildir"));
@@ -321,7 +321,10 @@ enum err timetable_start(struct timetable *t, bool one_by_one)
 	if (e != OK)
 		return e;
 	sigfillset(&all);
-	sigdelset(&all, SIGBUS);        /* a fault of this thread's own */
+	sigdelset(&all, SIGBUS);        /* faults of this thread's own */
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	t->started = pthread_create(&t->thread, NULL, run, t) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

@@ -139,6 +139,7 @@ struct timetable {
 	struct settings    *settings;
 
 	struct map          messages, destinations, providers;
+	struct resting      resting;
 	struct message     *oldest, *newest;
 	struct due          due, rests, errands;
 	size_t              nparts;    /* there is room in `due` for so many */
@@ -227,6 +228,7 @@ void provider_pass(struct timetable *, struct destination *);        /* it has n
 void provider_lent(struct lease *, struct destination *);
 void provider_returned(struct timetable *, struct destination *, struct lease *, bool worked);
 void provider_leave(struct timetable *, struct destination *);
+void provider_wake(struct timetable *, const struct destination *);   /* somebody goes ahead */
 
 /* ---- leases.c */
 /* NULL: the part has gone elsewhere, or there was no memory and it waits. */

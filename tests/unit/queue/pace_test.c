@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -82,11 +83,35 @@ static void providers(void **state)
 	}
 }
 
+static void those_that_rest_are_known(void **state)
+{
+	static struct resting r;
+	char name[20];
+
+	(void)state;
+	assert_false(resting_has(&r, STR("big.test"), 100));
+	resting_set(&r, STR("Big.test"), 200, 100);
+	assert_true(resting_has(&r, STR("big.TEST"), 199));
+	assert_false(resting_has(&r, STR("big.test"), 200));
+	assert_false(resting_has(&r, STR("bag.test"), 150));
+	resting_set(&r, STR("other.test"), 0, 150);          /* was not there: takes nobody's place */
+	assert_true(resting_has(&r, STR("big.test"), 150));
+	resting_set(&r, STR("big.test"), 0, 150);
+	assert_false(resting_has(&r, STR("big.test"), 150));
+	for (int i = 0; i < 3 * RESTING; i++) {
+		snprintf(name, sizeof(name), "p%d.test", i);
+		resting_set(&r, str_of(name), 1000 + i, 150);
+	}
+	assert_true(resting_has(&r, str_of(name), 150));     /* those that rest longest are known */
+	assert_false(resting_has(&r, STR("p0.test"), 150));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(providers),
+		cmocka_unit_test(those_that_rest_are_known),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
