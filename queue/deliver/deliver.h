@@ -83,6 +83,21 @@ struct queue_wish {                        /* malloc'ed by the sender */
 };
 void timetable_wish(struct timetable *, struct queue_wish *);
 
+/* Destinations that do not work just now, those with the longest lines. */
+#define TROUBLES_MOST 20
+struct trouble { str destination, why; int64_t until; uint32_t times; size_t parts; };  /* until 0: it does not rest */
+struct troubles_ask {                      /* the asker's again when home */
+	struct baton   baton;              /* home, arrived: the asker's */
+	struct arena   arena;
+	struct trouble v[TROUBLES_MOST];
+	size_t         n, all;             /* shown here; in trouble */
+	void          *user;
+	void         (*back)(struct baton *);      /* troubles.c's own */
+};
+struct troubles_ask *troubles_ask_new(void);       /* NULL: no memory */
+void troubles_ask_free(struct troubles_ask *);
+void timetable_troubles(struct timetable *, struct troubles_ask *);
+
 struct timetable_figures { uint64_t messages, waiting, held, leased, deferred, delivered, bounced, oldest, aside; };
 void timetable_figures(struct timetable *, struct timetable_figures *);   /* atomics; any thread */
 

@@ -300,6 +300,7 @@ static void signal_came(struct loop_io *io, int events)
 static void a_minute_passed(struct loop_timer *t)
 {
 	server_look_again(the_server);
+	server_note_pace(the_server);
 	loop_timer_set(t, 60000);
 }
 
@@ -446,6 +447,7 @@ int serve_run(const char *file, struct config *c, struct arena *arena, const str
 		fprintf(stderr, "postern serve: %.*s\n", STR_ARG(why));
 		return EXIT_FINDING;
 	}
+	server_note_pace(s);
 	server_use(s, s->now);
 	say_up(s);
 	if (ready != NULL)

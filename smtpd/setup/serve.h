@@ -48,6 +48,7 @@ struct server {
 	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
 	struct loop_io     signals;
 	struct loop_timer  minute, watchdog;
+	struct pace { uint64_t at_ms, stored, delivered, deferred, bounced; } pace[2];  /* so far, at the last two minutes */
 	size_t             fronts_up;       /* that have not said that they are empty */
 	bool               stopping, failed;
 	int64_t            started;
@@ -85,6 +86,11 @@ void     server_end_zone_tests(struct server *);        /* before their generati
 /* server_control.c */
 extern const struct control_verb server_control_verbs[];
 str      server_control_path(const struct config *, struct arena *);
+
+/* status.c */
+struct control_call;
+void     server_status_asked(struct control_call *);
+void     server_note_pace(struct server *);             /* each minute, and at the start */
 
 /* A SIGBUS ends the process with a line that says what it means, and status 75. */
 void bus_fault_watch(void);

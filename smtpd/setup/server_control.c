@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What the running server answers on its control socket: reload, status,
- * accounts (look again), queue.  Main thread; store reads go to the disk desk.
+ * What the running server answers on its control socket: reload, accounts (look
+ * again), queue; status.c has the status.  Main thread; the store is read on a desk.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -65,121 +65,6 @@ static void accounts_asked(struct control_call *call)
 static void deny_asked(struct control_call *call)
 {
 	server_look_at_denied(call->house);
-	control_end(call, EXIT_DONE);
-}
-
-/* ---- status ----------------------------------------------------------------------- */
-
-struct figures {
-	struct queue_figures queue;
-	struct timetable_figures way_out;
-	uint64_t sessions, loop_longest_ms;
-	int64_t up_s;
-};
-
-static void gather(const struct server *s, struct figures *f)
-{
-	*f = (struct figures){ .up_s = clock_wall() - s->started };
-	queue_figures(s->queue, &f->queue);
-	timetable_figures(s->timetable, &f->way_out);
-	for (size_t i = 0; i < s->nloops; i++) {
-		f->sessions += front_sessions(s->fronts[i]);
-		if (loop_longest(s->loops[i]) > f->loop_longest_ms)
-			f->loop_longest_ms = loop_longest(s->loops[i]);
-	}
-}
-
-static char *status_json(const struct server *s, const struct figures *f)
-{
-	struct json *j = json_new_object(), *counters;
-
-	json_set_c(j, "version", POSTERN_VERSION);
-	json_set(j, "hostname", s->now->config->hostname);
-	json_set_num(j, "up_seconds", f->up_s);
-	json_set_num(j, "sessions", (int64_t)f->sessions);
-	json_set_num(j, "queued", (int64_t)f->way_out.messages);
-	json_set_num(j, "waiting", (int64_t)f->way_out.waiting);
-	json_set_num(j, "held", (int64_t)f->way_out.held);
-	json_set_num(j, "aside", (int64_t)f->way_out.aside);
-	json_set_num(j, "leased", (int64_t)f->way_out.leased);
-	json_set_num(j, "delivered", (int64_t)f->way_out.delivered);
-	json_set_num(j, "deferred", (int64_t)f->way_out.deferred);
-	json_set_num(j, "bounced", (int64_t)f->way_out.bounced);
-	json_set_num(j, "oldest", (int64_t)f->way_out.oldest);
-	json_set_num(j, "stored", (int64_t)f->queue.puts);
-	json_set_num(j, "commits", (int64_t)f->queue.commits);
-	json_set_num(j, "batch_longest", (int64_t)f->queue.batch_longest);
-	json_set_num(j, "store_used", (int64_t)f->queue.map_used);
-	json_set_num(j, "store_size", (int64_t)f->queue.map_size);
-	json_set_num(j, "loop_longest_ms", (int64_t)f->loop_longest_ms);
-	json_set_num(j, "log_dropped", (int64_t)log_dropped());
-	counters = json_set_object(j, "counters");
-	for (unsigned i = 0; i < stat_count(); i++)
-		json_set_num(counters, stat_name(i), (int64_t)stat_sum(i));
-	return json_text(j);
-}
-
-static str span_text(struct arena *a, int64_t s)
-{
-	if (s < 120)
-		return arena_printf(a, "%" PRId64 " s", s);
-	if (s < 7200)
-		return arena_printf(a, "%" PRId64 " min", s / 60);
-	if (s < 2 * 86400)
-		return arena_printf(a, "%" PRId64 " h", s / 3600);
-	return arena_printf(a, "%" PRId64 " days", s / 86400);
-}
-
-static str aside_text(struct arena *a, uint64_t n)
-{
-	if (n == 0)
-		return STR("");
-	return arena_printf(a, "           %" PRIu64 " message%s set aside, which the server does not trust: see \"postern queue list\"\n",
-	                    n, n == 1 ? "" : "s");
-}
-
-static str status_text(const struct server *s, const struct figures *f, struct arena *a)
-{
-	int64_t oldest = f->way_out.oldest ? clock_wall() - (int64_t)f->way_out.oldest : 0;
-
-	return arena_printf(a,
-		"postern %s on %.*s, up %.*s\n"
-		"sessions   %" PRIu64 " now\n"
-		"queue      %" PRIu64 " message%s, oldest %.*s; %" PRIu64 " recipient%s waiting, %" PRIu64 " held, %" PRIu64 " being delivered\n"
-		"%.*s"
-		"so far     %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
-		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
-		"loops      longest turn %" PRIu64 " ms\n",
-		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
-		f->way_out.messages, f->way_out.messages == 1 ? "" : "s", STR_ARG(span_text(a, oldest)),
-		f->way_out.waiting, f->way_out.waiting == 1 ? "" : "s", f->way_out.held,
-		f->way_out.leased, STR_ARG(aside_text(a, f->way_out.aside)), f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
-		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
-		f->loop_longest_ms);
-}
-
-static bool wants_json(const struct control_call *call)
-{
-	for (size_t i = 1; i < call->nwords; i++)
-		if (str_is(call->words[i], "--json"))
-			return true;
-	return false;
-}
-
-static void status_asked(struct control_call *call)
-{
-	const struct server *s = call->house;
-	struct figures f;
-
-	gather(s, &f);
-	if (wants_json(call)) {
-		char *text = status_json(s, &f);
-
-		say_line(call, str_of(text));
-		free(text);
-	} else {
-		control_say(call, status_text(s, &f, &call->arena));
-	}
 	control_end(call, EXIT_DONE);
 }
 
@@ -380,7 +265,7 @@ static void queue_asked(struct control_call *call)
 
 const struct control_verb server_control_verbs[] = {
 	{ "reload", reload_asked },
-	{ "status", status_asked },
+	{ "status", server_status_asked },
 	{ "accounts", accounts_asked },
 	{ "queue", queue_asked },
 	{ "deny", deny_asked },
