@@ -156,6 +156,41 @@ static void message_arrives_to_the_letter(void **state)
 	peer_stop(&p);
 }
 
+/* Recipients with a sender or fields of their own go in rounds of their own, and
+ * an alias is asked for by where it leads. */
+static void rounds_share_sender_and_fields(void **state)
+{
+	static const char *const rcpts[] = { "a@peer.test", "b@peer.test", "c@peer.test", "d@us.test", "e@peer.test" };
+	static const struct script script = { .at = { [STEP_EHLO] = "250-peer\r\n250 PIPELINING" } };
+	struct peer p;
+	struct side s;
+	char *said, *mail;
+
+	(void)state;
+	peer_start(&p, &script, false);
+	side_start(&s, 25);
+	lease_begin(&s, ROUTE_HOST, target_of(&p), rcpts, 5);
+	s.lease->v[1].flags = s.lease->v[4].flags = RCPT_OWN_SENDER;
+	s.lease->v[1].sender = s.lease->v[4].sender = STR("SRS0=x@us.test");
+	s.lease->v[2].flags = RCPT_OWN_SENDER;                 /* the null sender */
+	s.lease->v[2].head = STR("X-Postern-Copy-Id: 1 2\r\n");
+	s.lease->v[3].to = STR("elsewhere@peer.test");
+	lease_go(&s);
+	for (size_t i = 0; i < 5; i++)
+		assert_int_equal(s.lease->v[i].fate, FATE_DELIVERED);
+	said = peer_copy(&p, &p.said);
+	assert_string_equal(said, "EHLO us.test|MAIL FROM:<anna@us.test>|RCPT TO:<a@peer.test>|RCPT TO:<elsewhere@peer.test>|DATA|"
+	                          "MAIL FROM:<SRS0=x@us.test>|RCPT TO:<b@peer.test>|RCPT TO:<e@peer.test>|DATA|"
+	                          "MAIL FROM:<>|RCPT TO:<c@peer.test>|DATA|");
+	mail = peer_copy(&p, &p.mail);
+	assert_null(strstr(strstr(mail, "X-Postern-Copy-Id: 1 2\r\n") + 1, "X-Postern"));
+	assert_int_equal(p.messages, 3);
+	free(said);
+	free(mail);
+	side_stop(&s);
+	peer_stop(&p);
+}
+
 static void dsn_parameters_are_passed_on(void **state)
 {
 	static const struct script script = { .at = { [STEP_EHLO] = "250-peer\r\n250-PIPELINING\r\n250 DSN" } };
@@ -558,6 +593,7 @@ int main(void)
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(message_arrives_to_the_letter),
 		cmocka_unit_test(dsn_parameters_are_passed_on),
+		cmocka_unit_test(rounds_share_sender_and_fields),
 		cmocka_unit_test(one_refused_does_not_hurt_the_others),
 		cmocka_unit_test(many_recipients_take_several_rounds),
 		cmocka_unit_test(utf8_needs_smtputf8),
