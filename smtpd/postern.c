@@ -104,10 +104,16 @@ const struct verb verbs[] = {
 	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]",
 	  "Makes DKIM keys and shows their DNS records.",
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n" CONFIG_OPTION },
-	{ "queue", verb_queue, "list [--json] [-c FILE]\nshow ID [--json] [-c FILE]\nretry|hold|release|remove ID...|--all [-c FILE]\nflush [-c FILE]\n"
+	{ "queue", verb_queue, "list [FILTER] [--json] [-c FILE]\nshow ID [--json] [-c FILE]\n"
+	  "retry|hold|release|remove ID...|FILTER|--all [-c FILE]\nflush [-c FILE]\n"
 	  "check [--json] [-c FILE]\nexport ID [-c FILE] > message.eml\nexport --all DIR [-c FILE]\n"
 	  "backup FILE|- [-c FILE]\nrestore FILE [--force] [-c FILE]\nsalvage FILE [-c FILE]",
 	  "Shows the queue and acts on it.",
+	  "  FILTER is any of these, and a message has to fit all of them:\n"
+	  "  --to TEXT      a recipient's address holds TEXT\n"
+	  "  --from TEXT    the sender's address holds TEXT; <> is the empty one\n"
+	  "  --older TIME   it came so long ago, as in 30m, 2h, 1d\n"
+	  "  --state STATE  waiting, staged, held, aside, breaker or damaged\n"
 	  "  check          read everything, verify checksums, say what is wrong and what to do\n"
 	  "  export         a message as it is stored, of a damaged one as much as is there\n"
 	  "  backup         the whole queue as one tar archive, also beside a running server\n"
