@@ -378,7 +378,7 @@ def test_signed_tokens(issuer):
         assert len(s.mail("bob@here.test", 2)) == 2
 
 
-def test_new_keys_are_fetched_and_an_issuer_that_is_down_says_nothing_about_anybody(issuer):
+def test_an_issuer_that_is_down_says_nothing_about_anybody(issuer):
     conf = f'auth {{ oauth {{ issuer = "{issuer.url}" keys = "{issuer.url}/keys" audience = "postern" }} }}'
     issuer.broken = True
     with Server(extra=conf) as s:
@@ -422,6 +422,26 @@ def test_introspection(issuer):
         assert t.say("OAUTHBEARER", bearer("odd")) == (454, None)
         assert not [line for line in s.log().splitlines() if "Bearer" in line or "s3cret" in line]
         assert s.find("login.refused", name="alice@here.test", mechanism="XOAUTH2")
+
+
+def test_an_issuer_that_hangs_is_given_up():
+    """After 5 s; a password is checked beside it, and the next token does not wait."""
+    door = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{door.getsockname()[1]}/"
+    with Server(extra=f'auth {{ oauth {{ introspection = "{url}" client-id = "x" }} }}') as s, door:
+        c, d = s.client("submissions"), s.client("submissions")
+        for x in c, d:
+            x.ask("EHLO x", 250)
+        begin = time.monotonic()
+        c.send(b"AUTH OAUTHBEARER " + base64.b64encode(bearer("opaque")) + b"\r\n")
+        held, _ = door.accept()
+        plain(d, "alice@here.test", "secret", 235)
+        assert time.monotonic() - begin < 4
+        c.hear(454)
+        assert 4 < time.monotonic() - begin < 15
+        held.close()
+        c.close()
+        d.close()
 
 
 # ---- other back ends -------------------------------------------------------------------------

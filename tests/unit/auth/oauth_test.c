@@ -3,6 +3,9 @@
  * OAUTHBEARER and XOAUTH2: what clients say, what tokens claim, and whole
  * exchanges against keys in a file.
  */
+#include <arpa/inet.h>
+#include <pthread.h>
+
 #include "tests/unit/auth/token_help.h"
 
 #include "auth/oauth.h"
@@ -319,6 +322,202 @@ static void a_reload_changes_the_keys(void **state)
 	assert_int_equal(bear("XOAUTH2", "alice@home.test", token, true, &t), AUTH_PASSED);
 }
 
+/* ---- an issuer that is asked ---------------------------------------------------------------- */
+
+static struct web {
+	int             fd, status;
+	unsigned        asked;
+	char            url[64], body[8192];
+	pthread_t       thread;
+	pthread_mutex_t lock;
+} web;
+
+/* One answer a connection. */
+static void *web_serve(void *arg)
+{
+	char request[4096], answer[sizeof(web.body) + 256];
+	int fd;
+
+	(void)arg;
+	while ((fd = accept(web.fd, NULL, NULL)) >= 0) {
+		size_t n = 0;
+		ssize_t got;
+
+		while (n < sizeof(request) - 1 && (got = read(fd, request + n, sizeof(request) - 1 - n)) > 0) {
+			n += (size_t)got;
+			request[n] = '\0';
+			if (strstr(request, "\r\n\r\n") != NULL && (strncmp(request, "GET", 3) == 0 || strstr(request, "\r\n\r\ntoken=") != NULL))
+				break;
+		}
+		pthread_mutex_lock(&web.lock);
+		web.asked++;
+		snprintf(answer, sizeof(answer), "HTTP/1.1 %d Answer\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n%s", web.status,
+		         strlen(web.body), web.body);
+		pthread_mutex_unlock(&web.lock);
+		got = write(fd, answer, strlen(answer));
+		close(fd);
+	}
+	return NULL;
+}
+
+static void web_says(int status, const char *body)
+{
+	pthread_mutex_lock(&web.lock);
+	web.status = status;
+	snprintf(web.body, sizeof(web.body), "%s", body);
+	pthread_mutex_unlock(&web.lock);
+}
+
+static unsigned web_asked(void)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&web.lock);
+	n = web.asked;
+	pthread_mutex_unlock(&web.lock);
+	return n;
+}
+
+static void web_open(void)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof(at);
+
+	memset(&web, 0, sizeof(web));
+	pthread_mutex_init(&web.lock, NULL);
+	web.fd = socket(AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(bind(web.fd, (struct sockaddr *)&at, n), 0);
+	assert_int_equal(listen(web.fd, 16), 0);
+	assert_int_equal(getsockname(web.fd, (struct sockaddr *)&at, &n), 0);
+	snprintf(web.url, sizeof(web.url), "http://127.0.0.1:%u/x", ntohs(at.sin_port));
+	assert_int_equal(pthread_create(&web.thread, NULL, web_serve, NULL), 0);
+}
+
+static void web_close(void)
+{
+	shutdown(web.fd, SHUT_RDWR);
+	pthread_join(web.thread, NULL);
+	close(web.fd);
+	pthread_mutex_destroy(&web.lock);
+}
+
+/* As the desk would, at a time of the test's; the desk itself is idle. */
+static enum oauth_says judged(str token, uint64_t now_ms)
+{
+	struct judge j = { .auth = house.auth, .seat = &house.auth->seats[0], .channel = &house.channel, .now_ms = now_ms };
+	const char *reason;
+	enum oauth_says says;
+	struct arena a;
+	str address;
+
+	arena_init(&a, ARENA_UNBOUNDED);
+	says = oauth_judge(&j, token, &a, &address, &reason);
+	if (says == OAUTH_GOOD)
+		assert_true(str_is(address, "alice@home.test"));
+	arena_fini(&a);
+	return says;
+}
+
+/* Each is another token. */
+static str kid_token(const struct issuer *by, const char *kid)
+{
+	static int last;
+
+	return token_of(&house.arena, str_cstr(&house.arena, arena_printf(&house.arena, "{\"alg\":\"EdDSA\",\"kid\":\"%s\"}", kid)),
+	                str_cstr(&house.arena, arena_printf(&house.arena, "{\"iss\":\"https://i.test\",\"aud\":\"mail\",\"scope\":\"smtp\","
+	                                                    "\"email\":\"alice@home.test\",\"exp\":%lld,\"jti\":%d}",
+	                                                    (long long)clock_wall() + 600, ++last)), by->ed);
+}
+
+static const char *one_key(const struct issuer *by, const char *kid)
+{
+	return str_cstr(&house.arena, arena_printf(&house.arena, "{\"keys\":[%.*s]}",
+	                STR_ARG(jwk_ed(&house.arena, by->ed, str_cstr(&house.arena, arena_printf(&house.arena, ",\"kid\":\"%s\"", kid))))));
+}
+
+/* An issuer changes its keys: they are fetched when a token names one that is not
+ * known, but not at every stranger's whim; old ones hold while it is down. */
+static void keys_are_fetched_again(void **state)
+{
+	struct oauth_conf before = house.conf.oauth;
+	uint64_t now = clock_ms();
+	struct issuer next;
+	str why;
+
+	(void)state;
+	issuer_make(&next);
+	web_open();
+	house.conf.oauth.keys = str_of(web.url);
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+	web_says(200, one_key(&issuer, "one"));
+	assert_int_equal(judged(kid_token(&issuer, "one"), now), OAUTH_GOOD);
+	assert_int_equal(judged(kid_token(&issuer, "one"), now + 1000), OAUTH_GOOD);
+	assert_int_equal(web_asked(), 1);
+	web_says(200, one_key(&next, "two"));
+	assert_int_equal(judged(kid_token(&next, "two"), now + 59000), OAUTH_BAD);      /* too soon */
+	assert_int_equal(web_asked(), 1);
+	assert_int_equal(judged(kid_token(&next, "two"), now + 61000), OAUTH_GOOD);
+	assert_int_equal(web_asked(), 2);
+	assert_int_equal(judged(kid_token(&issuer, "none"), now + 62000), OAUTH_BAD);
+	assert_int_equal(judged(kid_token(&issuer, "nine"), now + 63000), OAUTH_BAD);
+	assert_int_equal(web_asked(), 2);
+	/* An hour later, and nobody there. */
+	web_says(500, "");
+	now += 2 * 3600 * 1000;
+	assert_int_equal(judged(kid_token(&next, "two"), now), OAUTH_GOOD);
+	assert_int_equal(web_asked(), 3);
+	issuer_free(&next);
+	web_close();
+	house.conf.oauth = before;
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+}
+
+/* Each token is shown once while its answer holds; the table of answers is full
+ * one day and forgets. */
+static void answers_are_remembered(void **state)
+{
+	struct oauth_conf before = house.conf.oauth;
+	char text[256];
+	uint64_t now = clock_ms();
+	str why;
+
+	(void)state;
+	web_open();
+	house.conf.oauth = (struct oauth_conf){ .user_claim = STR("email"), .introspection = str_of(web.url), .client_id = STR("x") };
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+	snprintf(text, sizeof(text), "{\"active\":true,\"email\":\"alice@home.test\",\"exp\":%lld}", (long long)clock_wall() + 600);
+	web_says(200, text);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(judged(STR("good"), now), OAUTH_GOOD);
+	assert_int_equal(web_asked(), 1);
+	web_says(200, "{\"active\":false}");
+	assert_int_equal(judged(STR("good"), now), OAUTH_GOOD);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(judged(STR("bad"), now), OAUTH_BAD);
+	assert_int_equal(web_asked(), 2);
+	/* It ends at its end, leeway or not. */
+	snprintf(text, sizeof(text), "{\"active\":true,\"email\":\"alice@home.test\",\"exp\":%lld}", (long long)clock_wall() - 10);
+	web_says(200, text);
+	assert_int_equal(judged(STR("ending"), now), OAUTH_GOOD);
+	assert_int_equal(judged(STR("ending"), now), OAUTH_GOOD);
+	assert_int_equal(web_asked(), 4);
+	for (int i = 0; i < 1200; i++)
+		judged(str_of(str_cstr(&house.arena, arena_printf(&house.arena, "t%d", i))), now);
+	assert_int_equal(web_asked(), 1204);
+	/* What is no answer is not remembered, and is not asked for again at once. */
+	web_says(200, "nonsense");
+	assert_int_equal(judged(STR("new"), now), OAUTH_LATER);
+	web_says(503, text);
+	assert_int_equal(judged(STR("new"), now), OAUTH_LATER);
+	assert_int_equal(judged(STR("new"), now), OAUTH_LATER);
+	assert_int_equal(web_asked(), 1206);
+	assert_int_equal(judged(STR("new"), now + 60000), OAUTH_LATER);
+	assert_int_equal(web_asked(), 1207);
+	web_close();
+	house.conf.oauth = before;
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -329,6 +528,8 @@ int main(void)
 		cmocka_unit_test(a_strangers_token_does_not),
 		cmocka_unit_test(malformed_messages_are_refused),
 		cmocka_unit_test(a_reload_changes_the_keys),
+		cmocka_unit_test(keys_are_fetched_again),
+		cmocka_unit_test(answers_are_remembered),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
