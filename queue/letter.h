@@ -18,7 +18,7 @@ struct letter {                       /* malloc'ed; goes home with result set */
 	str          rcpt;            /* one address */
 	str          text;            /* whole message, CRLF lines, without Received */
 	bool         utf8;
-	unsigned     flags;           /* enum message_flag beside MESSAGE_OWN: MESSAGE_REQUIRETLS */
+	unsigned     flags;           /* enum message_flag beside MESSAGE_OWN: MESSAGE_REQUIRETLS, MESSAGE_LAST */
 	uint64_t     settles_id;      /* 0: none; the commit also settles these recipients */
 	uint32_t    *settles;
 	size_t       nsettles;

@@ -18,9 +18,10 @@
  *   settled    delivered, bounced or removed: never tried again
  *
  * What cannot be trusted is set aside, alone: a row whose checksum fails, or a
- * message that was being tried in two lives that ended uncleanly.  It is never
- * tried by itself, is named in the log and in `queue list`, and the operator
- * may export, release or remove it.
+ * message that was being tried in two lives that ended uncleanly, the second by
+ * a fault of the server's own (in eight, when nobody knows why they ended: the
+ * power may have gone).  It is never tried by itself, is named in the log and in
+ * `queue list`, and the operator may export, release or remove it.
  *
  * What each step guarantees
  *
@@ -81,6 +82,7 @@ void          queue_stop(struct queue *);                       /* everything co
 void          queue_close(struct queue *);
 /* The last server on this store ended without queue_stop. */
 bool          queue_was_unclean(const struct queue *);
+bool          queue_fell(const struct queue *);                 /* … by a fault of its own, as far as is known */
 uint64_t      queue_random(const struct queue *);               /* drawn when the store was made; in Maildir names */
 
 /* May new mail come in?  OK, or ERR_FULL (map or disk).  Cheap; any thread. */
@@ -134,6 +136,7 @@ enum message_flag {
 	MESSAGE_TLS_OPTIONAL = 256, /* TLS-Required: No (RFC 8689 5): no policy stops it */
 	MESSAGE_BREAKER = 512,    /* held by the account's circuit breaker; with MESSAGE_HELD */
 	MESSAGE_RESTORED = 1024,  /* came back from a backup; with MESSAGE_HELD */
+	MESSAGE_LAST = 2048,      /* the postmaster's: nobody is told when it fails, so that no bounce goes on for ever */
 };
 
 struct queue_put;
@@ -201,13 +204,15 @@ struct queue_rcpt {
 	bool     damaged;          /* its row cannot be read: held, and nobody knows what became of it */
 };
 
-#define QUEUE_LIVES 2
+#define QUEUE_LIVES         2   /* before it is set aside, when the last one ended by a fault … */
+#define QUEUE_LIVES_UNKNOWN 8   /* … and when it is not known why */
 struct queue_entry {               /* one stored message, in an arena of its own */
 	struct arena       arena;
 	uint64_t           id;
 	int64_t            arrived;    /* seconds */
 	int64_t            not_before; /* seconds; 0: was due at once */
-	unsigned           lives;      /* that ended while it was being tried; QUEUE_LIVES: it is set aside */
+	unsigned           lives;      /* that ended uncleanly while it was being tried */
+	bool               aside;      /* it was set aside for that */
 	const char        *damage;     /* static: what of it cannot be read ("its row", "its content"); NULL: whole.
 	                                  A damaged row leaves id only. */
 	str                sender;     /* path text; "" for <> */
@@ -244,7 +249,8 @@ struct queue_fate {
 	uint32_t  rcpt;            /* index in the entry */
 	enum fate fate;
 	int64_t   next;            /* deferred, released: when to try (released: not before the message's not_before) */
-	uint32_t  tries;           /* so far; a deferral that does not raise it was none (its destination rests) */
+	uint32_t  tries;           /* so far; a deferral that does not raise it was none (its destination rests);
+	                              trying, held: the lives for which it is marked, set aside (held otherwise: 0) */
 	str       said;            /* cut at 1,000 bytes */
 	str       host;            /* who said it; may be empty */
 	str       place;           /* staged */

@@ -3,9 +3,11 @@
  * What cannot be trusted.
  *
  * After an unclean stop the messages that are due go one by one, each marked on
- * the disk before it is tried.  One that was being tried in two lives that ended
- * so is held, named in the log and told of; so is what is damaged.  Everything
- * else flows meanwhile.  Timetable thread (at the start main's).
+ * the disk before it is tried, those under suspicion a little later than the
+ * others.  One that was being tried in two lives that ended so, the second by a
+ * fault of the server's own, is held, named in the log and told of.  Where
+ * nobody knows how a life ended, the power may have gone, and it takes eight.
+ * What is damaged is held, too.  Everything else flows meanwhile.  Timetable thread (at the start main's).
  */
 #include "queue/deliver/timetable_inside.h"
 
@@ -66,7 +68,7 @@ void message_is_damaged(struct timetable *t, struct message *m, const char *what
 }
 
 static const char held_because[] =
-	"The server ended uncleanly twice while this message was being delivered: it is held. "
+	"The server ended uncleanly again and again while this message was being delivered: it is held. "
 	"Look at it with \"postern queue show\" and \"postern queue export\", then release or remove it";
 
 /* What was waiting when it was found; none: it was held at an earlier start. */
@@ -85,7 +87,7 @@ static struct queue_fates *hold_open(const struct message *m)
 			continue;
 		r->state = RCPT_HELD;
 		r->said = str_of(held_because);
-		f->v[f->n++] = (struct queue_fate){ .rcpt = i, .fate = FATE_HELD, .said = r->said };
+		f->v[f->n++] = (struct queue_fate){ .rcpt = i, .fate = FATE_HELD, .tries = m->lives, .said = r->said };
 	}
 	return f;
 }
@@ -112,8 +114,8 @@ static void write_text(struct buf *out, const struct queue_entry *e, str id, str
 	buf_addf(out, "Message-ID: <%llu.%.*s.aside@%.*s>\r\n", (unsigned long long)clock_wall_us(), STR_ARG(id), STR_ARG(host));
 	buf_add(out, STR("Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n"
 	                 "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n"));
-	buf_addf(out, "The mail server on %.*s ended uncleanly twice while it was delivering this\r\n"
-	              "message:\r\n\r\n    id    %.*s\r\n    from  <%.*s>\r\n",
+	buf_addf(out, "The mail server on %.*s ended uncleanly again and again while it was\r\n"
+	              "delivering this message:\r\n\r\n    id    %.*s\r\n    from  <%.*s>\r\n",
 	         STR_ARG(host), STR_ARG(id), STR_ARG(e->sender));
 	write_rcpts(out, e);
 	buf_add(out, STR("\r\nIt is held and will not be tried by itself.  All other mail flows.\r\n\r\n"));
@@ -137,6 +139,7 @@ static void tell_postmaster(struct timetable *t, const struct message *m)
 		return;
 	buf_init(&out, BUF_UNBOUNDED);
 	l->sender = STR("");
+	l->flags = MESSAGE_LAST;
 	l->rcpt = arena_printf(&l->arena, "postmaster@%.*s", STR_ARG(home->name));
 	write_text(&out, m->entry, queue_id_text(m->id, id), t->settings->setup->hostname, l->rcpt);
 	l->text = out.failed ? STR_NONE : str_keep(&l->arena, buf_str(&out));
@@ -175,6 +178,6 @@ void message_judge(struct timetable *t, struct message *m)
 	for (size_t i = 0; i < e->nrcpts; i++)
 		if (e->rcpts[i].damaged)
 			message_is_damaged(t, m, "what is known of a recipient", e->rcpts[i].address);
-	if (e->lives >= QUEUE_LIVES)
+	if (e->aside || e->lives >= (queue_fell(t->queue) ? QUEUE_LIVES : QUEUE_LIVES_UNKNOWN))
 		set_aside(t, m);
 }

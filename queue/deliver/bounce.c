@@ -15,6 +15,11 @@
 
 /* ---- who hears ------------------------------------------------------------------------------ */
 
+bool bounce_is_double(const struct queue_entry *e)
+{
+	return e->sender.n == 0 && (e->flags & (MESSAGE_OWN | MESSAGE_LAST)) == MESSAGE_OWN;
+}
+
 bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum dsn_action action)
 {
 	static const unsigned asked[] = {
@@ -24,7 +29,9 @@ bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum
 	};
 	unsigned notify = r->flags & (RCPT_NOTIFY_NEVER | RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY);
 
-	if (e->sender.n == 0 || (notify & RCPT_NOTIFY_NEVER))
+	if (e->sender.n == 0)
+		return action == DSN_FAILED && bounce_is_double(e);
+	if (notify & RCPT_NOTIFY_NEVER)
 		return false;
 	if (notify == 0)
 		return action == DSN_FAILED || action == DSN_DELAYED;
@@ -171,7 +178,8 @@ static void write_text(struct bounce *b, struct letter *l, str content)
 	const struct queue_entry *e = b->entry;
 	char id[QUEUE_ID_TEXT];
 	struct dsn d = {
-		.host = b->setup->hostname, .postmaster = postmaster(b), .id = queue_id_text(e->id, id), .envid = e->envid, .to = e->sender,
+		.host = b->setup->hostname, .postmaster = postmaster(b), .id = queue_id_text(e->id, id), .envid = e->envid,
+		.to = l->rcpt,
 		.original_header = header_of(b, content), .arrived = e->arrived, .now = clock_wall(),
 		.rcpts = b->rcpts, .nrcpts = b->n, .utf8 = !is_ascii(e->sender),
 	};
@@ -188,7 +196,7 @@ static void write_text(struct bounce *b, struct letter *l, str content)
 	}
 	l->text = out.failed ? STR_NONE : str_keep(&l->arena, buf_str(&out));
 	l->utf8 = d.utf8;
-	l->flags = b->entry->flags & MESSAGE_REQUIRETLS;       /* RFC 8689 5 */
+	l->flags |= b->entry->flags & MESSAGE_REQUIRETLS;      /* RFC 8689 5 */
 	buf_fini(&out);
 }
 
@@ -204,8 +212,9 @@ static enum err write_letter(struct bounce *b, struct letter *l)
 		return err;
 	if (err != OK)                 /* what cannot be read cannot be quoted; the sender hears all the same */
 		content = STR_NONE;
+	l->rcpt = str_keep(&l->arena, bounce_is_double(e) ? postmaster(b) : e->sender);
+	l->flags = bounce_is_double(e) ? MESSAGE_LAST : 0;
 	write_text(b, l, content);
-	l->rcpt = str_keep(&l->arena, e->sender);
 	if (b->settles) {
 		l->settles_id = e->id;
 		l->nsettles = b->n;

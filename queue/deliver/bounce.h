@@ -38,6 +38,9 @@ void bounce_add(struct bounce *, uint32_t index, const struct queue_rcpt *, enum
 void bounce_free(struct bounce *);               /* not the letter */
 void bounce_work(struct job *);                  /* disk desk */
 
+/* A notice of ours that came back: it goes to the postmaster, once. */
+bool bounce_is_double(const struct queue_entry *);
+
 /* Wants the sender to hear of it (RFC 3461 4.1)? */
 bool bounce_wanted(const struct queue_entry *, const struct queue_rcpt *, enum dsn_action);
 

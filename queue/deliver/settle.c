@@ -187,7 +187,8 @@ static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fat
 	if (fate == FATE_DEFERRED)
 		v[n++] = KV("next", clock_stamp((uint64_t)next * 1000000, stamp));
 	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)
-		v[n++] = KV_C("notice", "none: the sender is empty, so nobody is told");
+		v[n++] = KV_C("notice", bounce_is_double(l->entry) ? "to postmaster: it was a notice of ours"
+		                                                   : "none: the sender is empty, so nobody is told");
 	log_write(&log, LOG_INFO, event_of(l, r, fate), v, n);
 }
 
