@@ -200,19 +200,12 @@ static void mark_drop(struct store_txn *t, uint64_t id)
  * until the operator decides. */
 static void update_mark(struct writing *w, const struct queue_fate *f)
 {
-	uint32_t lives;
-
-	if (f->fate == FATE_TRYING) {
+	if (f->fate == FATE_TRYING)
 		mark_put(w->t, w->m.id, f->tries);
-	} else if (f->fate == FATE_HELD) {
-		lives = mark_get(w->t, w->m.id);
-		if (MARK_LIVES(lives) >= QUEUE_LIVES)
-			mark_put(w->t, w->m.id, lives | MARK_ASIDE);
-		else if (lives > 0)
-			mark_drop(w->t, w->m.id);
-	} else if (f->fate != FATE_DELAY_TOLD) {
+	else if (f->fate == FATE_HELD && f->tries > 0)
+		mark_put(w->t, w->m.id, f->tries | MARK_ASIDE);
+	else if (f->fate != FATE_DELAY_TOLD)
 		mark_drop(w->t, w->m.id);
-	}
 }
 
 static bool collect_marks(void *arg, str key, str row)

@@ -93,7 +93,7 @@ static bool fits_rcpt(const struct queue_filter *f, const struct queue_entry *e,
 
 bool queue_filter_fits(const struct queue_filter *f, const struct queue_entry *e, int64_t now)
 {
-	unsigned of_message = (e->damage != NULL ? STATE_DAMAGED : 0) | (e->damage != NULL || e->lives > 1 ? STATE_ASIDE : 0);
+	unsigned of_message = (e->damage != NULL ? STATE_DAMAGED : 0) | (e->damage != NULL || e->aside ? STATE_ASIDE : 0);
 
 	if (now - e->arrived < f->older_s)
 		return false;

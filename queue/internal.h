@@ -6,6 +6,7 @@
 #define QUEUE_INTERNAL_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "queue/queue.h"
@@ -21,7 +22,7 @@ struct queue {
 	char             *path;             /* STATE/queue/queue.mdb */
 	char             *bodies;           /* STATE/queue/body */
 	int               lock;             /* held as long as we live */
-	bool              reading, unclean, started;
+	bool              reading, unclean, fell, started;
 	bool              is_new;           /* this open made the store */
 	_Atomic bool      stopping;         /* what is submitted now goes home with ERR_CLOSED */
 	struct store     *store;
@@ -54,6 +55,12 @@ const char *body_path(const struct queue *, uint64_t id, char out[static BODY_PA
 
 /* The lock of a state directory; closing it lets go.  -1 with a sentence: who holds it. */
 int lock_take(const char *path, str state, struct arena *, str *why);
+
+/* ---- fell.c: how a life ended ------------------------------------------------ */
+void fell_watch(int lock);                   /* from now on a fault leaves a word in this file */
+void fell_forget(void);
+bool fell_said(const char *lock);            /* there is one, of the life before: asked before the lock is taken */
+void fell_unblock(sigset_t *);               /* a thread's own faults, for the masks of threads */
 
 /* A name is kept only when its directory is synced. */
 enum err sync_folder(const char *path);
@@ -141,7 +148,7 @@ enum err fates_write(struct store_txn *, struct ledger *, uint64_t id, const str
 #define MARK_ASIDE    0x80000000u   /* it was set aside for that */
 #define MARK_LIVES(m) ((m) & ~MARK_ASIDE)
 void     mark_put(struct store_txn *, uint64_t id, uint32_t mark);
-uint32_t mark_get(struct store_txn *, uint64_t id);        /* 0: none */
+uint32_t mark_get(struct store_txn *, uint64_t id);        /* 0: none; also MARK_ASIDE */
 void     marks_drop_all(struct store_txn *);               /* but of what is set aside */
 
 enum err note_write(struct store_txn *, const struct queue_note *);

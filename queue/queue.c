@@ -139,6 +139,7 @@ int lock_take(const char *path, str state, struct arena *a, str *why)
 
 static bool take_lock(struct queue *q, const char *path, struct arena *a, str *why)
 {
+	q->fell = fell_said(path);
 	q->lock = lock_take(path, q->conf.state, a, why);
 	if (q->lock < 0)
 		return false;
@@ -347,8 +348,9 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	if (store_commit(&t) != OK)
 		return ERR_IO;
 	q->disk = disk;
+	fell_watch(q->lock);
 	sigfillset(&all);                       /* signals are main's … */
-	sigdelset(&all, SIGBUS);                /* … but a fault of this thread's own */
+	fell_unblock(&all);                     /* … but a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
@@ -377,6 +379,7 @@ void queue_stop(struct queue *q)
 	atomic_store(&q->stopping, true);
 	mbox_stop(q->inbox);
 	pthread_join(q->committer, NULL);
+	fell_forget();
 	q->started = false;
 	send_back(q);
 	store_begin(q->store, &t);
@@ -389,6 +392,11 @@ void queue_watch(struct queue *q, struct mbox *box, void (*arrived)(struct baton
 {
 	q->news = box;
 	q->news_arrived = arrived;
+}
+
+bool queue_fell(const struct queue *q)
+{
+	return q->fell;
 }
 
 bool queue_was_unclean(const struct queue *q)

@@ -40,6 +40,7 @@ enum err entry_read(struct store_txn *t, uint64_t id, str row, struct queue_entr
 {
 	struct queue_entry *e = entry_new();
 	struct record_key k;
+	uint32_t mark;
 
 	if (e == NULL)
 		return ERR_MEMORY;
@@ -49,7 +50,9 @@ enum err entry_read(struct store_txn *t, uint64_t id, str row, struct queue_entr
 	}
 	k = record_key_message(e->id);
 	store_each(t, TABLE_RCPT, key_of(&k), fill_rcpt, e);
-	e->lives = MARK_LIVES(mark_get(t, e->id));
+	mark = mark_get(t, e->id);
+	e->lives = MARK_LIVES(mark);
+	e->aside = (mark & MARK_ASIDE) != 0;
 	if (t->err != OK) {
 		queue_entry_free(e);
 		return t->err;

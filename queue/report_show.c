@@ -113,8 +113,8 @@ static void tell_flags(struct story *s)
 		                             STR_ARG(report_plain(s->a, e->login))));
 	if (e->flags & MESSAGE_RESTORED)
 		line(s, "held", STR("it came back from a backup, and part of that has been delivered since: `postern queue release` sends it"));
-	if (e->lives > 1)
-		line(s, "set aside", STR("the server ended twice while it was being delivered: `postern queue export` saves it, "
+	if (e->aside)
+		line(s, "set aside", STR("the server ended again and again while it was being delivered: `postern queue export` saves it, "
 		                         "release tries again, remove drops it"));
 	if (e->flags & MESSAGE_REQUIRETLS)
 		line(s, "requires", STR("verified TLS all the way (REQUIRETLS)"));

@@ -6,6 +6,8 @@
  */
 #include "queue/deliver/timetable_inside.h"
 
+#define SUSPECT_S 1        /* what was being tried when the last life ended lets the others go first */
+
 struct group { struct destination *to; bool staged, held; uint32_t *rcpts; size_t n; };
 
 static bool wants_notice(const struct queue_entry *e, const uint32_t *rcpts, size_t n)
@@ -33,6 +35,8 @@ static bool start_part(struct timetable *t, struct message *m, const struct grou
 	p->staged = g->staged;
 	p->next = g->staged ? 0 : next;
 	p->first = first && p->next <= clock_wall();
+	if (p->first && m->lives > 0 && !g->held)
+		p->next = clock_wall() + SUSPECT_S;
 	if (g->held)
 		part_set(t, p, PART_HELD);
 	else if (p->next > clock_wall())

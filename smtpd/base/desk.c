@@ -43,7 +43,10 @@ static bool hire(struct desk *d)
 	int      e;
 
 	sigfillset(&all);
-	sigdelset(&all, SIGBUS);                /* a fault of this thread's own */
+	sigdelset(&all, SIGBUS);                /* faults of this thread's own */
+	sigdelset(&all, SIGSEGV);
+	sigdelset(&all, SIGFPE);
+	sigdelset(&all, SIGILL);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	e = pthread_create(&d->threads[d->nthreads], NULL, sit, d);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);

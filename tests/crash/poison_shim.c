@@ -30,7 +30,6 @@ static void taste(const void *p, size_t n)
 {
 	if (poison == NULL || poison[0] == '\0' || memmem(p, n, poison, strlen(poison)) == NULL)
 		return;
-	signal(deadly, SIG_DFL);
 	kill(getpid(), deadly);
 	for (;;)
 		pause();

@@ -134,13 +134,14 @@ static unsigned lives_of(struct house *h, uint64_t id)
  * what a clean stop leaves of it. */
 static void marks(void **state)
 {
-	static const struct { enum fate fate; uint32_t lives, want, after_stop; } cases[] = {
-		{ FATE_NONE, 1, 1, 0 },      { FATE_NONE, 2, 2, 0 },
-		{ FATE_DEFERRED, 1, 0, 0 },  { FATE_DEFERRED, 2, 0, 0 },
-		{ FATE_DELIVERED, 1, 0, 0 }, { FATE_STAGED, 1, 0, 0 },
-		{ FATE_DELAY_TOLD, 1, 1, 0 },
-		{ FATE_HELD, 1, 0, 0 },      { FATE_HELD, 2, 2, 2 },
-		{ FATE_RELEASED, 2, 0, 0 },
+	static const struct { enum fate fate; uint32_t lives, aside, want, after_stop; } cases[] = {
+		{ FATE_NONE, 1, 0, 1, 0 },      { FATE_NONE, 2, 0, 2, 0 },
+		{ FATE_DEFERRED, 1, 0, 0, 0 },  { FATE_DEFERRED, 2, 0, 0, 0 },
+		{ FATE_DELIVERED, 1, 0, 0, 0 }, { FATE_STAGED, 1, 0, 0, 0 },
+		{ FATE_DELAY_TOLD, 1, 0, 1, 0 },
+		{ FATE_HELD, 1, 0, 0, 0 },      { FATE_HELD, 2, 0, 0, 0 },
+		{ FATE_HELD, 2, 2, 2, 2 },      /* set aside: for the next start, too */
+		{ FATE_RELEASED, 2, 0, 0, 0 },
 	};
 	struct house h = { 0 };
 	uint64_t ids[COUNT(cases)];
@@ -154,7 +155,7 @@ static void marks(void **state)
 		settle_one(&h, ids[i], (struct queue_fate){ .fate = FATE_TRYING, .tries = cases[i].lives }, NULL);
 		assert_int_equal(lives_of(&h, ids[i]), cases[i].lives);
 		if (cases[i].fate != FATE_NONE)
-			settle_one(&h, ids[i], (struct queue_fate){ .fate = cases[i].fate }, NULL);
+			settle_one(&h, ids[i], (struct queue_fate){ .fate = cases[i].fate, .tries = cases[i].aside }, NULL);
 		assert_int_equal(lives_of(&h, ids[i]), cases[i].want);
 	}
 	house_close(&h);

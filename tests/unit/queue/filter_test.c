@@ -74,7 +74,7 @@ static void what_cannot_be_trusted(void **state)
 
 	(void)state;
 	breaker.flags = MESSAGE_BREAKER;
-	twice.lives = 2;
+	twice.aside = true;
 	f = (struct queue_filter){ .states = STATE_DAMAGED };
 	assert_true(queue_filter_fits(&f, &damaged, NOW));
 	assert_false(queue_filter_fits(&f, &twice, NOW));
