@@ -249,12 +249,16 @@ void client_auth_failed(struct client *c, str said)
 {
 	const struct hop *hop = c->lease->route.hop;
 	struct arena *a = client_arena(c);
-	str sentence = hop->login.n == 0
-		? arena_printf(a, "%s does not let us in: %.*s: add a login and password file to its route", c->host, STR_ARG(said))
-		: arena_printf(a, "%s does not let us in as \"%.*s\": %.*s: mend login and password file of the route, then `postern reload`",
-		               c->host, STR_ARG(hop->login), STR_ARG(said));
+	str sentence;
 
-	log_event(NULL, LOG_ERROR, "relay.login-refused", KV_C("host", c->host), KV("login", hop->login), KV("reply", said));
+	if (hop->login.n == 0)
+		sentence = arena_printf(a, "%s does not let us in: %.*s: add a login and password file to its route",
+		                        c->host, STR_ARG(said));
+	else
+		sentence = arena_printf(a, "%s does not let us in as \"%.*s\": %.*s: mend login and password file of the "
+		                        "route, then `postern reload`", c->host, STR_ARG(hop->login), STR_ARG(said));
+	log_event(NULL, LOG_ERROR, "relay.login-refused", KV_C("host", c->host), KV("login", hop->login),
+	          KV("reply", said));
 	c->lease->unreachable = true;
 	client_quit(c);
 	client_fail_rest(c, FATE_DEFERRED, STR("4.7.8"), sentence);
@@ -266,7 +270,8 @@ static void try_mechanism(struct client *c, str why_not)
 
 	client_auth_forget(c);
 	if (i == COUNT(mechanisms) || !is_safe(c)) {
-		client_auth_failed(c, i < COUNT(mechanisms) ? STR("the connection is not safe enough for a password") : why_not);
+		client_auth_failed(c, i < COUNT(mechanisms) ? STR("the connection is not safe enough for a password")
+		                                            : why_not);
 		return;
 	}
 	c->mechanisms &= ~mechanisms[i].bit;

@@ -125,7 +125,6 @@ bool client_tls_serves(const struct client *, const struct lease *);   /* the op
 
 /* client_smtp.c */
 enum wait { WAIT_NOT, WAIT_COMMAND, WAIT_DATA, WAIT_FINAL, WAIT_TLS };    /* for the peer: an option each */
-uint64_t client_wait_ms(const struct client *, enum wait);
 
 struct state {
 	const char     *name;                        /* "in MAIL", for sentences and the trace */
@@ -139,6 +138,7 @@ void client_begin_round(struct client *);        /* the next recipients, or clie
 /* client_reply.c */
 str  client_reply_said(struct arena *, const struct reply *);      /* "550 5.1.1 No such user" */
 str  client_reply_status(struct arena *, const struct reply *);    /* "5.1.1" */
+uint64_t client_wait_ms(const struct client *, enum wait);
 void client_reply_pace(struct client *, const struct reply *);      /* is noted in the lease */
 bool client_reply_positive(const struct reply *);
 enum fate client_reply_fate(const struct reply *);                 /* of a refusal: bounced or deferred */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What a peer's answer means (RFC 5321 4.2.1) and how it is told to people.
+ * What a peer's answer means (RFC 5321 4.2.1), how it is told to people, and how
+ * long it is waited for.
  * Loop thread.
  */
 #include "queue/deliver/client_inside.h"
@@ -37,4 +38,17 @@ bool client_reply_positive(const struct reply *r)
 enum fate client_reply_fate(const struct reply *r)
 {
 	return r->code >= 500 ? FATE_BOUNCED : FATE_DEFERRED;
+}
+
+/* ---- how long it may take -------------------------------------------------------- */
+
+/* RFC 5321 4.5.3.2, where the options say nothing. */
+uint64_t client_wait_ms(const struct client *c, enum wait wait)
+{
+	const struct relay_conf *r = c->lease->setup->relay;
+	const uint64_t set[] = { [WAIT_COMMAND] = r->command_ms, [WAIT_DATA] = r->data_ms, [WAIT_FINAL] = r->final_ms,
+	                         [WAIT_TLS] = r->tls_ms };
+	static const uint64_t minutes[] = { [WAIT_COMMAND] = 5, [WAIT_DATA] = 3, [WAIT_FINAL] = 10, [WAIT_TLS] = 1 };
+
+	return set[wait] > 0 ? set[wait] : minutes[wait] * 60 * 1000;
 }

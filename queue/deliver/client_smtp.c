@@ -498,17 +498,6 @@ static enum state_id heard_final(struct client *c, const struct reply *r)
 	return ST_DONE;
 }
 
-/* RFC 5321 4.5.3.2, where the options say nothing. */
-uint64_t client_wait_ms(const struct client *c, enum wait wait)
-{
-	const struct relay_conf *r = c->lease->setup->relay;
-	const uint64_t set[] = { [WAIT_COMMAND] = r->command_ms, [WAIT_DATA] = r->data_ms, [WAIT_FINAL] = r->final_ms,
-	                         [WAIT_TLS] = r->tls_ms };
-	static const uint64_t minutes[] = { [WAIT_COMMAND] = 5, [WAIT_DATA] = 3, [WAIT_FINAL] = 10, [WAIT_TLS] = 1 };
-
-	return set[wait] > 0 ? set[wait] : minutes[wait] * 60 * 1000;
-}
-
 const struct state client_states[ST_STATES] = {
 	[ST_IDLE]      = { "idle",           WAIT_NOT,     NULL,            NULL              },
 	[ST_FIND]      = { "looking it up",  WAIT_NOT,     say_find,        NULL              },

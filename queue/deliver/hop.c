@@ -85,20 +85,22 @@ static const struct conf_option options[] = {
 	{ .name = "via", .type = CONF_STRING, .offset = AT(hop.via), .check = is_via, .example = "smtp.example.net:587",
 	  .required = true, .help = "HOST:PORT that takes it; mx: straight to the domain's MX hosts" },
 	{ .name = "tls", .type = CONF_WORD, .offset = AT(hop.tls), .fallback = "auto", .words = tls_words,
-	  .help = "starttls: with a good certificate or not at all; implicit: the same from the first octet; may: if offered; "
-	          "auto: implicit on port 465, starttls when there is a login, else may" },
+	  .help = "starttls: with a good certificate or not at all; implicit: the same from the first octet; may: "
+	          "if offered; auto: implicit on port 465, starttls when there is a login, else may" },
 	{ .name = "any-certificate", .type = CONF_BOOL, .offset = AT(hop.any_certificate), .fallback = "no",
 	  .help = "with starttls and implicit: whoever's certificate it is" },
 	{ .name = "login", .type = CONF_STRING, .offset = AT(hop.login), .example = "user",
 	  .help = "name to log in with (SCRAM-SHA-256, PLAIN or LOGIN, whatever is best there)" },
 	{ .name = "password-file", .type = CONF_STRING, .offset = AT(hop.password_file), .check = is_file,
-	  .example = "/etc/postern/partner.secret", .help = "file with the password as its one line, readable for its owner alone" },
+	  .example = "/etc/postern/partner.secret",
+	  .help = "file with the password as its one line, readable for its owner alone" },
 	{ .name = "insecure-login", .type = CONF_BOOL, .offset = AT(hop.insecure_login), .fallback = "no",
 	  .help = "log in even where the password could be read by others: without TLS, or with any certificate" },
 	{ 0 },
 };
 
-static void fault(struct conf_reader *r, const struct conf_head *head, const char *prefix, const char *option, const char *text)
+static void fault(struct conf_reader *r, const struct conf_head *head, const char *prefix, const char *option,
+                  const char *text)
 {
 	char name[64];
 
@@ -134,7 +136,8 @@ void hop_check(struct hop *h, const struct conf_head *head, const char *prefix, 
 }
 
 /* Without a list anybody is meant; an empty one must not mean the same. */
-static void check_list(const struct hop_route *route, const struct strs *list, const char *option, struct conf_reader *r)
+static void check_list(const struct hop_route *route, const struct strs *list, const char *option,
+                       struct conf_reader *r)
 {
 	if (list->n == 0 && conf_given(&route->head, option))
 		conf_fault(r, &route->head, option, "%s names nobody: name a domain, or take the option out", option);
@@ -145,7 +148,8 @@ static void check_route(void *section, struct conf_reader *r)
 	struct hop_route *route = section;
 
 	if (!conf_given(&route->head, "via"))
-		conf_fault(r, &route->head, NULL, "route \"%.*s\" leads nowhere: add via = \"HOST:PORT\"", STR_ARG(route->head.title));
+		conf_fault(r, &route->head, NULL, "route \"%.*s\" leads nowhere: add via = \"HOST:PORT\"",
+		           STR_ARG(route->head.title));
 	if (!conf_given(&route->head, "to") && !conf_given(&route->head, "from"))
 		conf_fault(r, &route->head, NULL,
 		           "route \"%.*s\" names neither to nor from: say whose mail takes it; all mail is smarthost's business",
@@ -204,8 +208,8 @@ enum err hop_read_password(struct hop *h, conf_open *open_file, struct arena *a,
 		return OK;
 	fd = open_file(h->password_file);
 	if (fd < 0)
-		return refused(a, h->password_file, err_of_errno(errno), "it cannot be opened: create it, with the password as its one line",
-		               why);
+		return refused(a, h->password_file, err_of_errno(errno),
+		               "it cannot be opened: create it, with the password as its one line", why);
 	e = read_line(fd, h->password_file, line, a, &password, why);
 	close(fd);
 	if (e == OK)

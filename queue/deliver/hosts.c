@@ -162,8 +162,8 @@ static void tell_no_more(struct hosts *h)
 		tell(h, HOSTS_NO_MORE);
 	else if (h->unfit)
 		give_up(h, HOSTS_LATER, "4.4.4",
-		        arena_printf(h->arena, "The mail hosts of %.*s have IPv6 addresses only, and ours has no PTR record that leads back "
-		                     "to it: set one, or relay { ipv6 = on }", STR_ARG(h->route->target)));
+		        arena_printf(h->arena, "The mail hosts of %.*s have IPv6 addresses only, and ours has no PTR record "
+		                     "that leads back to it: set one, or relay { ipv6 = on }", STR_ARG(h->route->target)));
 	else if (h->temporary)
 		give_up(h, HOSTS_LATER, "4.4.3",
 		        arena_printf(h->arena, "The addresses of %.*s could not be looked up: DNS did not answer", STR_ARG(h->name)));

@@ -36,7 +36,8 @@ static bool ask_kernel(const struct sockaddr_in6 *to, struct sockaddr_in6 *out)
 
 	if (fd < 0)
 		return false;
-	found = connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 && getsockname(fd, (struct sockaddr *)out, &n) == 0;
+	found = connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0 &&
+	        getsockname(fd, (struct sockaddr *)out, &n) == 0;
 	close(fd);
 	return found;
 }

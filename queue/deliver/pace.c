@@ -95,7 +95,7 @@ static uint32_t stated_time(str s)
 	for (size_t i = 0; i < s.n;) {
 		str here = str_skip(s, i);
 		size_t n = digits(here);
-		bool alone = i == 0 || (!is_letter(s.p[i - 1]) && s.p[i - 1] != '.' && s.p[i - 1] != ':' && s.p[i - 1] != '-');
+		bool alone = i == 0 || (!is_letter(s.p[i - 1]) && !str_holds(STR(".:-"), s.p[i - 1]));
 		uint32_t seconds = 0;
 
 		if (n > 0 && alone && (read_clock(here, &seconds) > 0 || read_unit(here, n, &seconds)) && seconds > 0)
@@ -109,7 +109,9 @@ static uint32_t stated_time(str s)
 
 static bool is_greylisting(str esc, str text)
 {
-	static const char *const words[] = { "greylist", "graylist", "grey list", "gray list", "grey-list", "postgrey", NULL };
+	static const char *const words[] = {
+		"greylist", "graylist", "grey list", "gray list", "grey-list", "postgrey", NULL,
+	};
 
 	return has_any(text, words) || str_is(esc, "4.5.1");
 }
@@ -117,11 +119,12 @@ static bool is_greylisting(str esc, str text)
 static bool is_too_fast(int code, str esc, str text)
 {
 	static const char *const words[] = {
-		"rate limit", "rate-limit", "ratelimit", "too many connections", "too many messages", "too many concurrent",
-		"too much mail", "too fast", "throttl", "slow down", "try again later, too many", "reputation", NULL,
+		"rate limit", "rate-limit", "ratelimit", "too many connections", "too many messages",
+		"too many concurrent", "too much mail", "too fast", "throttl", "slow down", "reputation", NULL,
 	};
 
-	return code == 421 || str_starts(esc, "4.7.") || str_is(esc, "4.4.5") || str_is(esc, "4.3.2") || has_any(text, words);
+	return code == 421 || str_starts(esc, "4.7.") || str_is(esc, "4.4.5") || str_is(esc, "4.3.2") ||
+	       has_any(text, words);
 }
 
 struct pace pace_of(enum pace_when when, int code, str esc, str text)
@@ -161,8 +164,8 @@ static str tail(str name, unsigned labels)
 static bool is_country_kind(str label)
 {
 	static const char *const kinds[] = {
-		"ac", "ad", "co", "com", "ed", "edu", "gen", "go", "gob", "gov", "govt", "gv", "ltd", "mil", "ne", "net", "nhs",
-		"nom", "or", "org", "plc", "sch",
+		"ac", "ad", "co", "com", "ed", "edu", "gen", "go", "gob", "gov", "govt", "gv", "ltd", "mil", "ne",
+		"net", "nhs", "nom", "or", "org", "plc", "sch",
 	};
 
 	for (size_t i = 0; i < COUNT(kinds); i++)

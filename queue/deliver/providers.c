@@ -180,7 +180,8 @@ static void slow(struct timetable *t, struct provider *p, const struct lease *l,
 	p->troubles++;
 	p->until = clock_wall() + rest_of(t, p, l);
 	log_event(NULL, LOG_NOTICE, "provider.slowed", KV("provider", p->name), KV_N("destinations", p->nmembers),
-	          KV_N("concurrency", p->window), KV("until", clock_stamp((uint64_t)p->until * 1000000, stamp)), KV("why", said));
+	          KV_N("concurrency", p->window), KV("until", clock_stamp((uint64_t)p->until * 1000000, stamp)),
+	          KV("why", said));
 	resting_set(&t->resting, p->name, p->until, clock_wall());
 	for (struct destination *d = p->members; d != NULL; d = d->next_member)
 		destination_rest(t, d, p->until, said);
