@@ -131,7 +131,7 @@ void client_fail_rest(struct client *c, enum fate fate, str status, str said)
 
 static void no_host_left(struct client *c)
 {
-	bool for_good = !c->temporary && !c->hosts.temporary && c->said.n > 0;
+	bool for_good = !c->temporary && !c->hosts.lost && c->said.n > 0;
 
 	c->lease->unreachable = !for_good && (!c->talked || c->unwell);
 	client_fail_rest(c, for_good ? FATE_BOUNCED : FATE_DEFERRED, c->status, c->said);

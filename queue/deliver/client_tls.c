@@ -42,7 +42,7 @@ static void report(struct client *c, const char *failure)
 	const struct policy *p = &c->look.policy;
 	struct tls_result *r;
 
-	if (c->lmtp || c->lease->route.kind != ROUTE_MX)
+	if (c->lmtp || c->lease->route.kind != ROUTE_MX || !c->hosts.named)
 		return;
 	r = ARENA_ARRAY(a, struct tls_result, 1);
 	if (r == NULL)

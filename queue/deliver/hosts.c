@@ -112,6 +112,7 @@ static void addresses_known(struct hosts *h)
 	const struct sockaddr_in6 *to = first_v6(h);
 	enum own_answer own = OWN_FIT;
 
+	h->lost = h->lost || (h->naddr == 0 && h->temporary);
 	if (to != NULL && h->setup->relay->ipv6 == IPV6_AUTO && h->route->kind == ROUTE_MX)
 		own = own_ipv6_ask(&h->own, h->loop, h->arena, h->setup->relay, to, own_judged, h);
 	if (own == OWN_UNFIT)

@@ -62,6 +62,7 @@ struct hosts {
 	size_t naddr, addr_at, tried;
 	uint16_t port;
 	bool   begun, temporary;            /* a look-up failed that may work another time */
+	bool   lost;                        /* … and left a host without any address */
 };
 
 /* The route, the setup and the arena live until hosts_stop or the last answer. */

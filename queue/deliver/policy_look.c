@@ -44,7 +44,7 @@ static bool sts_has_a_say(const struct policy_look *l)
 {
 	enum policy_word w = l->facts.word;
 
-	return l->sts_of != NULL && !l->sts_known && l->facts.route->kind == ROUTE_MX && l->dane.found != DANE_USABLE &&
+	return l->sts_of != NULL && l->hosts->named && !l->sts_known && l->facts.route->kind == ROUTE_MX && l->dane.found != DANE_USABLE &&
 	       l->dane.found != DANE_FAILED && (w == WORD_AUTO || w == WORD_ENCRYPT || w == WORD_VERIFY);
 }
 

@@ -117,7 +117,7 @@ static void begin_host(struct deliver_test *t)
 
 static void conclude(struct deliver_test *t)
 {
-	bool for_good = t->n > 0 && !t->hosts.temporary;
+	bool for_good = t->n > 0 && !t->hosts.lost;
 
 	t->end = TEST_SENT;
 	for (size_t i = 0; i < t->n; i++) {

@@ -112,6 +112,30 @@ static void faults_one_by_one(void **state)
 	}
 }
 
+/* A host whose address cannot be looked up now may take what another refuses for good. */
+static void a_lost_host_may_do_better(void **state)
+{
+	static const struct script script = { .at = { [STEP_BANNER] = "554 5.7.1 go away" } };
+	static const struct { const char *domain; enum fate want; } rows[] = {
+		{ "lost.test", FATE_DEFERRED }, { "first.test", FATE_BOUNCED },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct peer p;
+		struct side s;
+
+		peer_start(&p, &script, false);
+		side_start_in(&s, "lost.test  MX 10 mx1.test\nlost.test MX 20 sick.test\nsick.test A SERVFAIL\n"
+		              "first.test MX 10 mx1.test\nmx1.test A 127.0.0.1\n", p.port);
+		lease_begin(&s, ROUTE_MX, rows[i].domain, bob, 1);
+		lease_go(&s);
+		assert_int_equal(s.lease->v[0].fate, rows[i].want);
+		side_stop(&s);
+		peer_stop(&p);
+	}
+}
+
 static void nobody_listens(void **state)
 {
 	struct peer p;
@@ -591,6 +615,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(faults_one_by_one),
+		cmocka_unit_test(a_lost_host_may_do_better),
 		cmocka_unit_test(nobody_listens),
 		cmocka_unit_test(message_arrives_to_the_letter),
 		cmocka_unit_test(dsn_parameters_are_passed_on),
