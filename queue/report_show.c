@@ -161,8 +161,9 @@ static void tell_attempts(struct story *s, const struct queue_rcpt *r)
 		buf_addf(s->out, "    %.*s  %.*s%s%.*s\n", STR_ARG(report_when(s->a, t->at)), STR_ARG(report_plain(s->a, t->host)),
 		         t->host.n > 0 ? ": " : "", STR_ARG(report_plain(s->a, t->said)));
 	}
-	if (r->nattempts == 0 && r->said.n > 0)
-		buf_addf(s->out, "    last answer: %.*s\n", STR_ARG(report_plain(s->a, r->said)));
+	/* What was said since by nobody who was asked: why it is held, or was removed. */
+	if (r->said.n > 0 && (r->nattempts == 0 || !str_eq(r->said, r->attempts[r->nattempts - 1].said)))
+		buf_addf(s->out, "    %s: %.*s\n", r->state == RCPT_WAITING ? "last answer" : "because", STR_ARG(report_plain(s->a, r->said)));
 }
 
 static void tell_rcpt(struct story *s, const struct queue_rcpt *r)
