@@ -181,8 +181,11 @@ enum err auth_reconfigure(struct auth *auth, const struct auth_conf *c, struct a
 
 enum err auth_accounts(struct auth *auth, struct arena *a, struct strs *out)
 {
-	const struct accounts *t = atomic_load(&auth->table);
+	return accounts_addresses(atomic_load(&auth->table), a, out);
+}
 
+enum err accounts_addresses(const struct accounts *t, struct arena *a, struct strs *out)
+{
 	out->n = 0;
 	out->v = ARENA_ARRAY(a, str, t->n + 1);
 	if (out->v == NULL)

@@ -173,6 +173,9 @@ bool secret_load(const char *file, unsigned char secret[static 32], struct arena
  * in `why`, and the file in *file. */
 enum err accounts_check(const struct auth_conf *, conf_open *, struct arena *, str *file, str *why);
 
+/* auth_accounts for who has no house: read from the files, as accounts_check does. */
+enum err accounts_named(const struct auth_conf *, conf_open *, struct arena *, struct strs *addresses, str *why);
+
 /* What the account verbs work on. */
 struct account_tools {
 	const char *accounts, *devices, *codes, *seen;    /* files; devices may be accounts' own */

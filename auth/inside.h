@@ -147,6 +147,7 @@ struct accounts *accounts_make(const struct accounts_text *, struct arena *, str
 /* Of an accounts file alone. */
 struct accounts *accounts_parse(str file, str text, struct arena *, str *why);
 void             accounts_free(struct accounts *);
+enum err         accounts_addresses(const struct accounts *, struct arena *, struct strs *out);   /* of the accounts, not of devices */
 const struct account *accounts_find(const struct accounts *, str key);
 /* A name as it is compared: local part in small letters, domain in A-labels.
  * False when it is no address. */

@@ -446,11 +446,20 @@ static enum err read_for_check(const char *file, conf_open *open_file, struct ar
 	return e == ERR_BAD ? ERR_IO : e;
 }
 
-enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct arena *a, str *file,
-			str *why)
+/* `addresses` may be NULL. */
+static enum err make_for_check(const struct accounts_text *from, struct arena *a, struct strs *addresses, str *why)
+{
+	struct accounts *t = accounts_make(from, a, why);
+	enum err e = t == NULL ? ERR_BAD : addresses == NULL ? OK : accounts_addresses(t, a, addresses);
+
+	accounts_free(t);
+	return e;
+}
+
+static enum err read_files(const struct auth_conf *c, conf_open *open_file, struct arena *a, struct strs *addresses,
+			   str *file, str *why)
 {
 	struct accounts_text from = { .demands = c->demands, .ndemands = c->ndemands };
-	struct accounts *t = NULL;
 	struct arena secret;
 	struct watched l;
 	enum err e = look_make(&l, c) ? OK : ERR_MEMORY;
@@ -464,10 +473,7 @@ enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct 
 		*why = str_keep(a, *why);
 	}
 	if (e == OK)
-		t = accounts_make(&from, a, why);
-	if (e == OK && t == NULL)
-		e = ERR_BAD;
-	accounts_free(t);
+		e = make_for_check(&from, a, addresses, why);
 	for (size_t i = 0; i < SOURCES && e == ERR_BAD; i++)
 		if (from.file[i].n > 0 && why->n > from.file[i].n &&
 		    str_eq(str_head(*why, from.file[i].n), from.file[i]) &&
@@ -476,4 +482,17 @@ enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct 
 	look_free(&l);
 	arena_wipe(&secret);
 	return e;
+}
+
+enum err accounts_check(const struct auth_conf *c, conf_open *open_file, struct arena *a, str *file, str *why)
+{
+	return read_files(c, open_file, a, NULL, file, why);
+}
+
+enum err accounts_named(const struct auth_conf *c, conf_open *open_file, struct arena *a, struct strs *addresses, str *why)
+{
+	str file;
+
+	*addresses = (struct strs){ 0 };
+	return read_files(c, open_file, a, addresses, &file, why);
 }

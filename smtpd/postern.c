@@ -129,6 +129,8 @@ const struct verb verbs[] = {
 	  "  --requiretls     as a message that requires TLS all the way\n"
 	  "  --resolver ADDR:PORT  send every DNS query to this server\n"
 	  "  --json           print one JSON document\n" CONFIG_OPTION },
+	{ "relay-test", verb_relay_test, "[-c FILE]", "Tries the known relay tricks on the configuration, in memory.",
+	  "  Status 1: a stranger could send to elsewhere, and how; such a server does not start.\n" CONFIG_OPTION },
 	{ "deny", verb_deny, "add KIND VALUE [--until DATE|--for TIME] [--reply TEXT] [-c FILE]\nlist [--json] [-c FILE]\nremove KIND VALUE [-c FILE]",
 	  "Says who is refused, while the server runs.",
 	  "  KIND is client (an address or network), ptr, helo, sender or recipient.\n"

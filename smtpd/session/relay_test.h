@@ -23,7 +23,10 @@ struct relay_trick {
 	str         leads_to;   /* of what is admitted */
 };
 
-/* Tries them all and calls `seen` for each; how many were let through. */
-size_t relay_test(const struct directory *, str hostname, void (*seen)(void *, const struct relay_trick *), void *arg);
+typedef void relay_seen(void *arg, const struct relay_trick *);
+
+/* Tries them all at each of `domains`, those that receive here, and calls `seen`
+ * (may be NULL) for each; how many were let through. */
+size_t relay_test(const struct directory *, str hostname, const struct strs *domains, relay_seen *seen, void *arg);
 
 #endif

@@ -72,22 +72,61 @@ static enum err add_aliases(struct generation *g, conf_open *open_file, str *why
 	return OK;
 }
 
-static enum err build_directory(struct generation *g, const struct generation_needs *needs, str *why)
+enum err generation_directory(struct generation *g, conf_open *open_file, const struct strs *accounts, str *why)
 {
-	struct strs accounts = { 0 };
-
 	g->directory = directory_new(&g->arena, g->config->plus.n > 0 ? g->config->plus.p[0] : '\0');
-	if (g->directory == NULL || add_domains(g) != OK || auth_accounts(needs->auth, &g->arena, &accounts) != OK)
+	if (g->directory == NULL || add_domains(g) != OK)
 		return ERR_MEMORY;
-	for (size_t i = 0; i < accounts.n; i++)
-		if (directory_add_account(g->directory, accounts.v[i]) == ERR_MEMORY)
+	for (size_t i = 0; i < accounts->n; i++)
+		if (directory_add_account(g->directory, accounts->v[i]) == ERR_MEMORY)
 			return ERR_MEMORY;
-	if (accounts.n > 0)
-		directory_set_postmaster(g->directory, accounts.v[0]);
+	if (accounts->n > 0)
+		directory_set_postmaster(g->directory, accounts->v[0]);
 	g->aliases = ARENA_ARRAY(&g->arena, struct alias_seen, g->config->domains.n);
 	if (g->aliases == NULL || add_places(g) != OK)
 		return ERR_MEMORY;
-	return add_aliases(g, needs->open_file, why);
+	return add_aliases(g, open_file, why);
+}
+
+/* ---- the relay rule, tried -------------------------------------------------------- */
+
+size_t generation_relay_test(const struct generation *g, relay_seen *seen, void *arg)
+{
+	struct strs domains = { calloc(g->config->domains.n + 1, sizeof(str)), g->config->domains.n };
+	size_t through;
+
+	must(domains.v != NULL);
+	for (size_t i = 0; i < domains.n; i++)
+		domains.v[i] = ((const struct domain_section *)g->config->domains.v[i])->name;
+	through = relay_test(g->directory, g->config->hostname, &domains, seen, arg);
+	free(domains.v);
+	return through;
+}
+
+struct first_through { struct generation *g; str said; };
+
+static void trick_seen(void *arg, const struct relay_trick *t)
+{
+	struct first_through *f = arg;
+
+	if (t->let_through && f->said.n == 0)
+		f->said = arena_printf(&f->g->arena, "a stranger could relay by %s (RCPT TO:%.*s leads to %.*s): no alias, catch-all or "
+		                       "postmaster may lead there; `postern relay-test` shows all", t->name, STR_ARG(t->rcpt),
+		                       STR_ARG(t->leads_to));
+}
+
+static enum err build_directory(struct generation *g, const struct generation_needs *needs, str *why)
+{
+	struct first_through first = { .g = g };
+	struct strs accounts = { 0 };
+	enum err e = auth_accounts(needs->auth, &g->arena, &accounts);
+
+	if (e == OK)
+		e = generation_directory(g, needs->open_file, &accounts, why);
+	if (e != OK || generation_relay_test(g, trick_seen, &first) == 0)
+		return e;
+	*why = first.said;
+	return ERR_BAD;
 }
 
 /* ---- keys ------------------------------------------------------------------------ */

@@ -8,6 +8,7 @@
 #ifndef SETUP_GENERATION_H
 #define SETUP_GENERATION_H
 
+#include "smtpd/session/relay_test.h"
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/knowledge.h"
 
@@ -38,6 +39,10 @@ struct generation_needs {
 /* Reads nothing but what `config` names.  Takes the generation's arena with
  * `config` in it.  OK, or the sentence in *why (in the arena). */
 enum err generation_build(struct generation *, const struct generation_needs *, str *why);
+/* The directory alone, of g->config and these accounts: for relay-test. */
+enum err generation_directory(struct generation *, conf_open *, const struct strs *accounts, str *why);
+/* The relay tricks against its directory: how many are let through. */
+size_t   generation_relay_test(const struct generation *, relay_seen *, void *arg);
 /* The settings of dnsbl: a list of struct dnsbl_zone. */
 const struct conf_list *generation_zones(const struct generation *);
 /* An alias file holds other text than when it was read, or looked at last. */

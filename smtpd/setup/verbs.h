@@ -57,6 +57,7 @@ int verb_account(int argc, char **argv);
 int verb_deliver_test(int argc, char **argv);
 int verb_deny(int argc, char **argv);
 int verb_key(int argc, char **argv);
+int verb_relay_test(int argc, char **argv);
 int verb_queue(int argc, char **argv);
 bool verb_queue_is_about_files(int argc, char **argv);       /* check, export, backup, restore, salvage */
 int verb_queue_files(int argc, char **argv);
