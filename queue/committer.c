@@ -21,7 +21,8 @@
 #define BATCH_ITEMS 256
 #define BATCH_BYTES ((size_t)4 << 20)
 #define TREE_BYTES  ((uint64_t)1 << 20)  /* of the trees' own pages a batch may write */
-#define LOOK_MS     1000            /* how often disk and map are looked at */
+#define LOOK_MS     1000            /* how often disk and map are looked at … */
+#define LOOK_SOON_MS 10             /* … and when the map seems to be full: what has gone meanwhile is not counted yet */
 #define PURGE_IDLE_MS  60000        /* how often records of finished messages are looked at, when nothing happens … */
 #define PURGE_AGAIN_MS 100          /* … and when there was something to remove */
 #define ID_AHEAD    ((uint64_t)60 * 1000000)
@@ -336,7 +337,7 @@ static void look_at_room(struct committer *c)
 	struct store_figures f;
 	int room;
 
-	if (now - c->looked_ms < LOOK_MS)
+	if (now - c->looked_ms < (map_has_room(q, QUEUE_ROWS_MAX) ? LOOK_MS : LOOK_SOON_MS))
 		return;
 	c->looked_ms = now;
 	store_forget_dead_readers(q->store);
