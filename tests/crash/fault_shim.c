@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * fault: preloaded into the server, counts what it asks of the disk below
- * FAULT_ROOT (the store, the spool, the Maildirs) and lets the n-th call fail.
+ * FAULT_ROOT (the store, the spool, the Maildirs) and lets the n-th call fail,
+ * or ends the process by SIGKILL just before or just after it.
  *
  * FAULT_FILE is a page shared with the test, which arms it and reads what
- * happened (tests/crash/fault_test.py).  Any thread.
+ * happened (tests/crash/fault_test.py, step_test.py).  Any thread.
  */
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -21,7 +23,9 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define SHORT 1000u                   /* `how`: a write that writes half */
+#define SHORT       1000u             /* `how`: a write that writes half, … */
+#define KILL_BEFORE 1001u             /* … SIGKILL in place of the call, … */
+#define KILL_AFTER  1002u             /* … or when it has been done, before anybody hears of it */
 
 struct page {
 	_Atomic uint32_t armed;       /* count from now on */
@@ -35,6 +39,7 @@ struct page {
 
 static struct page *page;
 static char roots[4][1024];
+static _Thread_local int ends_after;
 
 __attribute__((constructor)) static void begin(void)
 {
@@ -67,6 +72,21 @@ static int is_ours(const char *path)
 	return 0;
 }
 
+static void end(void)
+{
+	syscall(SYS_kill, getpid(), SIGKILL);
+	for (;;)
+		pause();
+}
+
+/* What a call gave, unless it was the last one of this life. */
+static long did(long result)
+{
+	if (ends_after)
+		end();
+	return result;
+}
+
 /* Is this call the one?  Its errno, SHORT, or 0. */
 static unsigned strike(const char *name, const char *path)
 {
@@ -80,7 +100,10 @@ static unsigned strike(const char *name, const char *path)
 	snprintf(page->name, sizeof(page->name), "%s", name);
 	snprintf(page->path, sizeof(page->path), "%s", path);
 	atomic_store(&page->hit, 1);
-	return atomic_load(&page->how);
+	if (atomic_load(&page->how) == KILL_BEFORE)
+		end();
+	ends_after = atomic_load(&page->how) == KILL_AFTER;
+	return ends_after ? 0 : atomic_load(&page->how);
 }
 
 static unsigned strike_fd(const char *name, int fd)
@@ -138,14 +161,14 @@ ssize_t read(int fd, void *p, size_t n)
 {
 	unsigned how = strike_fd("read", fd);
 
-	return how == 0 ? syscall(SYS_read, fd, p, n) : how == SHORT ? syscall(SYS_read, fd, p, (n + 1) / 2) : failed(how);
+	return how == 0 ? did(syscall(SYS_read, fd, p, n)) : how == SHORT ? syscall(SYS_read, fd, p, (n + 1) / 2) : failed(how);
 }
 
 static ssize_t read_at(int fd, void *p, size_t n, off_t at)
 {
 	unsigned how = strike_fd("pread", fd);
 
-	return how == 0 ? syscall(SYS_pread64, fd, p, n, at) : how == SHORT ? syscall(SYS_pread64, fd, p, (n + 1) / 2, at) : failed(how);
+	return how == 0 ? did(syscall(SYS_pread64, fd, p, n, at)) : how == SHORT ? syscall(SYS_pread64, fd, p, (n + 1) / 2, at) : failed(how);
 }
 ssize_t pread(int fd, void *p, size_t n, off_t at)     { return read_at(fd, p, n, at); }
 ssize_t pread64(int fd, void *p, size_t n, off64_t at) { return read_at(fd, p, n, at); }
@@ -154,14 +177,14 @@ ssize_t write(int fd, const void *p, size_t n)
 {
 	unsigned how = strike_fd("write", fd);
 
-	return how == 0 ? syscall(SYS_write, fd, p, n) : how == SHORT ? syscall(SYS_write, fd, p, (n + 1) / 2) : failed(how);
+	return how == 0 ? did(syscall(SYS_write, fd, p, n)) : how == SHORT ? syscall(SYS_write, fd, p, (n + 1) / 2) : failed(how);
 }
 
 static ssize_t write_at(int fd, const void *p, size_t n, off_t at)
 {
 	unsigned how = strike_fd("pwrite", fd);
 
-	return how == 0 ? syscall(SYS_pwrite64, fd, p, n, at) : how == SHORT ? syscall(SYS_pwrite64, fd, p, (n + 1) / 2, at) : failed(how);
+	return how == 0 ? did(syscall(SYS_pwrite64, fd, p, n, at)) : how == SHORT ? syscall(SYS_pwrite64, fd, p, (n + 1) / 2, at) : failed(how);
 }
 ssize_t pwrite(int fd, const void *p, size_t n, off_t at)     { return write_at(fd, p, n, at); }
 ssize_t pwrite64(int fd, const void *p, size_t n, off64_t at) { return write_at(fd, p, n, at); }
@@ -170,7 +193,7 @@ ssize_t writev(int fd, const struct iovec *v, int n)
 {
 	unsigned how = strike_fd("writev", fd);
 
-	return how == 0 ? syscall(SYS_writev, fd, v, n)
+	return how == 0 ? did(syscall(SYS_writev, fd, v, n))
 	     : how == SHORT ? syscall(SYS_write, fd, v[0].iov_base, (v[0].iov_len + 1) / 2) : failed(how);
 }
 
@@ -178,7 +201,7 @@ static ssize_t write_vector_at(int fd, const struct iovec *v, int n, off_t at)
 {
 	unsigned how = strike_fd("pwritev", fd);
 
-	return how == 0 ? syscall(SYS_pwritev, fd, v, n, (long)at, 0L)
+	return how == 0 ? did(syscall(SYS_pwritev, fd, v, n, (long)at, 0L))
 	     : how == SHORT ? syscall(SYS_pwrite64, fd, v[0].iov_base, (v[0].iov_len + 1) / 2, at) : failed(how);
 }
 ssize_t pwritev(int fd, const struct iovec *v, int n, off_t at)     { return write_vector_at(fd, v, n, at); }
@@ -186,7 +209,7 @@ ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at) { return wri
 
 #define ON_FD(name, number) \
 	unsigned how = strike_fd(name, fd); \
-	return how == 0 ? (int)syscall(number, fd) : failed(how)
+	return how == 0 ? (int)did(syscall(number, fd)) : failed(how)
 
 int fsync(int fd)     { ON_FD("fsync", SYS_fsync); }
 int fdatasync(int fd) { ON_FD("fdatasync", SYS_fdatasync); }
@@ -196,7 +219,7 @@ static int truncated(int fd, off_t n)
 {
 	unsigned how = strike_fd("ftruncate", fd);
 
-	return how == 0 ? (int)syscall(SYS_ftruncate, fd, n) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_ftruncate, fd, n)) : failed(how);
 }
 int ftruncate(int fd, off_t n)     { return truncated(fd, n); }
 int ftruncate64(int fd, off64_t n) { return truncated(fd, n); }
@@ -205,7 +228,7 @@ static int allocated(int fd, int mode, off_t at, off_t n)
 {
 	unsigned how = strike_fd("fallocate", fd);
 
-	return how == 0 ? (int)syscall(SYS_fallocate, fd, mode, at, n) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_fallocate, fd, mode, at, n)) : failed(how);
 }
 int fallocate(int fd, int mode, off_t at, off_t n)       { return allocated(fd, mode, at, n); }
 int fallocate64(int fd, int mode, off64_t at, off64_t n) { return allocated(fd, mode, at, n); }
@@ -216,7 +239,7 @@ static int open_at(int dir, const char *name, int flags, mode_t mode)
 {
 	unsigned how = strike_at("open", dir, name);
 
-	return how == 0 ? (int)syscall(SYS_openat, dir, name, flags, mode) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_openat, dir, name, flags, mode)) : failed(how);
 }
 
 #define MODE(flags, last) \
@@ -237,7 +260,7 @@ static int moved(int fd, const char *from, int td, const char *to, unsigned flag
 {
 	unsigned how = strike_at("rename", td, to);
 
-	return how == 0 ? (int)syscall(SYS_renameat2, fd, from, td, to, flags) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_renameat2, fd, from, td, to, flags)) : failed(how);
 }
 int rename(const char *from, const char *to) { return moved(AT_FDCWD, from, AT_FDCWD, to, 0); }
 int renameat(int fd, const char *from, int td, const char *to) { return moved(fd, from, td, to, 0); }
@@ -247,7 +270,7 @@ int linkat(int fd, const char *from, int td, const char *to, int flags)
 {
 	unsigned how = strike_at("link", td, to);
 
-	return how == 0 ? (int)syscall(SYS_linkat, fd, from, td, to, flags) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_linkat, fd, from, td, to, flags)) : failed(how);
 }
 int link(const char *from, const char *to) { return linkat(AT_FDCWD, from, AT_FDCWD, to, 0); }
 
@@ -255,7 +278,7 @@ int unlinkat(int dir, const char *name, int flags)
 {
 	unsigned how = strike_at("unlink", dir, name);
 
-	return how == 0 ? (int)syscall(SYS_unlinkat, dir, name, flags) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_unlinkat, dir, name, flags)) : failed(how);
 }
 int unlink(const char *name) { return unlinkat(AT_FDCWD, name, 0); }
 
@@ -263,6 +286,6 @@ int mkdirat(int dir, const char *name, mode_t mode)
 {
 	unsigned how = strike_at("mkdir", dir, name);
 
-	return how == 0 ? (int)syscall(SYS_mkdirat, dir, name, mode) : failed(how);
+	return how == 0 ? (int)did(syscall(SYS_mkdirat, dir, name, mode)) : failed(how);
 }
 int mkdir(const char *name, mode_t mode) { return mkdirat(AT_FDCWD, name, mode); }
