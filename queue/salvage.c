@@ -179,16 +179,23 @@ static bool has_current(const struct piece *p)
 	return any;
 }
 
-/* An old copy of a row, and nothing else: the message ended, and so long ago
- * that nothing says so any more. */
-static bool is_old(struct work *w, const struct piece *p)
+static bool content_whole(const struct work *w, const struct piece *p)
 {
-	return w->finds.sure && !has_current(p) && !surely_unfinished(w, &p->entry) && !(p->entry.in_file && salvage_file_whole(w->s, p->entry.id, p->entry.bytes));
+	return p->entry.in_file ? salvage_file_whole(w->s, p->entry.id, p->entry.bytes) : rows_whole(p);
+}
+
+/* Old copies of its rows, and nothing else.  The file of a large content goes
+ * when a message ends; rows lie in free pages for long after. */
+static bool is_old(const struct work *w, const struct piece *p)
+{
+	if (!w->finds.sure || has_current(p) || surely_unfinished(w, &p->entry))
+		return false;
+	return (w->finds.finished_whole && !p->entry.in_file) || !content_whole(w, p);
 }
 
 static void piece_judge(struct work *w, struct piece *p)
 {
-	p->damaged = p->entry.in_file ? !salvage_file_whole(w->s, p->entry.id, p->entry.bytes) : !rows_whole(p);
+	p->damaged = !content_whole(w, p);
 	if (p->damaged)
 		p->held = WHY_BODY;
 	else if (!has_current(p) && !surely_unfinished(w, &p->entry))
@@ -321,6 +328,16 @@ static void write_ruined(struct work *w, const struct find *m)
 	say(w, m->id, SALVAGE_DAMAGED, "its row is damaged: it is set aside");
 }
 
+/* It ended, and so long ago that nothing says so any more; or what would say so
+ * is lost. */
+static void name_old(struct work *w, uint64_t id)
+{
+	if (w->finds.finished_whole)
+		w->s->finished++;
+	else
+		say(w, id, SALVAGE_LOST, "only an old copy of its row is left, or it had ended");
+}
+
 static void bring_message(struct work *w, const struct find *m)
 {
 	const struct find *end;
@@ -341,8 +358,10 @@ static void bring_message(struct work *w, const struct find *m)
 		write_ruined(w, m);
 		if (!m->good)
 			return;
-	} else if (all_settled(&p) || is_old(w, &p)) {
+	} else if (all_settled(&p)) {
 		w->s->finished++;
+	} else if (is_old(w, &p)) {
+		name_old(w, m->id);
 	} else {
 		piece_judge(w, &p);
 		write_message(w, &p);
@@ -367,7 +386,7 @@ static void name_lost(struct work *w)
 	for (size_t i = 0; i < w->finds.n; i++) {
 		uint64_t id = v[i].id;
 
-		if ((i > 0 && v[i - 1].kind == v[i].kind && v[i - 1].id == id) || (w->finds.sure && !v[i].current) ||
+		if ((i > 0 && v[i - 1].kind == v[i].kind && v[i - 1].id == id) || (w->finds.sure && w->finds.finished_whole && !v[i].current) ||
 		    has(w, RECORD_MESSAGE, id) || has(w, RECORD_FINISHED, id))
 			continue;
 		if (v[i].kind == RECORD_RCPT)
