@@ -347,7 +347,7 @@ static void look_at_room(struct committer *c)
 		store_figures(q->store, true, &f);
 	atomic_store(&q->used, f.used);
 	c->ledger.hurry = f.used > f.size / 2;
-	if (c->map_full != (f.used > map_limit(q)))
+	if (c->map_full == map_has_room(q, QUEUE_ROWS_MAX))  /* smaller ones may still find some */
 		say_room(q, c->map_full = !c->map_full, "map");
 	room = disk_room(q);
 	if (room != atomic_exchange(&q->room, room))
