@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: ISC
+"""100,000 messages are queued for a destination that is dead.
+
+The server starts in less than a second of its own time, then hardly uses the
+processor, and all other mail is as fast as with an empty queue.  And the crowd
+at a healthy destination: results are committed in groups, and delivery keeps up
+with acceptance.
+"""
+import json
+import os
+import pathlib
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from datetime import datetime
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "lib"))
+from server import PATIENCE, Server  # noqa: E402
+
+BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build"))
+FILLER = BUILD / "tests" / "unit" / "queue" / "crowd_test"
+LOAD = BUILD / "tests" / "bench" / "load"
+MANY, FEW, STREAM = 100_000, 60, 2000
+ZONE = """
+dead.test MX 10 mx.dead.test
+mx.dead.test A 127.0.0.9
+"""
+CONFIGURED = """relay {{ port = {closed} route "healthy" {{ to = {{"far.test"}} via = "127.0.0.1:{sink}" tls = may }} }}
+"""
+
+
+class Sink:
+    """A next hop that takes everything; who sends more than one message is welcome."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port, self.taken = self.socket.getsockname()[1], 0
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                peer, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
+
+    def talk(self, peer):
+        try:
+            with peer, peer.makefile("rb") as f:
+                peer.sendall(b"220 sink\r\n")
+                for line in f:
+                    verb = line[:4].upper()
+                    if verb == b"EHLO":
+                        peer.sendall(b"250-sink\r\n250 PIPELINING\r\n")
+                    elif verb == b"DATA":
+                        peer.sendall(b"354 go\r\n")
+                        while f.readline() not in (b".\r\n", b""):
+                            pass
+                        self.taken += 1
+                        peer.sendall(b"250 taken\r\n")
+                    else:
+                        peer.sendall(b"250 fine\r\n")
+        except OSError:
+            pass
+
+
+def closed_port():
+    with socket.create_server(("127.0.0.9", 0)) as s:
+        return s.getsockname()[1]
+
+
+def a_server(sink):
+    return Server(start=False, zone=ZONE, extra=CONFIGURED.format(closed=closed_port(), sink=sink.port))
+
+
+def filled(s):
+    """The store of a server with that crowd in it."""
+    state = s.dir / "state"
+    subprocess.run([FILLER, "fill", state, str(MANY), "x@dead.test"], check=True, timeout=6 * PATIENCE)
+    for path in [state, *state.rglob("*")]:
+        if s.as_user:
+            os.chown(path, s.as_user["user"], s.as_user["group"])
+
+
+def cpu_seconds(s):
+    fields = pathlib.Path(f"/proc/{s.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def status(s):
+    return json.loads(s.run("status", "--json", "-c", str(s.file)).stdout)
+
+
+def at(event):
+    return datetime.fromisoformat(event.line.split()[0]).timestamp()
+
+
+def one(c, rcpt, subject):
+    c.send_mail("a@far.test", rcpt, f"From: a@far.test\r\nSubject: {subject}\r\n\r\nx\r\n")
+    return re.search(r"Queued as (\S+)", c.reply).group(1)
+
+
+def latencies(s):
+    """ms from "stored" to "delivered": sorted, of mail to a mailbox, and to a next hop."""
+    with s.client() as c:
+        c.ask("EHLO client.test", 250)
+        ids = [one(c, "outer@here.test", f"m-{i}") for i in range(FEW)]           # alice, and someone@far.test
+    ends = lambda: [e for name in ("delivery.delivered", "delivery.sent") for e in s.find(name)]      # noqa: E731
+    s.until(lambda: sum(e["id"] in ids for e in ends()) == 2 * FEW, f"{2 * FEW} deliveries")
+    stored = {e["id"]: at(e) for e in s.find("message.stored")}
+    took = {"alice@here.test": [], "someone@far.test": []}
+    for e in ends():
+        took[e["to"]].append((at(e) - stored[e["id"]]) * 1000)
+    return {k: sorted(v) for k, v in took.items()}
+
+
+def test_many_for_a_dead_destination():
+    sink = Sink()
+    with a_server(sink) as empty:
+        empty.start()
+        usual = latencies(empty)
+    with a_server(sink) as s:
+        filled(s)
+        begun = time.monotonic()
+        s.start()
+        took, cpu = time.monotonic() - begun, cpu_seconds(s)
+        print(f"started in {took:.2f} s, {cpu:.2f} s of the processor")
+        assert cpu < 1.0
+        assert status(s)["queued"] == MANY
+        crowded = latencies(s)
+        for to, ms in crowded.items():
+            p50, p90 = statistics.median(ms), ms[len(ms) * 9 // 10]
+            print(f"{to}: {p50:.0f} ms, nine of ten within {p90:.0f}; with an empty queue "
+                  f"{statistics.median(usual[to]):.0f} and {usual[to][FEW * 9 // 10]:.0f}")
+            assert p50 < 2 * statistics.median(usual[to]) + 20
+        s.until(lambda: s.find("delivery.deferred") or status(s)["troubled"], "trouble with the dead destination")
+        before, begun = cpu_seconds(s), time.monotonic()
+        time.sleep(2)                           # at rest: what is measured is a time
+        share = (cpu_seconds(s) - before) / (time.monotonic() - begun)
+        print(f"at rest: {100 * share:.1f} % of a processor; {status(s)['memory'] >> 20} MiB; "
+              f"{len(s.find('delivery.deferred'))} deferrals logged")
+        assert share < 0.1
+        assert status(s)["queued"] == MANY
+    sink.socket.close()
+
+
+class Tool:
+    """tests/bench/sink: a next hop that costs little."""
+
+    def __init__(self):
+        self.process = subprocess.Popen([BUILD / "tests" / "bench" / "sink"], text=True, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+        self.port = int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait(PATIENCE)
+        self.process.stdout.close()
+
+
+@pytest.mark.parametrize("to", ("away", "alice"))
+def test_delivery_keeps_up_with_acceptance(to):
+    sink = Tool()
+    try:
+        with a_server(sink) as s:
+            (s.dir / "aliases").write_text("away: someone@far.test\n")
+            s.start()
+            begun = time.monotonic()
+            told = subprocess.run([LOAD, "--port", str(s.address("mx")[1]), "--from", "a@far.test", "--to", f"{to}@here.test",
+                                   "--messages", str(STREAM), "--connections", "20", "--size", "2000"],
+                                  capture_output=True, text=True, timeout=6 * PATIENCE, check=True).stdout
+            accepted = time.monotonic() - begun
+            assert json.loads(told)["accepted"] == STREAM, told
+            s.until(lambda: status(s)["queued"] == 0, "an empty queue")
+            delivered, f = time.monotonic() - begun, status(s)
+            fates = STREAM * (1 if to == "away" else 2)           # a mailbox: staged, settled
+            print(f"{STREAM} messages to {to}: accepted in {accepted:.2f} s, gone after {delivered:.2f} s; "
+                  f"{f['commits']} commits for {STREAM} puts and {fates} results")
+            assert delivered < 1.5 * accepted + 1
+            assert f["stored"] == f["delivered"] == STREAM
+            assert f["commits"] < (STREAM + fates) / 3
+    finally:
+        sink.close()
