@@ -77,12 +77,11 @@ LINKHARD := -pie -Wl,-z,relro -Wl,-z,now -Wl,-z,noexecstack
 
 CFLAGS_plain := $(BASEFLAGS) $(HARDEN)
 LDFLAGS_plain:= $(LINKHARD) -pthread
-CFLAGS_asan  := $(BASEFLAGS) -O1 -fsanitize=address,undefined -fno-sanitize-recover=undefined
+# clang, so that the fuzzers are made of the same objects.
+CFLAGS_asan  := $(BASEFLAGS) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -DSANITIZED
 LDFLAGS_asan := -fsanitize=address,undefined -pthread
-CFLAGS_tsan  := $(BASEFLAGS) -O1 -fPIE -fsanitize=thread
+CFLAGS_tsan  := $(BASEFLAGS) -O1 -fPIE -fsanitize=thread -DSANITIZED
 LDFLAGS_tsan := -pie -fsanitize=thread -pthread
-CFLAGS_fuzz  := $(BASEFLAGS) -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
-	-DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined -pthread
 
 # ---- rules, once for each variant: $(1) its folder, $(2) its name, $(3) compiler
@@ -114,9 +113,8 @@ $(1)/tests/unit/$(4)/%: $(1)/obj/tests/unit/$(4)/%.o $(patsubst %.c,$(1)/obj/%.o
 endef
 
 $(eval $(call VARIANT,$(B),plain,$(CC)))
-$(eval $(call VARIANT,$(B)/asan,asan,$(CC)))
+$(eval $(call VARIANT,$(B)/asan,asan,clang))
 $(eval $(call VARIANT,$(B)/tsan,tsan,$(CC)))
-$(eval $(call VARIANT,$(B)/fuzz,fuzz,clang))
 
 Q := $(if $(V),,@)
 
@@ -127,7 +125,8 @@ FUZZERS     := $(FUZZ_SRC:%.c=$(B)/fuzz/%)
 SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
 TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
 
-$(B)/fuzz/tests/fuzz/%: $(B)/fuzz/obj/tests/fuzz/%.o $(foreach r,$(BELOW_session),$(B)/fuzz/lib$(r).a)
+$(B)/asan/obj/tests/fuzz/%.o: CPPFLAGS += -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+$(B)/fuzz/tests/fuzz/%: $(B)/asan/obj/tests/fuzz/%.o $(foreach r,$(BELOW_session),$(B)/asan/lib$(r).a)
 	@mkdir -p $(@D)
 	$(Q)clang $(LDFLAGS_fuzz) -o $@ $^ $(LIBS)
 

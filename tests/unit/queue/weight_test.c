@@ -11,7 +11,7 @@
 
 static bool is_sanitized(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SANITIZED
 	return true;                     /* its allocator weighs otherwise */
 #else
 	return false;
