@@ -59,7 +59,7 @@ bool queue_filter_take(struct queue_filter *f, str option, str value, const char
 
 bool queue_filter_is_empty(const struct queue_filter *f)
 {
-	return f->to.n == 0 && f->from.n == 0 && f->older_s == 0 && f->states == 0;
+	return f->login.n == 0 && f->to.n == 0 && f->from.n == 0 && f->older_s == 0 && f->states == 0;
 }
 
 static bool holds_nocase(str text, str part)
@@ -95,7 +95,7 @@ bool queue_filter_fits(const struct queue_filter *f, const struct queue_entry *e
 {
 	unsigned of_message = (e->damage != NULL ? STATE_DAMAGED : 0) | (e->damage != NULL || e->aside ? STATE_ASIDE : 0);
 
-	if (now - e->arrived < f->older_s)
+	if (now - e->arrived < f->older_s || (f->login.n > 0 && !str_eq_nocase(e->login, f->login)))
 		return false;
 	/* "<>" means the empty sender and no other. */
 	if (str_is(f->from, "<>") ? e->sender.n > 0 : f->from.n > 0 && !holds_nocase(e->sender, f->from))

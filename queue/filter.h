@@ -18,6 +18,7 @@ enum queue_state {
 #define QUEUE_STATES "waiting, staged, held, aside, breaker or damaged"
 
 struct queue_filter {
+	str      login;           /* whose message it is, whole; empty: anybody's */
 	str      to, from;        /* part of an address, any case; empty: all */
 	int64_t  older_s;         /* at least so old */
 	unsigned states;          /* enum queue_state, or'ed; 0: all */

@@ -81,6 +81,7 @@ const struct verb verbs[] = {
 	  "  --format F   text (default): a block for each record; zone: a zone file; json: one JSON document\n" CONFIG_OPTION },
 	{ "account", verb_account, "add ADDRESS [--require WHAT] [-c FILE]\n"
 	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
+	  "release|drop|lock ADDRESS [-c FILE]\n"
 	  "app-password add ADDRESS --label TEXT [--expires DAY] [--from NETWORK[,NETWORK]] [--send-only] [-c FILE]\n"
 	  "app-password list [ADDRESS] [--json] [-c FILE]\napp-password remove ADDRESS LABEL [-c FILE]\n"
 	  "certificate issue ADDRESS [--out FILE] [--days N] [--legacy] [-c FILE]\n"
@@ -91,6 +92,9 @@ const struct verb verbs[] = {
 	  "  standard input.\n"
 	  "  WHAT is what a login needs to send: password, app-password, certificate, totp or oauth;\n"
 	  "  require also takes default, which is what the domain requires.\n"
+	  "  release          the mail held for its allowance goes, and it may send again\n"
+	  "  drop             that mail is removed, and it may send again unless it is locked\n"
+	  "  lock             its logins are refused from now on, open ones end; release opens it again\n"
 	  "  --require WHAT   of a new account\n"
 	  "  --label TEXT     which device it is, such as phone\n"
 	  "  --expires DAY    the last day of a device password, such as 2027-01-01\n"

@@ -53,6 +53,9 @@ struct deliver_setup {
 	str                      hostname;
 	const unsigned char     *srs_secret;  /* NULL: senders of what is forwarded stay as they are */
 	str                      srs_domain;  /* empty: the alias's */
+	/* `n` recipients of a login's message come back; timetable; may be NULL. */
+	void                   (*bounced)(void *arg, str login, size_t n);
+	void                    *bounced_arg;
 	struct sts              *sts;         /* the process's, for who sends to MX hosts; NULL in units: no MTA-STS */
 };
 

@@ -211,8 +211,11 @@ static struct errand *write_letter(struct timetable *t, struct message *m, struc
 
 void part_bounce(struct timetable *t, struct part *p, struct bounce *b)
 {
+	const struct deliver_setup *setup = t->settings->setup;
 	struct errand *e = write_letter(t, p->message, b);
 
+	if (setup->bounced != NULL && (p->message->entry->flags & MESSAGE_LOGIN))
+		setup->bounced(setup->bounced_arg, p->message->entry->login, p->n);
 	if (e == NULL) {
 		part_wait(t, p, clock_wall() + 60);
 		return;

@@ -167,6 +167,8 @@ static unsigned message_flags(const struct txn *t)
 		flags |= MESSAGE_LOGIN;
 	if (t->in.origin == FROM_OURSELVES)
 		flags |= MESSAGE_OWN;
+	if (t->held)
+		flags |= MESSAGE_HELD | MESSAGE_BREAKER;
 	return flags;
 }
 
@@ -235,6 +237,7 @@ static void accepted(struct txn *t)
 		finish_refused(t);
 		return;
 	}
+	t->held = allowance_is_spent(t);
 	t->added.arena = &t->arena;
 	if (chain_queue(t->chain, &t->added, signed_and_sealed, t) != SAY_WAIT)
 		signed_and_sealed(t->chain, t);

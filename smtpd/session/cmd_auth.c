@@ -44,6 +44,13 @@ static enum step logged_in(struct session *s)
 	if (login.n == 0)
 		return refuse_kindly(s, 454, "4.7.0", "No memory for a login now, try again later");
 	s->peer.login = login;
+	if (!login_stands(s)) {           /* locked: the same words as for a wrong password */
+		s->peer.login = STR_NONE;
+		s->login = (struct auth_login){ 0 };
+		count(LOGINS_REFUSED);
+		log_event(&s->log, LOG_NOTICE, "login.locked", KV("login", login), KV("ip", s->peer.ip));
+		return refuse(s, 535, "5.7.8", "Name or password is wrong");
+	}
 	count(LOGINS);
 	return tell(s, 235, "2.7.0", "Welcome");
 }

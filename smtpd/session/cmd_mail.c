@@ -37,7 +37,7 @@ static void mail_judged_later(struct chain_conn *c, void *user)
 
 static bool owns_sender(struct session *s, const struct path *from)
 {
-	return from->is_null || auth_owns(s->setup->directory, &s->txn->arena, s->peer.login, from);
+	return from->is_null || may_send_as(s->setup, &s->txn->arena, s->peer.login, from);
 }
 
 /* True when MAIL may go on. */

@@ -112,7 +112,7 @@ enum step command_run(struct session *s, str line)
 	if (idles_too_long(s, c))
 		return farewell(s, 421, "4.7.0",
 				"Too many commands that lead to no message, good-bye");
-	if (s->peer.login.n > 0 && !auth_still(&s->login))
+	if (s->peer.login.n > 0 && !login_stands(s))
 		return session_revoked(s);
 	if (c == NULL)
 		return refuse(s, 500, line.n + 2 > LINE_MAX_COMMAND ? "5.5.2" : "5.5.1",

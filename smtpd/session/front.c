@@ -116,7 +116,7 @@ void front_look_at_logins(void)
 {
 	for (struct session *s = here != NULL ? here->sessions : NULL; s != NULL; s = s->next) {
 		if (s->closing || s->peer.login.n == 0 || s->waiting || session_in_flight(s) ||
-		    auth_still(&s->login))
+		    login_stands(s))
 			continue;
 		s->doing = NULL;
 		session_close(s, NULL, session_revoked(s) == STEP_CLOSE);

@@ -148,6 +148,7 @@ struct txn {
 	bool               quarantine;
 	const char        *quarantined_by;
 	str                quarantined_why;
+	bool               held;     /* for its account's allowance */
 	bool               lent;     /* the put is with the committer */
 	void             (*ready)(struct txn *);     /* intake may go on */
 	void             (*finished)(struct txn *, const struct answer *);
@@ -182,6 +183,16 @@ void submission_check(struct txn *);
 /* Those that the queue gets: aliases followed, duplicates merged, copies added.
  * Sets finals; false: no memory. */
 bool recipients_gather(struct txn *);
+
+struct session;
+
+/* ---- allowance.c: what an account may do -------------------------------------------- */
+
+/* Its own address, or one that send-as grants. */
+bool may_send_as(const struct session_setup *, struct arena *, str login, const struct path *as);
+bool login_stands(const struct session *);   /* not revoked, not locked */
+/* Counts a login's message, complete; true: it has to be held. */
+bool allowance_is_spent(struct txn *);
 
 /* ---- tls_required.c ------------------------------------------------------------ */
 

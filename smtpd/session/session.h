@@ -15,6 +15,7 @@
 #include "smtpd/base/loop.h"
 #include "smtpd/base/tls.h"
 #include "smtpd/mail/directory.h"
+#include "smtpd/session/breaker.h"
 
 enum role { ROLE_INBOUND, ROLE_SUBMISSION };
 enum client_certificate { CERTIFICATE_AUTO, CERTIFICATE_NONE, CERTIFICATE_REQUEST, CERTIFICATE_REQUIRE };
@@ -53,6 +54,13 @@ struct forward_conf {                     /* mail that leaves us again for an al
 
 extern const struct conf_section listener_section, limits_section, forward_section;
 
+/* What the configuration says of one account beyond what all have. */
+struct account_rights {
+	str                          address;
+	const struct strs           *send_as;      /* addresses, or "@domain" */
+	const struct allowance_conf *allowance;    /* never NULL */
+};
+
 /* One generation, as sessions need it.  Immutable.  Loops count their own
  * users (front.users); the last to reach zero sends it home. */
 struct session_setup {
@@ -65,6 +73,10 @@ struct session_setup {
 	struct queue               *queue;
 	const struct forward_conf  *forward;       /* NULL: nothing is rewritten */
 	const unsigned char        *secret;        /* SRS_SECRET octets; NULL: nothing is rewritten or marked */
+	struct breaker             *breaker;       /* the process's; NULL: nothing is counted */
+	const struct allowance_conf *allowance;    /* of all accounts that have none of their own */
+	const struct account_rights *rights;
+	size_t                      nrights;
 	const str                  *own_ips;       /* unused by strangers */
 	size_t                      nown_ips;
 };
@@ -110,6 +122,9 @@ uint64_t front_sessions(const struct front *);    /* any thread */
  * with its result and with `arrived` as the writer set it.  Before the loop's
  * first swap it goes home with ERR_BUSY. */
 void inject_letter(struct baton *);
+
+/* Any thread, while the generation is in use. */
+const struct allowance_conf *allowance_of(const struct session_setup *, str login);
 
 /* Counters and tables that need registering before threads. */
 void session_counters(void);

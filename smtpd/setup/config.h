@@ -75,6 +75,8 @@ struct account_section {                /* inside domain: what one account has o
 	struct conf_head head;          /* title: the local part, or the whole address */
 	str      address;
 	struct deliver_section deliver;
+	struct allowance_conf allowance;
+	struct strs send_as;
 	struct place place;             /* made of deliver, and of the domain's where that is silent */
 };
 
@@ -104,6 +106,7 @@ struct config {
 	struct auth_conf        auth;
 	struct limits_conf      limits;
 	struct relay_conf       relay;
+	struct allowance_conf   allowance;
 	struct forward_conf     forward;
 	struct resolver_section resolver;
 	struct log_section      log;
@@ -117,6 +120,8 @@ struct config {
 	uid_t       uid;
 	gid_t       gid;
 	bool        self_signed;        /* tls {} names no certificate: ours is used */
+	struct account_rights *rights;  /* of the accounts that have a section */
+	size_t      nrights;
 	struct strs secret_files;       /* every file that the server opens: the keeper's list */
 };
 

@@ -114,6 +114,28 @@ static void finish_account(struct config *c, const struct domain_section *d, str
 	else
 		s->address = p.text;
 	make_place(c, &s->deliver, &d->place, &s->place, a, faults);
+	allowance_inherit(&s->allowance, &c->allowance);
+}
+
+static enum err give_rights(struct config *c, struct arena *a)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->domains.n; i++)
+		n += ((const struct domain_section *)c->domains.v[i])->accounts.n;
+	c->rights = ARENA_ARRAY(a, struct account_rights, n + 1);
+	if (c->rights == NULL)
+		return ERR_MEMORY;
+	for (size_t i = 0; i < c->domains.n; i++) {
+		const struct domain_section *d = c->domains.v[i];
+
+		for (size_t k = 0; k < d->accounts.n; k++) {
+			const struct account_section *s = d->accounts.v[k];
+
+			c->rights[c->nrights++] = (struct account_rights){ s->address, &s->send_as, &s->allowance };
+		}
+	}
+	return OK;
 }
 
 static void finish_domain(struct config *c, struct domain_section *d, struct arena *a, struct conf_faults *faults)
@@ -346,7 +368,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);
-	if (give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+	if (give_rights(c, a) != OK || give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	judge_web(c, a, faults);
 	list_files(c, a);

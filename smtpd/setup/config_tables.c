@@ -264,7 +264,13 @@ static const struct conf_section account_deliver_section = {
 	.help = "Where this account's mail is put; what stands not here is as the domain has it.",
 };
 
-static const struct conf_section *const account_sections[] = { &account_deliver_section, NULL };
+static const struct conf_section account_allowance_section = {
+	.name = "allowance", .options = account_allowance_options, .size = sizeof(struct allowance_conf),
+	.offset = offsetof(struct account_section, allowance),
+	.help = "What this account may send; what stands not here is as the top's allowance has it.",
+};
+
+static const struct conf_section *const account_sections[] = { &account_deliver_section, &account_allowance_section, NULL };
 
 static void deliver_checked(const struct deliver_section *d, struct conf_reader *r)
 {
@@ -279,10 +285,28 @@ static void account_checked(void *section, struct conf_reader *r)
 	deliver_checked(&((const struct account_section *)section)->deliver, r);
 }
 
+/* "@example.org" is all of a domain. */
+static bool is_grant(str value, struct arena *a, str *why)
+{
+	struct path p;
+
+	*why = STR("must be a mail address such as \"info@example.org\", or \"@example.org\" for every one of a domain");
+	if (value.n > 1 && value.p[0] == '@')
+		return domain_valid(str_skip(value, 1));
+	return path_of(a, value, &p) && p.domain.n > 0;
+}
+
+static const struct conf_option account_section_options[] = {
+	{ OPT(account_section, send_as, CONF_LIST, "send-as", NULL, "addresses beside its own and its aliases that the account may send as; @example.org is every one of a domain"), .check = is_grant,
+	  .example = "info@example.org,@example.com" },
+	{ 0 },
+};
+
 static const struct conf_section account_section = {
 	.name = "account", .size = sizeof(struct account_section), .titled = true, .sections = account_sections,
+	.options = account_section_options,
 	.offset = offsetof(struct domain_section, accounts), .check = account_checked,
-	.help = "An account of this domain whose mail is put elsewhere; the title is its name. "
+	.help = "What one account of this domain has of its own; the title is its name. "
 	        "Accounts are made with `postern account add`, not here.",
 };
 

@@ -341,9 +341,11 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 		.hostname = c->hostname, .authserv_id = c->verify->authserv_id, .limits = &c->limits,
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
 		.queue = needs->queue, .forward = &c->forward, .secret = needs->secret,
+		.allowance = &c->allowance, .rights = c->rights, .nrights = c->nrights,
 	};
 	g->deliver = (struct deliver_setup){
 		.relay = &c->relay, .directory = g->directory, .hostname = c->hostname,
+		.bounced = server_bounced, .bounced_arg = &g->session,
 		.srs_secret = c->forward.srs ? needs->secret : NULL, .srs_domain = c->forward.srs_domain,
 	};
 	return OK;

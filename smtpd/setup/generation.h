@@ -49,6 +49,9 @@ const struct conf_list *generation_zones(const struct generation *);
 bool     generation_is_behind(struct generation *, conf_open *);
 void     generation_free(struct generation *);      /* and itself */
 
+/* breaker_watch.c: deliver_setup.bounced, with the session setup; timetable. */
+void     server_bounced(void *session, str login, size_t n);
+
 /* A whole small file, through the opener; at most `most` bytes; text in the arena. */
 enum err file_read(conf_open *, str path, size_t most, struct arena *, str *text, str *why);
 

@@ -112,6 +112,7 @@ void server_use(struct server *s, struct generation *next)
 	if (old != NULL)
 		sts_reconfigure(s->sts, &sts);
 	next->deliver.sts = s->sts;
+	next->session.breaker = s->breaker;
 	next->users = (unsigned)s->nloops + 1;
 	server_end_zone_tests(s);
 	if (old != NULL)
@@ -429,7 +430,7 @@ static void loop_looks(struct baton *b)
 }
 
 /* Who was removed is not served any longer. */
-static void look_at_logins(const struct server *s)
+void server_look_at_logins(const struct server *s)
 {
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct baton *b = calloc(1, sizeof(*b));
@@ -461,7 +462,7 @@ static enum err reload(struct server *s, str *why)
 		          "mend it and reload again"));
 	log_level_set((enum log_level)g->config->log.level);
 	server_use(s, g);
-	look_at_logins(s);
+	server_look_at_logins(s);
 	server_when_all_turned(s, loaded, NULL);   /* they have taken the swap by then */
 	return OK;
 }
@@ -497,7 +498,7 @@ void server_look_again(struct server *s)
 	server_look_at_denied(s);
 	server_test_zones(s);
 	if (changed)
-		look_at_logins(s);
+		server_look_at_logins(s);
 	if (changed && server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
 	arena_fini(&a);

@@ -174,7 +174,7 @@ static bool made_loops(struct server *s, const struct config *c, str *why)
 	}
 	s->main = loop_new((unsigned)s->nloops, NULL);
 	s->main->dns = dns_new(&dns, s->main, &s->arena, why);    /* zones are tested from here */
-	return s->main->dns != NULL;
+	return s->main->dns != NULL && server_made_breaker(s);
 }
 
 /* Web servers are talked to on main's loop, where no session waits. */
@@ -242,6 +242,7 @@ static void inside_is_empty(struct server *s)
 
 	timetable_stop(s->timetable, now < stop_deadline ? stop_deadline - now : 0);
 	sts_end(s->sts);
+	server_write_allowances(s);
 	queue_stop(s->queue);
 	loops_ended(s);
 	loop_stop(s->main);
@@ -301,6 +302,7 @@ static void a_minute_passed(struct loop_timer *t)
 {
 	server_look_again(the_server);
 	server_note_pace(the_server);
+	server_write_allowances(the_server);
 	loop_timer_set(t, 60000);
 }
 
@@ -422,6 +424,7 @@ static void server_end(struct server *s)
 	loop_free(s->main);
 	web_free(s->web);
 	sts_free(s->sts);
+	breaker_free(s->breaker);
 	log_event(NULL, LOG_NOTICE, "server.stopped", KV_C("version", POSTERN_VERSION));
 	log_stop();
 }

@@ -37,6 +37,7 @@ struct server {
 	struct queue      *queue;
 	struct auth       *auth;
 	struct timetable  *timetable;
+	struct breaker    *breaker;         /* what accounts have sent lately */
 	struct sts        *sts;             /* on main's loop */
 	unsigned char      secret[SRS_SECRET];  /* STATE/forward.secret: senders and copies of ours are known by it */
 	struct deny_live   denied;          /* STATE/deny as it was read last */
@@ -78,6 +79,11 @@ str      server_deny_path(const struct config *, struct arena *);
 /* Runs `then` on main once every loop has taken a turn: nobody there holds what
  * was replaced before. */
 void     server_when_all_turned(struct server *, void (*then)(struct server *, void *arg), void *arg);
+
+/* breaker_watch.c: accounts that have used up their allowance */
+bool     server_made_breaker(struct server *);          /* before threads, with main's loop there */
+void     server_write_allowances(struct server *);      /* what is to outlive the process */
+void     server_look_at_logins(const struct server *);  /* reload.c: who stands no more is not served any longer */
 
 /* zones.c: the block lists' zones, tested at start, at reload and when due */
 void     server_test_zones(struct server *);

@@ -191,33 +191,36 @@ static const struct { const char *word; int what; } wishes[] = {
 	{ "release", WISH_RELEASE }, { "remove", WISH_REMOVE },
 };
 
-static bool wish_asked(struct control_call *call, uint64_t id, const struct queue_filter *filter)
+static void wish_begin(struct control_call *call, int what, uint64_t id, const struct queue_filter *filter)
 {
 	struct server *s = call->house;
+	struct wishing *w = calloc(1, sizeof(*w));
 
-	for (size_t i = 0; i < COUNT(wishes); i++) {
-		struct wishing *w;
+	must(w != NULL);
+	w->call = call;
+	w->server = s;
+	w->filter = *filter;
+	w->wish.what = what;
+	w->wish.id = id;
+	w->wish.baton.home = s->main->mbox;
+	w->wish.baton.arrived = wish_came_home;
+	w->job.work = find_ids;
+	w->job.baton.home = s->main->mbox;
+	w->job.baton.arrived = ids_found;
+	if (queue_filter_is_empty(filter))
+		timetable_wish(s->timetable, &w->wish);
+	else
+		desk_submit_anyway(s->slow, &w->job);
+}
 
-		if (!str_is(call->words[1], wishes[i].word))
-			continue;
-		w = calloc(1, sizeof(*w));
-		must(w != NULL);
-		w->call = call;
-		w->server = s;
-		w->filter = *filter;
-		w->wish.what = (int)wishes[i].what;
-		w->wish.id = id;
-		w->wish.baton.home = s->main->mbox;
-		w->wish.baton.arrived = wish_came_home;
-		w->job.work = find_ids;
-		w->job.baton.home = s->main->mbox;
-		w->job.baton.arrived = ids_found;
-		if (queue_filter_is_empty(filter))
-			timetable_wish(s->timetable, &w->wish);
-		else
-			desk_submit_anyway(s->slow, &w->job);
-		return true;
-	}
+static bool wish_asked(struct control_call *call, uint64_t id, const struct queue_filter *filter)
+{
+
+	for (size_t i = 0; i < COUNT(wishes); i++)
+		if (str_is(call->words[1], wishes[i].word)) {
+			wish_begin(call, wishes[i].what, id, filter);
+			return true;
+		}
 	return false;
 }
 
@@ -263,10 +266,73 @@ static void queue_asked(struct control_call *call)
 		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
 }
 
+/* ---- account release, drop, lock ---------------------------------------------------- */
+
+static bool is_account(struct server *s, struct arena *a, str address)
+{
+	struct directory_answer found;
+	struct path p;
+
+	if (breaker_state(s->breaker, address) != BREAKER_OPEN)
+		return true;
+	if (!path_of(a, address, &p) || p.domain.n == 0)
+		return false;
+	directory_find(s->now->directory, a, &p, &found);
+	return found.says == DIRECTORY_MAILBOX;
+}
+
+/* Who locked it wants it locked: throwing mail away does not open it. */
+static void decide(struct control_call *call, enum breaker_state state, int what)
+{
+	struct server *s = call->house;
+	const struct queue_filter held = { .login = call->words[2], .states = STATE_BREAKER };
+
+	log_event(NULL, LOG_NOTICE, "account.decided", KV("account", held.login), KV("what", call->words[1]));
+	if (!breaker_set(s->breaker, held.login, state))
+		finish(call, ERR_MEMORY, STR_NONE);
+	else
+		wish_begin(call, what, 0, &held);
+	server_write_allowances(s);
+}
+
+static void lock(struct control_call *call)
+{
+	struct server *s = call->house;
+
+	log_event(NULL, LOG_NOTICE, "account.decided", KV("account", call->words[2]), KV("what", call->words[1]));
+	if (!breaker_set(s->breaker, call->words[2], BREAKER_LOCKED)) {
+		finish(call, ERR_MEMORY, STR_NONE);
+		return;
+	}
+	server_write_allowances(s);
+	server_look_at_logins(s);
+	server_when_all_turned(s, in_use, call);
+}
+
+/* words: account release|drop|lock ADDRESS */
+static void account_asked(struct control_call *call)
+{
+	struct server *s = call->house;
+	str what = call->nwords == 3 ? call->words[1] : STR("");
+
+	if (call->nwords == 3 && !is_account(s, &call->arena, call->words[2]))
+		finish(call, ERR_ABSENT, arena_printf(&call->arena, "%.*s is no account here: see `postern account list`",
+		                                      STR_ARG(call->words[2])));
+	else if (str_is(what, "release"))
+		decide(call, BREAKER_OPEN, WISH_RELEASE);
+	else if (str_is(what, "drop"))
+		decide(call, breaker_state(s->breaker, call->words[2]) == BREAKER_LOCKED ? BREAKER_LOCKED : BREAKER_OPEN, WISH_REMOVE);
+	else if (str_is(what, "lock"))
+		lock(call);
+	else
+		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
+}
+
 const struct control_verb server_control_verbs[] = {
 	{ "reload", reload_asked },
 	{ "status", server_status_asked },
 	{ "accounts", accounts_asked },
+	{ "account", account_asked },
 	{ "queue", queue_asked },
 	{ "deny", deny_asked },
 	{ NULL, NULL },

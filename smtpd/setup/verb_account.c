@@ -3,6 +3,7 @@
  * postern account: hands auth's verb the file and the domains that the
  * configuration names, and tells a running server to look again.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,12 +39,13 @@ static int words_fit(int argc, char **argv)
 		{ "list", NULL, true }, { "remove", NULL, false },
 		{ "app-password", "add", false }, { "app-password", "list", true }, { "app-password", "remove", false },
 		{ "certificate", "issue", false }, { "certificate", "list", true }, { "certificate", "revoke", false },
+		{ "release", NULL, false }, { "drop", NULL, false }, { "lock", NULL, false },
 		{ "totp", "enrol", false }, { "totp", "remove", false },
 	};
 	bool known = false;
 
 	if (argc < 2)
-		return verb_misused("account", "say add, passwd, require, list, remove, app-password, certificate or totp");
+		return verb_misused("account", "say add, passwd, require, list, remove, release, drop, lock, app-password, certificate or totp");
 	for (size_t i = 0; i < COUNT(commands); i++) {
 		int words = commands[i].second != NULL ? 3 : 2;
 
@@ -59,6 +61,26 @@ static int words_fit(int argc, char **argv)
 		return verb_misused("account", argc < 3 ? "%s needs a second word" : "%s: unknown command \"%s\"", argv[1],
 		                    argc < 3 ? "" : argv[2]);
 	return verb_misused("account", "unknown command \"%s\"", argv[1]);
+}
+
+static bool is_decision(const char *word)
+{
+	return strcmp(word, "release") == 0 || strcmp(word, "drop") == 0 || strcmp(word, "lock") == 0;
+}
+
+/* The running server's to do: it holds the mail and the sessions. */
+static int decide(int argc, char **argv, struct config *c, struct arena *a)
+{
+	const char *const words[] = { "account", argv[1], argv[2] };
+	int status;
+
+	if (argc != 3)
+		return verb_misused("account", "%s takes one address", argv[1]);
+	status = control_ask(str_cstr(a, server_control_path(c, a)), words, COUNT(words), stdout);
+	if (status < 0)
+		return verb_fail(EXIT_LATER, "account", "no server answers in %.*s: %s: start it with `postern serve`",
+		                 STR_ARG(c->state), strerror(errno));
+	return status;
 }
 
 static int run(int argc, char **argv, struct config *c, struct arena *a)
@@ -96,7 +118,7 @@ int verb_account(int argc, char **argv)
 	arena_init(&a, ARENA_UNBOUNDED);
 	c = verb_config("account", file, &a, &status);
 	if (c != NULL)
-		status = run(argc, argv, c, &a);
+		status = is_decision(argv[1]) ? decide(argc, argv, c, &a) : run(argc, argv, c, &a);
 	arena_fini(&a);
 	return status;
 }

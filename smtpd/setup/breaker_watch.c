@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * The breaker's life beyond sessions: its accounts are notes of the queue
+ * ("allowance:ADDRESS"), written each minute and when something was decided, so
+ * a crash forgets a minute's counting at most; and who is shut off is told, with
+ * the postmaster, in a letter.  Main thread.
+ */
+#include <stdlib.h>
+
+#include "queue/letter.h"
+#include "smtpd/base/clock.h"
+#include "smtpd/mail/trace.h"
+#include "smtpd/setup/serve.h"
+
+#define PREFIX "allowance:"
+
+static struct server *here;            /* whose loop the news come to */
+
+/* ---- notes ------------------------------------------------------------------------ */
+
+static void written(struct baton *b)
+{
+	struct queue_note *n = SUPER(b, struct queue_note, baton);
+
+	if (n->result != OK)
+		log_event(NULL, LOG_WARN, "allowance.unwritten", KV("note", n->key), KV_C("why", err_text(n->result)));
+	queue_note_free(n);
+}
+
+static void write_one(void *arg, str account, str value)
+{
+	struct server *s = arg;
+	struct queue_note *n = queue_note_new();
+
+	if (n == NULL)
+		return;
+	n->key = arena_printf(&n->arena, PREFIX "%.*s", STR_ARG(account));
+	n->value = str_keep(&n->arena, value);
+	n->baton.home = s->main->mbox;
+	n->baton.arrived = written;
+	if (n->key.n == 0 || n->key.n > 200 || n->value.n == 0)
+		queue_note_free(n);      /* a name this long is counted anew after a restart */
+	else
+		queue_note_put(s->queue, n);
+}
+
+void server_write_allowances(struct server *s)
+{
+	breaker_each_changed(s->breaker, write_one, s);
+}
+
+static bool read_one(void *arg, str key, str value)
+{
+	breaker_restore(arg, str_skip(key, sizeof(PREFIX) - 1), value);
+	return true;
+}
+
+/* ---- letters ------------------------------------------------------------------------ */
+
+struct post { struct baton baton; struct letter *letter; };
+
+static void handed_over(struct baton *b)                           /* a loop's thread */
+{
+	struct post *p = SUPER(b, struct post, baton);
+	struct letter *l = p->letter;
+
+	free(p);
+	inject_letter(&l->baton);
+}
+
+static void letter_came_home(struct baton *b)
+{
+	struct letter *l = SUPER(b, struct letter, baton);
+
+	if (l->result != OK)
+		log_event(NULL, LOG_WARN, "letter.failed", KV("to", l->rcpt), KV_C("why", err_text(l->result)));
+	letter_free(l);
+}
+
+static str letter_text(struct arena *a, const struct breaker_news *n, str to, str from, str host)
+{
+	char id[QUEUE_ID_TEXT];
+	str account = str_of(n->account), at = n->ip[0] != '\0' ? arena_printf(a, " from the address %s", n->ip) : STR("");
+	int64_t now = clock_wall();
+
+	return arena_printf(a, "From: Mail server <%.*s>\r\nTo: <%.*s>\r\nSubject: The mail of %.*s is held\r\n%.*s%.*s"
+		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
+		"%.*s has sent more than it may%.*s: %llu %s,\r\nof which %llu are allowed.\r\n\r\n"
+		"Nothing was refused and nothing is lost: what it sends is kept in the queue of\r\n%.*s until somebody decides.\r\n\r\n"
+		"Was this not you?  Then somebody else knows the password.  Ask the postmaster to\r\n"
+		"lock the account and to throw the held mail away, and set another password:\r\n\r\n"
+		"    postern queue list --state breaker\r\n"
+		"    postern account lock %.*s\r\n    postern account drop %.*s\r\n    postern account passwd %.*s\r\n\r\n"
+		"Was it you?  Then this sends all of it, and the counting begins again:\r\n\r\n"
+		"    postern account release %.*s\r\n\r\n"
+		"How much an account may send stands in the section allowance of postern.conf(5).\r\n",
+		STR_ARG(from), STR_ARG(to), STR_ARG(account), STR_ARG(trace_date(a, now)),
+		STR_ARG(trace_message_id(a, queue_id_text((uint64_t)clock_wall_us(), id), host)), STR_ARG(account), STR_ARG(at),
+		(unsigned long long)n->count, n->what, (unsigned long long)n->most, STR_ARG(host), STR_ARG(account),
+		STR_ARG(account), STR_ARG(account), STR_ARG(account));
+}
+
+static void tell(struct server *s, const struct breaker_news *n, str to)
+{
+	str account = str_of(n->account), domain = str_skip(account, str_rfind(account, '@') + 1);
+	struct letter *l = letter_new();
+	struct post *p = calloc(1, sizeof(*p));
+
+	if (l == NULL || p == NULL) {
+		letter_free(l);
+		free(p);
+		return;
+	}
+	l->sender = STR("");
+	l->rcpt = str_keep(&l->arena, to);
+	l->text = letter_text(&l->arena, n, to, arena_printf(&l->arena, "postmaster@%.*s", STR_ARG(domain)),
+	                      s->now->config->hostname);
+	l->baton.home = s->main->mbox;
+	l->baton.arrived = letter_came_home;
+	p->letter = l;
+	p->baton.arrived = handed_over;
+	loop_send(s->loops[0], &p->baton);
+}
+
+static void account_shut(struct baton *b)
+{
+	struct breaker_news *n = SUPER(b, struct breaker_news, baton);
+	str account = str_of(n->account), domain = str_skip(account, str_rfind(account, '@') + 1);
+	struct arena a;
+	str postmaster;
+
+	log_event(NULL, LOG_WARN, "account.held", KV("account", account), KV_C("ip", n->ip), KV_C("what", n->what),
+	          KV_N("count", n->count), KV_N("allowed", n->most),
+	          KV_C("next", "`postern account release`, drop or lock decides"));
+	server_write_allowances(here);
+	arena_init(&a, 4096);
+	postmaster = arena_printf(&a, "postmaster@%.*s", STR_ARG(domain));
+	tell(here, n, account);
+	if (!str_eq_nocase(postmaster, account))
+		tell(here, n, postmaster);
+	arena_fini(&a);
+	free(n);
+}
+
+/* ---- its life ------------------------------------------------------------------------- */
+
+bool server_made_breaker(struct server *s)
+{
+	here = s;
+	s->breaker = breaker_new(s->secret, s->main->mbox, account_shut);
+	if (s->breaker == NULL)
+		return false;
+	queue_notes_each(s->queue, STR(PREFIX), read_one, s->breaker);
+	return true;
+}
+
+void server_bounced(void *session, str login, size_t n)
+{
+	const struct session_setup *setup = session;
+
+	if (setup->breaker != NULL && login.n > 0)
+		breaker_bounced(setup->breaker, allowance_of(setup, login), login, n, clock_wall());
+}

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: ISC
+"""A stolen password: what the thief sends is held beyond the account's allowance,
+those it concerns are told, and one command decides for all of it."""
+import json
+import os
+import socket
+import sys
+import threading
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from server import Server  # noqa: E402
+
+MANY = 10000 if os.environ.get("POSTERN_LONG") else 1500
+BATCH = 50
+
+
+class Sink:
+    """The next hop: takes everything (or refuses each recipient) and counts."""
+
+    def __init__(self, rcpt="250 2.1.5 ok"):
+        self.rcpt, self.taken, self.lock = rcpt, 0, threading.Lock()
+        self.socket = socket.create_server(("127.0.0.4", 0))
+        self.port = self.socket.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                c, _ = self.socket.accept()
+            except OSError:
+                return
+            threading.Thread(target=self.talk, args=(c,), daemon=True).start()
+
+    def talk(self, c):
+        f = c.makefile("rwb")
+
+        def say(line):
+            f.write(line.encode() + b"\r\n")
+            f.flush()
+
+        say("220 sink.test")
+        for line in f:
+            word = line[:4].upper()
+            if word == b"RCPT":
+                say(self.rcpt)
+            elif word == b"DATA":
+                say("354 go")
+                while f.readline() not in (b".\r\n", b""):
+                    pass
+                with self.lock:
+                    self.taken += 1
+                say("250 2.0.0 taken")
+            elif word == b"QUIT":
+                say("221 bye")
+                break
+            else:
+                say("250 sink.test" if word == b"EHLO" else "250 ok")
+
+    def close(self):
+        self.socket.close()
+
+
+def house(sink, extra=""):
+    return Server(extra=f'relay {{ smarthost = "127.0.0.4:{sink.port}" smarthost-tls = may }}\n{extra}')
+
+
+def thief(s, who="bob@here.test"):
+    c = s.client("submissions")
+    c.ask("EHLO thief", 250)
+    c.login(who)
+    return c
+
+
+def send(c, first, n, who="bob@here.test", rcpt="victim{}@far.test"):
+    """n messages with BDAT, several in one go; each is answered 250."""
+    message = f"From: {who}\r\nSubject: offer\r\n\r\nbuy\r\n".encode()
+    for at in range(first, first + n, BATCH):
+        batch = range(at, min(at + BATCH, first + n))
+        c.send(b"".join(b"MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nBDAT %d LAST\r\n%s" %
+                        (who.encode(), rcpt.format(i).encode(), len(message), message) for i in batch))
+        for _ in batch:
+            for _ in range(3):
+                c.hear(250)
+
+
+def held(s):
+    done = s.run("queue", "list", "--state", "breaker", "--json", "-c", str(s.file))
+    assert done.returncode == 0, done.stderr
+    return len([m for m in json.loads(done.stdout) if m["sender"] == "bob@here.test"])
+
+
+def account(s, *words, status=0):
+    done = s.run("account", *words, "-c", str(s.file))
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+
+def run_of_many(s, n, rcpt):
+    """As a thief would: over and over, with several connections."""
+    faults = []
+
+    def one(first, count):
+        try:
+            while count > 0:
+                with thief(s) as c:
+                    send(c, first, min(count, 500), rcpt=rcpt)
+                first, count = first + 500, count - 500
+        except BaseException as e:
+            faults.append(e)
+
+    threads = [threading.Thread(target=one, args=(k * n // 2, n // 2)) for k in range(2)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not faults, faults
+
+
+def test_a_stolen_account_sends_less_than_its_limit():
+    sink = Sink()
+    with house(sink) as s:
+        run_of_many(s, MANY, "victim{}@far.test")
+        s.until(lambda: sink.taken >= 99, "what was allowed at the next hop")
+        s.until(lambda: len(s.find("message.held")) >= MANY - 100, "the rest held")
+        stopped = len(s.find("message.held"))
+        s.until(lambda: sink.taken + stopped == MANY, "everything sent or held")
+        assert sink.taken <= 100
+        assert len(s.find("account.held")) == 1
+        # The owner and the postmaster (here the first account) are told once.
+        told = s.mail("bob@here.test") + s.mail("alice@here.test")
+        assert len(told) == 2 and all(b"postern account release bob@here.test" in m for m in told)
+        assert b"from the address 127.0.0." in told[0] and b"never wrote to before" in told[0]
+        # Others are not concerned.
+        with thief(s, "alice@here.test") as c:
+            send(c, 0, 1, "alice@here.test", "friend@far.test")
+        s.until(lambda: sink.taken + stopped == MANY + 1, "another account's message")
+
+        # Locked: the open session ends, no other begins; what is held can be thrown away.
+        with thief(s) as c:
+            account(s, "lock", "bob@here.test")
+            assert c.ask("NOOP")[:3] in ("421", "")
+        with s.client("submissions") as c:
+            c.ask("EHLO thief", 250)
+            c.ask("AUTH PLAIN AGJvYkBoZXJlLnRlc3QAc2VjcmV0", 535)
+        assert f"{stopped} messages" in account(s, "drop", "bob@here.test")
+        s.until(lambda: held(s) == 0, "an empty queue")
+        s.stop()
+        s.start()
+        with s.client("submissions") as c:       # still locked in the next life
+            c.ask("EHLO thief", 250)
+            c.ask("AUTH PLAIN AGJvYkBoZXJlLnRlc3QAc2VjcmV0", 535)
+        account(s, "release", "bob@here.test")
+        with thief(s) as c:
+            send(c, 0, 1)
+        s.until(lambda: sink.taken + stopped == MANY + 2, "a message of the account that may send again")
+    sink.close()
+
+
+def test_the_day_has_an_end_for_one_recipient_too():
+    sink = Sink()
+    with house(sink, 'allowance { messages-day = 40 }') as s:
+        with thief(s) as c:
+            send(c, 0, 60, rcpt="one@far.test")
+        s.until(lambda: sink.taken == 40, "forty at the next hop")
+        assert held(s) == 20
+        assert s.wait("account.held")["what"] == "messages in a day"
+        assert "20 messages" in account(s, "release", "bob@here.test")
+        s.until(lambda: sink.taken == 60, "the rest at the next hop")
+        with thief(s) as c:                      # the counting began again
+            send(c, 0, 40, rcpt="one@far.test")
+        s.until(lambda: sink.taken == 100, "forty more at the next hop")
+    sink.close()
+
+
+def test_counters_outlive_the_server():
+    sink = Sink()
+    with house(sink, 'allowance { new-recipients-hour = 10 messages-day = 0 recipients-day = 0 }') as s:
+        with thief(s) as c:
+            send(c, 0, 8)
+        s.stop()
+        s.start()
+        with thief(s) as c:
+            send(c, 0, 8)                        # known by now
+            assert not s.find("account.held")
+            send(c, 100, 3)
+        s.wait("account.held")
+        assert held(s) == 1
+        s.stop()
+        s.start()
+        with thief(s) as c:
+            send(c, 0, 1)                        # held until somebody decides
+        assert held(s) == 2
+    sink.close()
+
+
+def test_an_account_may_have_an_allowance_of_its_own():
+    sink = Sink()
+    with Server(start=False) as s:
+        text = s.file.read_text().replace('domain "here.test" {', 'domain "here.test" {\n\taccount "bob" { allowance { recipients-message = 2 } }')
+        s.file.write_text(text + f'\nrelay {{ smarthost = "127.0.0.4:{sink.port}" smarthost-tls = may }}\n')
+        s.start()
+        for who in ("alice@here.test", "bob@here.test"):
+            with thief(s, who) as c:
+                c.send_mail(who, [f"v{i}@far.test" for i in range(3)], f"From: {who}\r\nSubject: x\r\n\r\nx\r\n")
+        s.wait("account.held", account="bob@here.test", what="recipients of one message")
+        assert len(s.find("account.held")) == 1
+    sink.close()
+
+
+def test_bounces_above_a_share():
+    sink = Sink("550 5.1.1 nobody of that name")
+    with house(sink, 'allowance { bounces = 50 }') as s:
+        with thief(s) as c:
+            send(c, 0, 25)
+        s.wait("account.held", what="percent of a day's recipients whose mail came back")
+        with thief(s) as c:
+            send(c, 50, 1)
+        assert held(s) == 1
+    sink.close()
+
+
+def test_send_as():
+    with Server(start=False) as s:
+        text = s.file.read_text().replace('domain "here.test" {', 'domain "here.test" {\n\taccount "bob" { send-as = {"info@here.test", "@office.test"} }')
+        s.file.write_text(text)
+        s.start()
+        with thief(s) as c:
+            for sender, code in (("bob@here.test", 250), ("bob+x@here.test", 250), ("info@here.test", 250), ("any@office.test", 250),
+                                 ("alice@here.test", 550), ("info@far.test", 550), ("", 250)):
+                c.ask(f"MAIL FROM:<{sender}>", code)
+                if code == 550:
+                    assert "bob@here.test" in c.reply and sender in c.reply and "5.7.1" in c.reply
+                c.ask("RSET", 250)
+            c.send_mail("info@here.test", "alice@here.test", "From: any@office.test\r\nSender: info@here.test\r\n\r\nx\r\n")
+            c.send_mail("", "alice@here.test", "From: alice@here.test\r\n\r\nx\r\n", 550)
+
+
+def test_the_verbs_say_what_is_wrong():
+    with Server() as s:
+        assert "no account here" in account(s, "release", "nobody@here.test", status=1)
+        assert "needs an address" in account(s, "lock", status=2)
+        s.stop()
+        assert "start it" in account(s, "drop", "bob@here.test", status=75)
+        s.start()
