@@ -64,7 +64,7 @@ static uint64_t cpu_ms(void)
 
 static bool is_sanitized(void)
 {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef SANITIZED
 	return true;                     /* it takes its time */
 #else
 	return false;
