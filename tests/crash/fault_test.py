@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from house import SHORT, every_life  # noqa: E402
 
 WAYS = (("EIO", errno.EIO), ("ENOSPC", errno.ENOSPC), ("short", SHORT))
-KINDS = {"small": ({"size": 300}, 3), "large": ({"size": 300_000}, 8), "bounce": ({"size": 300, "bounces": True}, 3)}
+KINDS = {"small": ({"size": 300}, 4), "large": ({"size": 300_000}, 12), "bounce": ({"size": 300, "bounces": True}, 4)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

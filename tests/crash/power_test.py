@@ -26,7 +26,7 @@ import disk as disks  # noqa: E402
 from server import PATIENCE, Server  # noqa: E402
 
 LONG = os.environ.get("POSTERN_LONG") == "1"
-CUTS = int(os.environ.get("POSTERN_CUTS", 600 if LONG else 24))
+CUTS = int(os.environ.get("POSTERN_CUTS", 600 if LONG else 12))
 SEED = int(os.environ.get("POSTERN_SEED", random.SystemRandom().randrange(1 << 32)))
 SHIM = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build")) / "tests" / "crash" / "journal_shim.so"
 SIZES = (300, 5_000, 40_000, 300_000, 900)              # a row, some rows, many, a file

@@ -23,13 +23,13 @@ from house import KILL_AFTER, KILL_BEFORE, every_life  # noqa: E402
 
 WAYS = (("killed before", KILL_BEFORE), ("killed after", KILL_AFTER))
 KINDS = {
-    "small-two": ({"size": 300}, 3),
-    "large-two": ({"size": 300_000}, 8),
-    "bounce": ({"size": 300, "bounces": True}, 3),
+    "small-two": ({"size": 300}, 4),
+    "large-two": ({"size": 300_000}, 12),
+    "bounce": ({"size": 300, "bounces": True}, 4),
 }
 if os.environ.get("POSTERN_LONG") == "1":
-    KINDS["small-one"] = ({"size": 300, "mailboxes": ("alice",)}, 3)
-    KINDS["large-one"] = ({"size": 300_000, "mailboxes": ("alice",)}, 8)
+    KINDS["small-one"] = ({"size": 300, "mailboxes": ("alice",)}, 4)
+    KINDS["large-one"] = ({"size": 300_000, "mailboxes": ("alice",)}, 12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
