@@ -7,20 +7,21 @@ recipients, with some that must be refused among them.  SIGKILL comes 50 times
 (1,000 times with POSTERN_LONG=1, POSTERN_KILLS for another number).  Then each
 acknowledged message is in each of its mailboxes exactly once and whole, a
 message whose answer was never heard at most once, a refused one nowhere, and
-the queue is empty.  POSTERN_SEED repeats the choices of a run.
+the queue is empty.  Bob reads his mail beside it (reader.py): every file is moved
+or deleted as soon as it is there.  POSTERN_SEED repeats the choices of a run.
 """
 
 import hashlib
 import json
 import os
 import random
-import re
 import signal
 import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"), os.path.dirname(os.path.abspath(__file__))]
+from reader import HABITS, Reader  # noqa: E402
 from server import PATIENCE, Client, Server  # noqa: E402
 
 LONG = os.environ.get("POSTERN_LONG") == "1"
@@ -73,7 +74,7 @@ class Sender(threading.Thread):
         refused = self.random.random() < 0.05
         mailboxes = self.random.choice((["alice"], ["bob"], ["alice", "bob"]))
         body = self.body(token)
-        digest = hashlib.sha256(body).hexdigest()
+        digest = hashlib.sha256(body.replace(b"\r\n", b"\n")).hexdigest()
         c.ask("MAIL FROM:<sender@far.test>", 250)
         for m in mailboxes:
             c.ask(f"RCPT TO:<{m}@here.test>", 250)
@@ -101,10 +102,23 @@ class Crashing:
         self.random = random.Random(SEED)
         self.at = self.server.address("mx")[1]
         self.senders = [Sender(i, self.book, lambda: self.at) for i in range(SENDERS)]
+        self.bob = Reader({"bob": server.maildir("bob@here.test").parent}, self.random.choice(HABITS[1:]))
+        self.first_message()
+
+    def first_message(self):
+        """Makes the mailboxes, so that the reader has something to watch."""
+        with self.server.client() as c:
+            c.ask("EHLO client.test", 250)
+            c.send_mail("sender@far.test", ["alice@here.test", "bob@here.test"],
+                        "From: sender@far.test\r\nSubject: token-0-0\r\n\r\nx\r\n")
+        self.book.write("token-0-0", "acknowledged", ["alice", "bob"], hashlib.sha256(b"x\n").hexdigest())
+        self.server.mail("bob@here.test")
+        self.server.mail("alice@here.test")
+        self.bob.start()
 
     def kill_once(self):
         """After some acknowledgements of this life, and then at any moment."""
-        want = self.book.acknowledged + self.random.randrange(0, 60)
+        want = self.book.acknowledged + self.random.randrange(0, 40)
         end = time.monotonic() + 5
         while self.book.acknowledged < want and time.monotonic() < end:
             assert self.server.process.poll() is None, "it ended by itself:\n" + self.server.log()[-5000:]
@@ -127,20 +141,9 @@ class Crashing:
     # ---- judging ------------------------------------------------------------------
 
     def found(self):
-        """(mailbox, token) -> digests of what lies there."""
-        all_ = {}
-        for mailbox in ("alice", "bob"):
-            for folder in ("new", "cur"):
-                for message in self.messages(mailbox, folder):
-                    header, _, body = message.partition(b"\r\n\r\n" if b"\r\n\r\n" in message else b"\n\n")
-                    token = re.search(rb"^Subject: (token-\d+-\d+)\r?$", header, re.M).group(1).decode()
-                    whole = body if b"\r\n" in body else body.replace(b"\n", b"\r\n")
-                    all_.setdefault((mailbox, token), []).append(hashlib.sha256(whole).hexdigest())
-        return all_
-
-    def messages(self, mailbox, folder):
-        path = self.server.maildir(f"{mailbox}@here.test", folder)
-        return [f.read_bytes() for f in path.iterdir()] if path.is_dir() else []
+        """(mailbox, token) -> digests of what came there."""
+        alice = Reader({"alice": self.server.maildir("alice@here.test").parent})
+        return {**alice.take(), **self.bob.take()}
 
     def queue(self):
         done = self.server.run("queue", "list", "--json", "-c", str(self.server.file))
@@ -181,8 +184,9 @@ def test_killed_under_load():
         crashing.stop_sending()
         crashing.wait_until_delivered()
         crashing.judge()
+        crashing.bob.close()
         book = crashing.book
         print(f"{KILLS} kills: {book.count('acknowledged')} acknowledged, {book.count('refused')} refused, "
-              f"{book.count('unheard')} unheard", flush=True)
+              f"{book.count('unheard')} unheard; bob's were {crashing.bob.habit}", flush=True)
         assert book.count("acknowledged") > 10 * KILLS
         assert book.count("refused") > 0
