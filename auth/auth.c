@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "auth/oauth.h"
+#include "smtpd/base/clock.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
 #include "smtpd/base/tls.h"
@@ -18,6 +19,11 @@
 static const struct stat_def counter_defs[COUNTS] = {
 	[COUNT_HASHED]     = { "hashed", "passwords put through PBKDF2" },
 	[COUNT_REMEMBERED] = { "remembered", "passwords known from memory, without PBKDF2" },
+	[COUNT_FAILED]     = { "failed", "wrong logins, as counted against guessers" },
+	[COUNT_AGAIN]      = { "failed-again", "the same wrong password once more, not counted" },
+	[COUNT_SLOWED]     = { "slowed", "answers to wrong logins that were held back" },
+	[COUNT_REFUSED]    = { "refused", "addresses and networks refused for a while" },
+	[COUNT_TURNED_AWAY] = { "turned-away", "connections from refused addresses" },
 };
 static unsigned counters;
 static bool counters_there;
@@ -70,6 +76,25 @@ static void put_numbers(struct auth *auth, const struct auth_conf *c)
 	atomic_store(&auth->certificate_names, names_asked_for(&c->certificate_names));
 }
 
+unsigned auth_refuses(const struct auth *auth, const struct sockaddr *sa)
+{
+	struct cidr from;
+
+	if (auth == NULL || !cidr_of(sa, &from))
+		return 0;
+	return (unsigned)((bans_refuse(auth->bans, &from, clock_ms()) + 999) / 1000);
+}
+
+size_t auth_refused_now(const struct auth *auth)
+{
+	return ban_table_held(&auth->bans->counts, clock_ms());
+}
+
+void auth_turned_away(void)
+{
+	auth_count(COUNT_TURNED_AWAY);
+}
+
 static void load_secret(struct auth *auth, const struct auth_conf *c, struct arena *a)
 {
 	str name = c->secret.n > 0 ? c->secret : arena_printf(a, "%.*s.secret", STR_ARG(c->accounts));
@@ -91,6 +116,10 @@ static void open_seen(struct auth *auth, const struct auth_conf *c, struct arena
 
 	if (file != NULL)
 		seen_open(auth, file);
+	file = str_cstr(a, c->logins.n > 0 ? c->logins
+	                                   : arena_printf(a, "%.*s.logins", STR_ARG(c->accounts)));
+	if (file != NULL)
+		logins_open(auth, file);
 }
 
 static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, struct arena *a,
@@ -108,6 +137,9 @@ static bool furnish(struct auth *auth, const struct auth_conf *c, str hostname, 
 		memory_init(&auth->seats[i].memory, auth->nseats);
 	random_bytes(auth->memory_key, sizeof(auth->memory_key));
 	put_numbers(auth, c);
+	auth->bans = bans_new();
+	if (auth->bans == NULL || !bans_set(auth->bans, &c->guesses))
+		return false;
 	if (look_open(auth, c, a, why) != OK)
 		return false;
 	open_seen(auth, c, a);
@@ -131,6 +163,7 @@ struct auth *auth_open(const struct auth_conf *c, str hostname, struct desk *log
 	arena_init(&auth->arena, ARENA_UNBOUNDED);
 	map_init(&auth->standings, false);
 	atomic_store(&auth->seen_fd, -1);
+	atomic_store(&auth->logins_fd, -1);
 	auth->login = login;
 	codes_setup();
 	if (furnish(auth, c, hostname, a, why))
@@ -151,6 +184,8 @@ void auth_close(struct auth *auth)
 	}
 	look_close(auth);
 	seen_close(auth);
+	logins_close(auth);
+	bans_free(auth->bans);
 	map_fini(&auth->standings);
 	free(auth->seats);
 	arena_wipe(&auth->arena);
@@ -163,6 +198,7 @@ enum err auth_look_again(struct auth *auth, bool always, bool *changed, struct a
 	*changed = false;
 	*why = STR_NONE;
 	seen_shorten(auth);
+	logins_shorten(auth);
 	return look_again(auth, always, changed, a, why);
 }
 
@@ -174,6 +210,8 @@ enum err auth_reconfigure(struct auth *auth, const struct auth_conf *c, struct a
 		e = oauth_reconfigure(auth, &c->oauth, a, why);
 	if (e == OK)
 		e = auth_put_up_offer(auth, &c->mechanisms, a, why);
+	if (e == OK && !bans_set(auth->bans, &c->guesses))
+		e = ERR_MEMORY;
 	if (e == OK)
 		put_numbers(auth, c);
 	return e;

@@ -45,6 +45,15 @@ struct oauth_conf {                    /* tokens: RFC 7628, 7662, 9068 */
 	str         client_id, client_secret_file;
 };
 
+struct guess_conf {                    /* wrong logins: auth/ban.h */
+	struct conf_head head;
+	uint64_t    address, network, account;     /* how many, within_ms; 0: not counted */
+	uint64_t    within_ms;
+	uint64_t    refuse_ms, refuse_most_ms;     /* the first time, and at most; 0: never */
+	uint64_t    slowest_ms;        /* an answer is held back at most */
+	struct strs never;             /* networks that are never slowed down nor refused */
+};
+
 struct auth_conf {
 	struct conf_head head;
 	int         backend;           /* enum auth_backend; a change waits for the next start */
@@ -53,14 +62,15 @@ struct auth_conf {
 	struct strs auxprop_options;   /* "sasldb_path: /etc/sasldb2" */
 	struct strs certificate_names; /* san, email, cn: where a certificate's owner stands */
 	struct oauth_conf oauth;
+	struct guess_conf guesses;
 	str         accounts;          /* passwd-file; default STATE/accounts */
 	str         devices;           /* passwd-file of device passwords; default STATE/app-passwords */
 	str         mark;              /* between account and label in a device's login name: "+" */
 	bool        upgrade;           /* older schemes become SCRAM verifiers at a good login */
 	bool        scram_always;      /* SCRAM is offered even where some account needs a code */
 	/* No options: the files of the server's secret, of enrolled TOTP secrets, of
-	 * last uses; empty: accounts with .secret, .totp, .seen behind. */
-	str         secret, codes, seen;
+	 * last uses, of logins; empty: accounts with .secret, .totp, .seen, .logins behind. */
+	str         secret, codes, seen, logins;
 	const struct auth_demand *demands;        /* what the domains require; setup fills them in */
 	size_t      ndemands;
 	struct strs mechanisms;        /* where the listener names none */
@@ -86,6 +96,13 @@ enum err     auth_accounts(struct auth *, struct arena *, struct strs *addresses
 
 /* For listeners' options, as conf_option has it. */
 bool auth_mechanism_good(str value, struct arena *, str *why);
+
+/* For how many seconds yet a client is refused because of wrong logins; 0: it is not.
+ * Cheap; any thread. */
+unsigned auth_refuses(const struct auth *, const struct sockaddr *);
+/* How many addresses and networks are refused now; any thread. */
+size_t   auth_refused_now(const struct auth *);
+void     auth_turned_away(void);       /* one more of them, at the door: counted */
 
 /* What the connection brings along. */
 struct auth_channel {
@@ -178,7 +195,7 @@ enum err accounts_named(const struct auth_conf *, conf_open *, struct arena *, s
 
 /* What the account verbs work on. */
 struct account_tools {
-	const char *accounts, *devices, *codes, *seen;    /* files; devices may be accounts' own */
+	const char *accounts, *devices, *codes, *seen, *logins;   /* files; devices may be accounts' own */
 	const char *ca;                        /* folder of the office's own authority */
 	const char *client_ca;                 /* as tls {} names it; empty: none */
 	const char *issuer;                    /* what an authenticator program shows: the host name */

@@ -184,6 +184,45 @@ static const struct conf_option oauth_options[] = {
 };
 
 #undef AT
+#define AT(member) offsetof(struct guess_conf, member)
+
+static const struct conf_option guess_options[] = {
+	{ .name = "address", .type = CONF_NUMBER, .offset = AT(address), .fallback = "10", .most = 1000000,
+	  .help = "how many wrong logins an address may bring before it is refused for a while; the "
+	          "same wrong password again is not counted, and one that SCRAM hides from the "
+	          "server counts half; 0: none is refused" },
+	{ .name = "network", .type = CONF_NUMBER, .offset = AT(network), .fallback = "40", .most = 1000000,
+	  .help = "the same for all addresses of a /24 (IPv4) or /64 (IPv6) together" },
+	{ .name = "account", .type = CONF_NUMBER, .offset = AT(account), .fallback = "30", .most = 1000000,
+	  .help = "how many at one name, from wherever, before each weighs three and is answered as "
+	          "late as can be; nobody's own login is refused for it; 0: they are not counted" },
+	{ .name = "within", .type = CONF_TIME, .offset = AT(within_ms), .fallback = "10m", .least = 1000,
+	  .help = "the time that those numbers are for: wrong logins are forgotten at that pace" },
+	{ .name = "refuse", .type = CONF_TIME, .offset = AT(refuse_ms), .fallback = "15m",
+	  .help = "how long an address or network is refused at submission listeners the first time; "
+	          "each time after that twice as long; 0s: never" },
+	{ .name = "refuse-most", .type = CONF_TIME, .offset = AT(refuse_most_ms), .fallback = "1d",
+	  .help = "how long at most" },
+	{ .name = "slowest", .type = CONF_TIME, .offset = AT(slowest_ms), .fallback = "5s", .most = 60000,
+	  .help = "how long the answer to a wrong login is held back at most: the third of an address "
+	          "by a quarter of a second, then twice as long each time" },
+	{ .name = "never", .type = CONF_LIST, .offset = AT(never), .fallback = "127.0.0.0/8,::1",
+	  .check = cidr_check,
+	  .help = "networks that are neither slowed down nor refused, such as a webmail's host; those "
+	          "from which somebody logged in well in the last thirty days are not refused "
+	          "anyway" },
+	{ 0 },
+};
+
+#undef AT
+
+static const struct conf_section guess_section = {
+	.name = "guesses",
+	.options = guess_options,
+	.size = sizeof(struct guess_conf),
+	.offset = offsetof(struct auth_conf, guesses),
+	.help = "What becomes of those who guess passwords.",
+};
 
 static void oauth_checked(void *section, struct conf_reader *r)
 {
@@ -211,7 +250,7 @@ static const struct conf_section oauth_section = {
 	.help = "Tokens of a login service instead of passwords: OAUTHBEARER and XOAUTH2.",
 };
 
-static const struct conf_section *const sections[] = { &oauth_section, NULL };
+static const struct conf_section *const sections[] = { &oauth_section, &guess_section, NULL };
 
 static bool only_tokens(const struct strs *list)
 {

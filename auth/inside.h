@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #include "auth/auth.h"
+#include "auth/ban.h"
 #include "smtpd/base/buf.h"
 #include "smtpd/base/cidr.h"
 #include "smtpd/base/map.h"
@@ -272,6 +273,8 @@ struct auth {
 	struct map       standings;    /* every name there ever was */
 	char            *seen_file;
 	uint64_t         seen_room;    /* the size at which the file is made short */
+	char            *logins_file;
+	uint64_t         logins_room;
 	struct oauth_rule *rules;
 	uint64_t         tables;
 	str              hostname;
@@ -296,7 +299,8 @@ struct auth {
 	atomic_bool      needs_codes;
 	atomic_bool      scram_always;     /* offered even then */
 	atomic_bool      told_unwritable;  /* the log says so once */
-	atomic_int       seen_fd;
+	atomic_int       seen_fd, logins_fd;
+	struct bans     *bans;
 };
 
 extern const char *const auth_known_mechanisms[];      /* ends with NULL */
@@ -317,7 +321,10 @@ enum err look_again(struct auth *, bool always, bool *changed, struct arena *, s
 /* Other files or demands; a failure leaves all as it was. */
 enum err look_elsewhere(struct auth *, const struct auth_conf *, struct arena *, str *why);
 
-enum { COUNT_HASHED, COUNT_REMEMBERED, COUNTS };
+enum {
+	COUNT_HASHED, COUNT_REMEMBERED, COUNT_FAILED, COUNT_AGAIN, COUNT_SLOWED, COUNT_REFUSED,
+	COUNT_TURNED_AWAY, COUNTS
+};
 void auth_count(unsigned which);
 uint64_t auth_counted(unsigned which);
 
@@ -410,8 +417,28 @@ struct auth_event {
 	const unsigned char *secret;   /* keyed hash of what was said; NULL: not seen (SCRAM) */
 };
 
-/* Once for each attempt that has ended; the session's loop. */
-void auth_after(struct auth *, const struct auth_event *);
+/* Once for each attempt that has ended; the session's loop.  For how many ms the
+ * answer is to be held back. */
+uint64_t auth_after(struct auth *, const struct auth_event *);
+
+/* ---- logins.c: each account's latest, for its owner ------------------------------------- */
+
+#define LOGINS_EACH 50u                /* of an account that passed, and as many that failed */
+
+struct login {                         /* one line */
+	int64_t when;
+	str     ip, mechanism, key, by;    /* key "?": no account; by: the device password's, or "-" */
+	str     result;                /* "passed", or why not */
+};
+
+/* Main: as seen_open; `good` hears of each that passed. */
+void logins_open(struct auth *, const char *file);
+void logins_close(struct auth *);
+void logins_shorten(struct auth *);
+/* Desk: a step that was the last.  As long for who has no account. */
+void logins_note(const struct judge *, const struct claim *, const struct heard *, const char *mechanism);
+/* The newest first; key empty: of all.  False: no memory, or the file cannot be read. */
+bool logins_read(const char *file, str key, struct arena *, struct login **v, size_t *n);
 
 /* ---- account_file.c: the passwd-file, changed ------------------------------------------ */
 

@@ -30,6 +30,7 @@ struct auth_try {
 	auth_answered    *answered;
 	void             *user;
 	struct loop_timer patience;    /* with the desk */
+	struct loop_timer slow;        /* a guesser's answer is held back */
 	struct auth_channel channel;
 	struct arena      kept;        /* what the channel names */
 	bool              out;         /* on the desk, or on its way home */
@@ -119,6 +120,8 @@ static void work(struct job *job)
 	judge.table = auth_table(t->auth, judge.seat);
 	take_step(t, &judge, &heard);
 	keep(t, &heard);
+	if (heard.says == AUTH_PASSED || heard.says == AUTH_REFUSED)
+		logins_note(&judge, &t->claim, &heard, t->mechanism);
 	auth_table_done(judge.seat);
 	forget_response(t);
 	if (t->says == AUTH_MORE)
@@ -140,6 +143,7 @@ static void bury(struct job *job)
 static void try_free(struct auth_try *t)
 {
 	loop_timer_stop(&t->patience);
+	loop_timer_stop(&t->slow);
 	forget_response(t);
 	free(t->challenge);
 	arena_wipe(&t->kept);
@@ -171,7 +175,7 @@ static void vanish(struct auth_try *t)
 	desk_submit_anyway(t->auth->login, &t->job);
 }
 
-static void tell(const struct auth_try *t)
+static uint64_t tell(const struct auth_try *t)
 {
 	const struct auth_event e = {
 		.log = t->log, .says = t->says, .name = { t->claim.name, t->claim.n },
@@ -181,20 +185,31 @@ static void tell(const struct auth_try *t)
 		.secret = t->claim.secret_seen ? t->claim.secret : NULL,
 	};
 
-	auth_after(t->auth, &e);
+	return auth_after(t->auth, &e);
 }
 
 static void answer(struct auth_try *t)
 {
 	str challenge = t->says == AUTH_MORE ? (str){ t->challenge, t->challenge_n } : STR_NONE;
 
+	uint64_t slow_ms = 0;
+
 	/* Nobody logs in who has left, but who failed did. */
 	if (t->says != AUTH_MORE && !(t->says == AUTH_PASSED && t->ghost))
-		tell(t);
+		slow_ms = tell(t);
 	if (t->ghost)
 		vanish(t);
+	else if (slow_ms > 0)
+		loop_timer_set(&t->slow, slow_ms);
 	else
 		t->answered(t, t->says, challenge, t->user);
+}
+
+static void held_back(struct loop_timer *timer)
+{
+	struct auth_try *t = SUPER(timer, struct auth_try, slow);
+
+	t->answered(t, t->says, STR_NONE, t->user);
 }
 
 static void came_home(struct baton *b)
@@ -301,6 +316,7 @@ struct auth_try *auth_try_new(struct auth *auth, struct loop *loop, const struct
 	t->user = user;
 	arena_init(&t->kept, CHANNEL_ROOM);
 	loop_timer_init(&t->patience, loop, "login.patience", waited_too_long);
+	loop_timer_init(&t->slow, loop, "login.slow", held_back);
 	if (keep_channel(t, c))
 		return t;
 	try_free(t);
@@ -354,6 +370,7 @@ void auth_try_end(struct auth_try *t)
 	t->ghost = true;
 	t->log = NULL;
 	loop_timer_stop(&t->patience);
+	loop_timer_stop(&t->slow);
 	loop_undefer(&t->soon);
 	if (!t->out)
 		vanish(t);

@@ -47,6 +47,7 @@ int account_passwd(struct work *);
 int account_require(struct work *);
 int account_remove(struct work *);
 int account_list(struct work *);
+int account_logins(struct work *);     /* logins_verb.c */
 bool require_known(const char *word);
 int device_add(struct work *);
 int device_list(struct work *);

@@ -25,6 +25,7 @@ static const struct {
 	{ { "require" }, "account require", account_require, TAKES_WORD,
 	  "say what is required: password, app-password, certificate, totp, oauth or default" },
 	{ { "list" }, "account list", account_list, MAY_STAND_ALONE | JSON, NULL },
+	{ { "logins" }, "account logins", account_logins, JSON, NULL },
 	{ { "remove" }, "account remove", account_remove, 0, NULL },
 	{ { "app-password", "add" }, "account app-password add", device_add,
 	  LABEL | EXPIRES | FROM | SEND_ONLY, NULL },
@@ -225,7 +226,7 @@ int account_verb(int argc, char **argv, const struct account_tools *tools, bool 
 	else
 		status = fail(
 			MISUSED, &w,
-			"say add, passwd, require, list, remove, app-password add|list|remove, "
+			"say add, passwd, require, list, logins, remove, app-password add|list|remove, "
 			"certificate issue|list|revoke or totp enrol|remove: see `postern help "
 			"account`");
 	*changed = w.changed;

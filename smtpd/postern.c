@@ -80,7 +80,7 @@ const struct verb verbs[] = {
 	  "Prints the DNS records that the configuration calls for, and what web {} serves.",
 	  "  --format F   text (default): a block for each record; zone: a zone file; json: one JSON document\n" CONFIG_OPTION },
 	{ "account", verb_account, "add ADDRESS [--require WHAT] [-c FILE]\n"
-	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
+	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nlogins ADDRESS [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
 	  "release|drop|lock ADDRESS [-c FILE]\n"
 	  "app-password add ADDRESS --label TEXT [--expires DAY] [--from NETWORK[,NETWORK]] [--send-only] [-c FILE]\n"
 	  "app-password list [ADDRESS] [--json] [-c FILE]\napp-password remove ADDRESS LABEL [-c FILE]\n"

@@ -71,10 +71,23 @@ static enum step not_offered(struct session *s)
 	return step;
 }
 
+/* Others of its connections may have guessed. */
+static bool is_refused(const struct session *s)
+{
+	return auth_refuses(s->setup->auth, (const struct sockaddr *)&s->peer.addr) > 0;
+}
+
+static enum step turn_out(struct session *s)
+{
+	return farewell(s, 421, "4.7.0", "Too many wrong logins from your address, try again later");
+}
+
 static enum step not_logged_in(struct session *s, enum auth_says says)
 {
 	exchange_over(s);
 	count(LOGINS_REFUSED);
+	if (is_refused(s))
+		return turn_out(s);
 	switch (says) {
 	case AUTH_LATER:
 		return refuse_kindly(s, 454, "4.7.0",
@@ -214,5 +227,7 @@ enum step cmd_auth(struct session *s, str args)
 		return refuse(s, 503, "5.5.1", "You are logged in already");
 	if (mechanism.n == 0)
 		return refuse(s, 501, "5.5.4", "Syntax: AUTH MECHANISM [RESPONSE]");
+	if (is_refused(s))
+		return turn_out(s);
 	return begin(s, mechanism, str_skip(args, mechanism.n + 1));
 }

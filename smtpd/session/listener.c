@@ -96,6 +96,24 @@ static void refuse_by_limit(struct door *d, int fd, const struct sockaddr *sa, e
 		front_shed(d->front);
 }
 
+/* Whoever guessed passwords from there; mail from other servers comes in all the same. */
+static bool refuse_guesser(struct door *d, int fd, const struct sockaddr *sa)
+{
+	unsigned seconds = d->listener->role != ROLE_SUBMISSION ? 0
+	                   : auth_refuses(d->front->era->setup->auth, sa);
+	char text[96];
+
+	if (seconds == 0)
+		return false;
+	log_event(NULL, LOG_INFO, "connection.refused", KV_C("ip", addr_text(sa).s),
+		  KV("listener", d->listener->head.title), KV_C("limit", "guesses"));
+	auth_turned_away();
+	snprintf(text, sizeof(text), "Too many wrong logins from your address, try again in %u minutes",
+	         (seconds + 59) / 60);
+	turn_away(d, fd, "4.7.0", text);
+	return true;
+}
+
 /* RFC 5321 3.1 wants an answer, and an answer wants a descriptor. */
 static void refuse_with_spare(struct door *d, int errnum)
 {
@@ -159,6 +177,8 @@ static bool accept_one(struct door *d)
 
 	if (fd < 0)
 		return accept_failed(d, errno);
+	if (refuse_guesser(d, fd, sa))
+		return true;
 	limit = limits_enter(d->front->era->setup->limits, d->listener, sa, &place);
 	if (limit != LIMIT_NONE)
 		refuse_by_limit(d, fd, sa, limit);

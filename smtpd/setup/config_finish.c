@@ -359,6 +359,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	c->auth.secret = arena_printf(a, "%.*s/accounts.secret", STR_ARG(c->state));
 	c->auth.codes = arena_printf(a, "%.*s/totp", STR_ARG(c->state));
 	c->auth.seen = arena_printf(a, "%.*s/auth-seen", STR_ARG(c->state));
+	c->auth.logins = arena_printf(a, "%.*s/auth-logins", STR_ARG(c->state));
 	if (c->domains.n == 0)
 		conf_fault_add(faults, a, &c->head, NULL, "no domain receives here: add domain \"example.org\" {}");
 	find_user(c, a, faults);

@@ -18,7 +18,7 @@
 struct figures {
 	struct queue_figures queue;
 	struct timetable_figures way_out;
-	uint64_t sessions, loop_longest_ms, memory;      /* bytes of our own, without mapped files */
+	uint64_t sessions, loop_longest_ms, memory, refused;      /* bytes of our own, without mapped files */
 	int64_t up_s;
 	double stored, delivered, deferred, bounced;     /* a minute, of late */
 };
@@ -73,7 +73,7 @@ static uint64_t memory_of_ours(void)
 
 static void gather(const struct server *s, struct figures *f)
 {
-	*f = (struct figures){ .up_s = clock_wall() - s->started, .memory = memory_of_ours() };
+	*f = (struct figures){ .up_s = clock_wall() - s->started, .memory = memory_of_ours(), .refused = auth_refused_now(s->auth) };
 	queue_figures(s->queue, &f->queue);
 	timetable_figures(s->timetable, &f->way_out);
 	for (size_t i = 0; i < s->nloops; i++) {
@@ -112,6 +112,7 @@ static void json_figures(struct json *j, const struct figures *f)
 		{ "commits", f->queue.commits }, { "batch_longest", f->queue.batch_longest },
 		{ "store_used", f->queue.map_used }, { "store_size", f->queue.map_size },
 		{ "memory", f->memory }, { "loop_longest_ms", f->loop_longest_ms }, { "log_dropped", log_dropped() },
+		{ "refused", f->refused },
 	};
 	struct json *pace;
 
@@ -176,14 +177,15 @@ static str figures_text(const struct server *s, const struct figures *f, struct 
 		"a minute   %.0f stored, %.0f delivered, %.0f put off, %.0f bounced\n"
 		"so far     %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
 		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
-		"memory     %" PRIu64 " MiB; loops: longest turn %" PRIu64 " ms\n",
+		"memory     %" PRIu64 " MiB; loops: longest turn %" PRIu64 " ms\n"
+		"guessers   %" PRIu64 " address%s and networks are refused\n",
 		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
 		f->way_out.messages, f->way_out.messages == 1 ? "" : "s", STR_ARG(span_text(a, oldest)),
 		f->way_out.waiting, f->way_out.waiting == 1 ? "" : "s", f->way_out.held,
 		f->way_out.leased, STR_ARG(aside_text(a, f->way_out.aside)), f->stored, f->delivered, f->deferred, f->bounced,
 		f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
 		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
-		f->memory >> 20, f->loop_longest_ms);
+		f->memory >> 20, f->loop_longest_ms, f->refused, f->refused == 1 ? "" : "es");
 }
 
 /* What a peer said may hold anything. */

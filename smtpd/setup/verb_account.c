@@ -36,7 +36,7 @@ static int words_fit(int argc, char **argv)
 {
 	static const struct { const char *word, *second; bool alone; } commands[] = {
 		{ "add", NULL, false }, { "passwd", NULL, false }, { "require", NULL, false },
-		{ "list", NULL, true }, { "remove", NULL, false },
+		{ "list", NULL, true }, { "logins", NULL, false }, { "remove", NULL, false },
 		{ "app-password", "add", false }, { "app-password", "list", true }, { "app-password", "remove", false },
 		{ "certificate", "issue", false }, { "certificate", "list", true }, { "certificate", "revoke", false },
 		{ "release", NULL, false }, { "drop", NULL, false }, { "lock", NULL, false },
@@ -45,7 +45,7 @@ static int words_fit(int argc, char **argv)
 	bool known = false;
 
 	if (argc < 2)
-		return verb_misused("account", "say add, passwd, require, list, remove, release, drop, lock, app-password, certificate or totp");
+		return verb_misused("account", "say add, passwd, require, list, logins, remove, release, drop, lock, app-password, certificate or totp");
 	for (size_t i = 0; i < COUNT(commands); i++) {
 		int words = commands[i].second != NULL ? 3 : 2;
 
@@ -89,6 +89,7 @@ static int run(int argc, char **argv, struct config *c, struct arena *a)
 	const struct account_tools tools = {
 		.accounts = str_cstr(a, c->auth.accounts), .devices = str_cstr(a, c->auth.devices),
 		.codes = str_cstr(a, c->auth.codes), .seen = str_cstr(a, c->auth.seen),
+		.logins = str_cstr(a, c->auth.logins),
 		.ca = str_cstr(a, arena_printf(a, "%.*s/ca", STR_ARG(c->state))),
 		.client_ca = str_cstr(a, c->tls.client_ca), .issuer = str_cstr(a, c->hostname),
 		.mark = c->auth.mark.p[0], .iterations = (unsigned)c->auth.iterations,

@@ -8,7 +8,7 @@
 
 #include "tests/unit/session_fake_queue.h"
 
-static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; } fake_logins;
+static struct { bool hold; size_t tries; struct auth_try *held; enum auth_says instead; unsigned refuses, turned_away; } fake_logins;
 
 struct auth_try {
 	struct loop_call call;
@@ -37,6 +37,18 @@ unsigned auth_certificate_names(const struct auth *unused)
 {
 	(void)unused;
 	return TLS_NAME_SAN;
+}
+
+unsigned auth_refuses(const struct auth *unused, const struct sockaddr *sa)
+{
+	(void)unused;
+	assert_non_null(sa);
+	return fake_logins.refuses;
+}
+
+void auth_turned_away(void)
+{
+	fake_logins.turned_away++;
 }
 
 struct auth_try *auth_try_new(struct auth *unused, struct loop *loop, const struct auth_channel *c,

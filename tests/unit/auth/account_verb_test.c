@@ -196,8 +196,8 @@ static void refusals(void **state)
 		{ "add #bob@home.test", "x\n", 2, "postern account add: that is not an address for an account: " },
 		{ "add a@home.test b@home.test", "x\n", 2, "postern account add: one address at a time: " },
 		{ "add --force", "x\n", 2, "postern account add: there are no such options: " },
-		{ "sing alice@home.test", "", 2, "postern account: say add, passwd, require, list, remove, app-password add" },
-		{ "", "", 2, "postern account: say add, passwd, require, list, remove, app-password add" },
+		{ "sing alice@home.test", "", 2, "postern account: say add, passwd, require, list, logins, remove, app-password add" },
+		{ "", "", 2, "postern account: say add, passwd, require, list, logins, remove, app-password add" },
 	};
 	char text[1024];
 	str before;
