@@ -136,6 +136,7 @@ enum message_flag {
 	MESSAGE_TLS_OPTIONAL = 256, /* TLS-Required: No (RFC 8689 5): no policy stops it */
 	MESSAGE_BREAKER = 512,    /* held by the account's circuit breaker; with MESSAGE_HELD */
 	MESSAGE_RESTORED = 1024,  /* came back from a backup; with MESSAGE_HELD */
+	MESSAGE_FORGED = 4096,    /* its sender is most likely not who it says: see relay_conf.notify_forged */
 	MESSAGE_LAST = 2048,      /* the postmaster's: nobody is told when it fails, so that no bounce goes on for ever */
 };
 

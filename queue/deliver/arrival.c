@@ -10,12 +10,12 @@
 
 struct group { struct destination *to; bool staged, held; uint32_t *rcpts; size_t n; };
 
-static bool wants_notice(const struct queue_entry *e, const uint32_t *rcpts, size_t n)
+static bool wants_notice(const struct relay_conf *relay, const struct queue_entry *e, const uint32_t *rcpts, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		const struct queue_rcpt *r = &e->rcpts[rcpts[i]];
 
-		if (!r->delay_told && bounce_wanted(e, r, DSN_DELAYED))
+		if (!r->delay_told && bounce_wanted(relay, e, r, DSN_DELAYED))
 			return true;
 	}
 	return false;
@@ -31,7 +31,7 @@ static bool start_part(struct timetable *t, struct message *m, const struct grou
 	for (size_t i = 0; i < g->n; i++)
 		if (m->entry->rcpts[g->rcpts[i]].next > next)
 			next = m->entry->rcpts[g->rcpts[i]].next;
-	p->told = !wants_notice(m->entry, g->rcpts, g->n);
+	p->told = !wants_notice(relay(t), m->entry, g->rcpts, g->n);
 	p->staged = g->staged;
 	p->next = g->staged ? 0 : next;
 	p->first = first && p->next <= clock_wall();

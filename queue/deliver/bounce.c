@@ -20,7 +20,12 @@ bool bounce_is_double(const struct queue_entry *e)
 	return e->sender.n == 0 && (e->flags & (MESSAGE_OWN | MESSAGE_LAST)) == MESSAGE_OWN;
 }
 
-bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum dsn_action action)
+bool bounce_is_backscatter(const struct relay_conf *relay, const struct queue_entry *e)
+{
+	return (e->flags & MESSAGE_FORGED) && e->sender.n > 0 && !relay->notify_forged;
+}
+
+bool bounce_wanted(const struct relay_conf *relay, const struct queue_entry *e, const struct queue_rcpt *r, enum dsn_action action)
 {
 	static const unsigned asked[] = {
 		[DSN_FAILED] = RCPT_NOTIFY_FAILURE,    [DSN_DELAYED] = RCPT_NOTIFY_DELAY,
@@ -31,7 +36,7 @@ bool bounce_wanted(const struct queue_entry *e, const struct queue_rcpt *r, enum
 
 	if (e->sender.n == 0)
 		return action == DSN_FAILED && bounce_is_double(e);
-	if (notify & RCPT_NOTIFY_NEVER)
+	if ((notify & RCPT_NOTIFY_NEVER) || bounce_is_backscatter(relay, e))
 		return false;
 	if (notify == 0)
 		return action == DSN_FAILED || action == DSN_DELAYED;
@@ -72,7 +77,7 @@ void bounce_add(struct bounce *b, uint32_t index, const struct queue_rcpt *r, en
 		.final = str_keep(&b->arena, r->address), .orcpt = str_keep(&b->arena, r->orcpt), .action = action,
 		.status = str_keep(&b->arena, status), .said = str_keep(&b->arena, said),
 		.remote = str_keep(&b->arena, remote),
-		.advice = action == DSN_FAILED ? advice_for(status, said).sender : STR_NONE,
+		.advice = action == DSN_FAILED || action == DSN_DELAYED ? advice_for(status, said).sender : STR_NONE,
 		.last_try = clock_wall(), .will_retry_until = until,
 	};
 }

@@ -38,10 +38,14 @@ void bounce_add(struct bounce *, uint32_t index, const struct queue_rcpt *, enum
 void bounce_free(struct bounce *);               /* not the letter */
 void bounce_work(struct job *);                  /* disk desk */
 
+/* Nobody hears of this message: its sender is most likely forged. */
+bool bounce_is_backscatter(const struct relay_conf *, const struct queue_entry *);
+
 /* A notice of ours that came back: it goes to the postmaster, once. */
 bool bounce_is_double(const struct queue_entry *);
 
-/* Wants the sender to hear of it (RFC 3461 4.1)? */
-bool bounce_wanted(const struct queue_entry *, const struct queue_rcpt *, enum dsn_action);
+/* Shall the sender hear of it (RFC 3461 4.1)?  Not one who was most likely
+ * forged (RFC 5321 6.2), unless the option says so. */
+bool bounce_wanted(const struct relay_conf *, const struct queue_entry *, const struct queue_rcpt *, enum dsn_action);
 
 #endif

@@ -8,6 +8,7 @@
  * whatever the first ones said (RFC 2920 3.1).  Loop thread.
  */
 #include "queue/deliver/client_inside.h"
+#include "smtpd/mail/orcpt.h"
 
 static void settle(struct client *c, struct lease_rcpt *rcpt, const struct reply *r)
 {
@@ -193,6 +194,16 @@ static void refuse_what_needs_utf8(struct client *c)
 	}
 }
 
+/* RFC 6152 3: to convert the message would break its signatures. */
+static void refuse_what_needs_8bit(struct client *c)
+{
+	const struct lease *l = c->lease;
+
+	if ((l->entry->flags & MESSAGE_8BIT) && !(c->caps & CAP_8BITMIME) && l->setup->relay->eight_bit == EIGHT_BIT_BOUNCE)
+		lease_settle_rest(c->lease, FATE_BOUNCED, STR("5.6.3"),
+		                  arena_printf(client_arena(c), "%s cannot take letters beyond ASCII in a message (8BITMIME)", c->host));
+}
+
 /* RFC 1870 6: no need to ask who has said that it will not take this much. */
 static void refuse_what_is_too_large(struct client *c)
 {
@@ -222,6 +233,7 @@ void client_begin_round(struct client *c)
 	size_t most = c->rcpt_most > 0 && c->rcpt_most < ROUND_MOST ? c->rcpt_most : ROUND_MOST;
 
 	refuse_what_needs_utf8(c);
+	refuse_what_needs_8bit(c);
 	refuse_what_is_too_large(c);
 	c->nround = c->asked = c->answered = c->naccepted = c->finals = 0;
 	c->mail_code = 0;
@@ -303,17 +315,31 @@ static void say_notify(struct client *c, unsigned flags)
 		}
 }
 
+/* RFC 3461 4.2, RFC 6533 3.  What would be too long is left out: a server that
+ * refuses the parameter refuses the recipient. */
+static void say_orcpt(struct client *c, str orcpt)
+{
+	size_t semicolon = str_find(orcpt, ';');
+	str type = str_head(orcpt, semicolon), address = str_skip(orcpt, semicolon + 1);
+
+	if (semicolon == orcpt.n)
+		return;
+	if (orcpt_is_utf8(orcpt)) {
+		address = orcpt_encode(client_arena(c), address, c->utf8);
+		if (address.n > 0 && type.n + 1 + address.n <= ORCPT_MOST)
+			conn_writef(c->conn, " ORCPT=%.*s;%.*s", STR_ARG(type), STR_ARG(address));
+	} else if (is_ascii(orcpt)) {
+		conn_writef(c->conn, " ORCPT=%.*s;", STR_ARG(type));
+		say_xtext(c, address);
+	}
+}
+
 static void say_rcpt_line(struct client *c, const struct lease_rcpt *r)
 {
-	size_t semicolon = str_find(r->orcpt, ';');
-
 	conn_writef(c->conn, "RCPT TO:<%.*s>", STR_ARG(asked_for(r)));
 	if (!c->lmtp && (c->caps & CAP_DSN)) {
 		say_notify(c, r->flags);
-		if (semicolon < r->orcpt.n && (c->utf8 || is_ascii(r->orcpt))) {
-			conn_writef(c->conn, " ORCPT=%.*s;", STR_ARG(str_head(r->orcpt, semicolon)));
-			say_xtext(c, str_skip(r->orcpt, semicolon + 1));
-		}
+		say_orcpt(c, r->orcpt);
 	}
 	conn_write(c->conn, STR("\r\n"));
 }

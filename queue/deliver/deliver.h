@@ -19,6 +19,7 @@
 #include "smtpd/mail/directory.h"
 
 enum relay_ipv6 { IPV6_OFF, IPV6_AUTO, IPV6_ON };
+enum relay_eight_bit { EIGHT_BIT_SEND, EIGHT_BIT_BOUNCE };
 
 struct relay_conf {
 	struct conf_head head;
@@ -36,6 +37,8 @@ struct relay_conf {
 	uint64_t command_ms, data_ms, final_ms, tls_ms;   /* waits for answers; 0: RFC 5321 4.5.3.2 */
 	uint64_t port;                       /* of MX hosts: 25; tests use another */
 	str      ca;                         /* PEM file: the CAs of verified TLS */
+	int      eight_bit;                  /* enum relay_eight_bit: to who lacks 8BITMIME */
+	bool     notify_forged;              /* notices go to senders that were most likely forged, too */
 	uint64_t sts_port;                   /* of MTA-STS policies: 443 */
 };
 extern const struct conf_section relay_section;

@@ -11,6 +11,8 @@
 
 #include <stdlib.h>
 
+#include "smtpd/mail/advice.h"
+
 #define NOTICE_TRIES 10
 
 struct errand {
@@ -264,12 +266,13 @@ static size_t add_delayed(struct timetable *t, struct part *p, struct bounce *b,
 
 	for (size_t i = 0; i < p->n; i++) {
 		const struct queue_rcpt *r = &e->rcpts[p->rcpts[i]];
-		str said = r->said.n > 0 ? r->said : str_of(p->to->said);
+		str said = r->said.n > 0 ? r->said : str_of(p->to->said), status = advice_status(said);
 
-		if (r->delay_told || !bounce_wanted(e, r, DSN_DELAYED))
+		if (r->delay_told || !bounce_wanted(relay(t), e, r, DSN_DELAYED))
 			continue;
 		told->v[b->n] = (struct queue_fate){ .rcpt = p->rcpts[i], .fate = FATE_DELAY_TOLD };
-		bounce_add(b, p->rcpts[i], r, DSN_DELAYED, STR("4.4.1"), said, STR_NONE, until);
+		bounce_add(b, p->rcpts[i], r, DSN_DELAYED, status.n > 0 && status.p[0] == '4' ? status : STR("4.4.1"), said,
+		           STR_NONE, until);
 	}
 	return b->n;
 }

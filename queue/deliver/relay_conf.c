@@ -77,6 +77,8 @@ static bool is_address(str value, struct arena *a, str *why)
 static const char *const ipv6_words[] = { "off", "auto", "on", NULL };
 static const char *const tls_words[] = { "auto", "starttls", "implicit", "may", NULL };
 
+static const char *const eight_bit_words[] = { "send", "bounce", NULL };
+
 static const struct conf_option options[] = {
 	{ .name = "smarthost", .type = CONF_STRING, .offset = AT(smarthost.via), .check = is_host_and_port,
 	  .example = "smtp.example.net:587",
@@ -131,6 +133,12 @@ static const struct conf_option options[] = {
 	{ .name = "ca", .type = CONF_STRING, .offset = AT(ca), .fallback = "/etc/ssl/certs/ca-certificates.crt",
 	  .check = is_absolute,
 	  .help = "PEM file of the CAs by which other servers' certificates are checked, where a policy asks for it" },
+	{ .name = "eight-bit", .type = CONF_WORD, .offset = AT(eight_bit), .fallback = "send", .words = eight_bit_words,
+	  .help = "what becomes of a message with 8-bit text for a server that does not announce 8BITMIME: to convert it would "
+	          "break its signatures, so it is sent as it is, or bounced" },
+	{ .name = "notify-forged", .type = CONF_BOOL, .offset = AT(notify_forged), .fallback = "no",
+	  .help = "send bounces and other notices even to the sender of a message from outside that was quarantined, or whose "
+	          "sender failed SPF: it is most likely forged, and a notice would hit a stranger" },
 	{ .name = "sts-port", .type = CONF_NUMBER, .offset = AT(sts_port), .fallback = "443", .least = 1, .most = 65535,
 	  .help = "the port where MTA-STS policies are fetched; anything but 443 is for tests" },
 	{ 0 },

@@ -189,6 +189,8 @@ static void log_rcpt(const struct lease *l, const struct lease_rcpt *r, enum fat
 	if (fate == FATE_BOUNCED && l->entry->sender.n == 0)
 		v[n++] = KV_C("notice", bounce_is_double(l->entry) ? "to postmaster: it was a notice of ours"
 		                                                   : "none: the sender is empty, so nobody is told");
+	if (fate == FATE_BOUNCED && bounce_is_backscatter(l->setup->relay, l->entry))
+		v[n++] = KV_C("notice", "none: the sender is most likely forged (relay { notify-forged })");
 	log_write(&log, LOG_INFO, event_of(l, r, fate), v, n);
 }
 
@@ -242,7 +244,7 @@ static enum group group_of(const struct timetable *t, struct lease *l, struct le
 			r->kept = true;
 			return HELD;
 		}
-		return bounce_wanted(e, &e->rcpts[r->index], DSN_FAILED) ? BOUNCED : DONE;
+		return bounce_wanted(relay(t), e, &e->rcpts[r->index], DSN_FAILED) ? BOUNCED : DONE;
 	default:
 		return r->staged ? STILL_STAGED : PUT_OFF;
 	}
@@ -274,7 +276,7 @@ static struct bounce *good_news(const struct lease *l, const struct picked *g)
 		const struct queue_rcpt *q = &l->entry->rcpts[r->index];
 		enum dsn_action action = r->flags & RCPT_EXPANDED ? DSN_EXPANDED : is_local(l) ? DSN_DELIVERED : DSN_RELAYED;
 
-		if (r->fate != FATE_DELIVERED || (!is_local(l) && !r->relayed) || !bounce_wanted(l->entry, q, action))
+		if (r->fate != FATE_DELIVERED || (!is_local(l) && !r->relayed) || !bounce_wanted(l->setup->relay, l->entry, q, action))
 			continue;
 		if (b == NULL && (b = bounce_new(g->n)) == NULL)
 			return NULL;

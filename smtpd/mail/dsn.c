@@ -17,6 +17,7 @@
 #include "smtpd/mail/addr.h"
 #include "smtpd/mail/field.h"
 #include "smtpd/mail/fold.h"
+#include "smtpd/mail/orcpt.h"
 
 #define TEXT_WIDTH   72
 #define LINE_MAX_    998
@@ -290,32 +291,6 @@ static void add_explanation(struct writer *w)
 			     STR_ARG(shown(w, d->host)), STR_ARG(postmaster(w))));
 }
 
-/* RFC 6533 3: \x{HEX} for what is not printable ASCII. */
-static str xtext_of_utf8(struct writer *w, str s)
-{
-	struct buf b;
-	str        out;
-
-	buf_init(&b, BUF_UNBOUNDED);
-	for (size_t i = 0; i < s.n;) {
-		unsigned char c = (unsigned char)s.p[i++];
-		uint32_t      point = c < 0xe0 ? c & 0x1f : c < 0xf0 ? c & 0x0f : c & 0x07;
-
-		if (c < 0x80 && c != '\\' && c != '+' && c != '=') {
-			buf_add_char(&b, c > ' ' && c < 0x7f ? (char)c : '?');
-			continue;
-		}
-		if (c < 0x80)
-			point = c;
-		while (c >= 0x80 && i < s.n && ((unsigned char)s.p[i] & 0xc0) == 0x80)
-			point = point << 6 | ((unsigned char)s.p[i++] & 0x3f);
-		buf_addf(&b, "\\x{%X}", (unsigned)point);
-	}
-	out = b.failed ? STR_NONE : str_keep(&w->arena, buf_str(&b));
-	buf_fini(&b);
-	return out;
-}
-
 static void add_final(struct writer *w, str address)
 {
 	str kept = address;
@@ -327,8 +302,8 @@ static void add_final(struct writer *w, str address)
 		kept = arena_printf(&w->arena, "utf-8; %.*s", STR_ARG(shown(w, address)));
 	else
 		kept = arena_printf(&w->arena, "utf-8; %.*s",
-				    STR_ARG(xtext_of_utf8(
-					    w, utf8_valid(address) ? address : shown(w, address))));
+				    STR_ARG(orcpt_encode(&w->arena, utf8_valid(address) ? address
+									: shown(w, address), false)));
 	add_field(w, "Final-Recipient", kept);
 }
 
@@ -339,8 +314,8 @@ static void add_original_recipient(struct writer *w, str orcpt)
 
 	if (semicolon == orcpt.n || address.n == 0)
 		return;
-	if (has_8bit(address) && !w->d->utf8)
-		address = xtext_of_utf8(w, str_head(address, 600));
+	if (!w->d->utf8 && (has_8bit(address) || orcpt_is_utf8(orcpt)))
+		address = orcpt_encode(&w->arena, str_head(address, 600), false);
 	add_field(w, "Original-Recipient",
 		  arena_printf(&w->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(shown(w, address))));
 }
@@ -363,6 +338,23 @@ static str status_of(struct writer *w, const struct dsn_rcpt *r)
 	return shown(w, r->status);
 }
 
+/* "mx.example.org[192.0.2.1]" is a name of type dns up to the bracket (RFC 3464 2.3.5). */
+static str mta_name(str remote)
+{
+	size_t bracket = str_find(remote, '[');
+
+	return bracket > 0 ? str_head(remote, bracket) : remote;
+}
+
+/* "450 4.2.0 …" is a server's, also when it is not known any more whose. */
+static bool is_reply(const struct dsn_rcpt *r)
+{
+	const char *p = r->said.p;
+
+	return r->remote.n > 0 || (r->said.n > 3 && is_digit(p[0]) && is_digit(p[1]) && is_digit(p[2]) &&
+				   (p[3] == ' ' || p[3] == '-'));
+}
+
 static void add_rcpt_fields(struct writer *w, const struct dsn_rcpt *r)
 {
 	add_blank(w);
@@ -373,10 +365,10 @@ static void add_rcpt_fields(struct writer *w, const struct dsn_rcpt *r)
 	add_field(w, "Status", status_of(w, r));
 	if (r->remote.n)
 		add_field(w, "Remote-MTA",
-			  arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, r->remote))));
+			  arena_printf(&w->arena, "dns; %.*s", STR_ARG(shown(w, mta_name(r->remote)))));
 	if (r->said.n)
 		add_field(w, "Diagnostic-Code",
-			  arena_printf(&w->arena, "%s; %.*s", r->remote.n ? "smtp" : "x-postern",
+			  arena_printf(&w->arena, "%s; %.*s", is_reply(r) ? "smtp" : "x-postern",
 				       STR_ARG(shown(w, r->said))));
 	if (r->last_try > 0)
 		add_date(w, "Last-Attempt-Date", r->last_try);
@@ -427,7 +419,7 @@ static void add_original_header(struct writer *w)
 	str  rest = w->d->original_header;
 	bool eight = has_8bit(rest);
 
-	begin_part(w, w->d->utf8 ? "message/global-headers" : "text/rfc822-headers", eight);
+	begin_part(w, w->d->utf8 || eight ? "message/global-headers" : "text/rfc822-headers", eight);
 	rest = str_head(rest, HEADER_MOST);
 	while (rest.n) {
 		const char *end = memmem(rest.p, rest.n, "\r\n", 2);

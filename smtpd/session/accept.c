@@ -163,6 +163,8 @@ static unsigned message_flags(const struct txn *t)
 		flags |= MESSAGE_SMTPUTF8;
 	if (t->in.body8bit || (t->high & 0x80))
 		flags |= MESSAGE_8BIT;
+	if (t->forged || t->quarantine)
+		flags |= MESSAGE_FORGED;
 	if (t->in.origin == FROM_LOGIN)
 		flags |= MESSAGE_LOGIN;
 	if (t->in.origin == FROM_OURSELVES)
@@ -243,6 +245,23 @@ static void accepted(struct txn *t)
 		signed_and_sealed(t->chain, t);
 }
 
+static str judged_of(const struct judged *j, const char *method)
+{
+	for (size_t i = 0; i < j->n; i++)
+		if (str_is(str_of(j->v[i].key), method))
+			return str_head(j->v[i].s, str_find(j->v[i].s, ','));
+	return STR_NONE;
+}
+
+/* RFC 5321 6.2: notices to such a sender would go to somebody who wrote nothing.
+ * Mail that a forwarder brings fails SPF, too; a From of the same domain that
+ * passes DMARC speaks for it. */
+static bool is_forged(const struct txn *t, const struct judged *j)
+{
+	return str_is(judged_of(j, "spf"), "fail") &&
+	       !(str_is(judged_of(j, "dmarc"), "pass") && str_eq_nocase(t->in.from.domain, t->in.sender.domain));
+}
+
 /* One line with every verdict, and one for what a trial let pass. */
 static void log_judged(struct txn *t, const struct verdict *v)
 {
@@ -255,6 +274,7 @@ static void log_judged(struct txn *t, const struct verdict *v)
 	if (t->in.origin != FROM_STRANGER)
 		return;
 	authn_judged(t->chain, &t->arena, &j);
+	t->forged = !t->in.sender.is_null && is_forged(t, &j);
 	judged_add(&j, "action", actions[v->say], v->text);
 	judged_add(&j, "by", v->module != NULL ? v->module : "-", STR_NONE);
 	judged_add(&j, "from", t->in.from.domain.n > 0 ? str_cstr(&t->arena, t->in.from.domain) : "-", STR_NONE);

@@ -146,6 +146,7 @@ struct txn {
 	struct final     **finals;   /* those that the queue gets */
 	size_t             nfinals;
 	bool               quarantine;
+	bool               forged;   /* the sender failed SPF, and nothing else speaks for it */
 	const char        *quarantined_by;
 	str                quarantined_why;
 	bool               held;     /* for its account's allowance */

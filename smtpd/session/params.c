@@ -6,6 +6,7 @@
  * a keyword that came twice, is not in the table, or whose value does not fit
  * its grammar to the letter is refused.  Pure; memory is the arena's.
  */
+#include "smtpd/mail/orcpt.h"
 #include "smtpd/session/internal.h"
 
 /* ---- the grammar ----------------------------------------------------------- */
@@ -172,8 +173,9 @@ static bool notify_came(struct reading *r, str value)          /* RFC 3461 4.1 *
 		{ "FAILURE", RCPT_NOTIFY_FAILURE }, { "DELAY", RCPT_NOTIFY_DELAY },
 	};
 	str word;
+	size_t n = 0;
 
-	while (str_cut(&value, ',', &word)) {
+	for (; str_cut(&value, ',', &word); n++) {
 		size_t i = 0;
 
 		while (i < COUNT(words) && !str_is_nocase(word, words[i].word))
@@ -183,9 +185,16 @@ static bool notify_came(struct reading *r, str value)          /* RFC 3461 4.1 *
 				     "NOTIFY takes NEVER, or a list of SUCCESS, FAILURE and DELAY");
 		r->rcpt->flags |= words[i].flag;
 	}
-	if ((r->rcpt->flags & RCPT_NOTIFY_NEVER) && r->rcpt->flags != RCPT_NOTIFY_NEVER)
+	if ((r->rcpt->flags & RCPT_NOTIFY_NEVER) && n > 1)
 		return wrong(r, "NOTIFY=NEVER stands alone");
 	return true;
+}
+
+static bool orcpt_address(struct reading *r, str value, str in, str *out)
+{
+	if (orcpt_is_utf8(value))
+		return orcpt_decode(r->arena, in, r->utf8, out);
+	return xtext_decode(r->arena, in, false, out);
 }
 
 static bool orcpt_came(struct reading *r, str value)           /* RFC 3461 4.2, RFC 6533 3 */
@@ -193,9 +202,8 @@ static bool orcpt_came(struct reading *r, str value)           /* RFC 3461 4.2, 
 	size_t semicolon = str_find(value, ';');
 	str    type = str_head(value, semicolon), address;
 
-	if (value.n > 500 || !is_keyword(type) ||
-	    !xtext_decode(r->arena, str_skip(value, semicolon + 1), r->utf8, &address) ||
-	    address.n == 0)
+	if (value.n > ORCPT_MOST || !is_keyword(type) ||
+	    !orcpt_address(r, value, str_skip(value, semicolon + 1), &address) || address.n == 0)
 		return wrong(r, "ORCPT takes rfc822;ADDRESS in xtext, at most 500 characters");
 	r->rcpt->orcpt = arena_printf(r->arena, "%.*s;%.*s", STR_ARG(type), STR_ARG(address));
 	return true;

@@ -5,6 +5,8 @@
 #include "queue/deliver/bounce.h"
 #include "smtpd/base/crypt.h"
 
+static const struct relay_conf relay;
+
 static void who_hears(void **state)
 {
 	enum { NEVER = RCPT_NOTIFY_NEVER, SUCCESS = RCPT_NOTIFY_SUCCESS, FAILURE = RCPT_NOTIFY_FAILURE, DELAY = RCPT_NOTIFY_DELAY };
@@ -24,14 +26,29 @@ static void who_hears(void **state)
 		const struct queue_entry e = { .sender = str_of(cases[i].sender) };
 		const struct queue_rcpt r = { .flags = cases[i].notify | RCPT_LOCAL };
 
-		assert_int_equal(bounce_wanted(&e, &r, DSN_FAILED), cases[i].failed);
-		assert_int_equal(bounce_wanted(&e, &r, DSN_DELAYED), cases[i].delayed);
-		assert_int_equal(bounce_wanted(&e, &r, DSN_DELIVERED), cases[i].delivered);
-		assert_int_equal(bounce_wanted(&e, &r, DSN_RELAYED), cases[i].delivered);
+		assert_int_equal(bounce_wanted(&relay, &e, &r, DSN_FAILED), cases[i].failed);
+		assert_int_equal(bounce_wanted(&relay, &e, &r, DSN_DELAYED), cases[i].delayed);
+		assert_int_equal(bounce_wanted(&relay, &e, &r, DSN_DELIVERED), cases[i].delivered);
+		assert_int_equal(bounce_wanted(&relay, &e, &r, DSN_RELAYED), cases[i].delivered);
 	}
 }
 
-static const struct relay_conf relay;
+static void a_forged_sender_hears_nothing(void **state)
+{
+	static const struct relay_conf eager = { .notify_forged = true };
+	static const enum dsn_action actions[] = { DSN_FAILED, DSN_DELAYED, DSN_DELIVERED, DSN_RELAYED, DSN_EXPANDED };
+	const struct queue_entry forged = { .sender = STR("a@us.test"), .flags = MESSAGE_FORGED };
+	const struct queue_entry own = { .flags = MESSAGE_FORGED | MESSAGE_OWN };
+	const struct queue_rcpt r = { .flags = RCPT_NOTIFY_SUCCESS | RCPT_NOTIFY_FAILURE | RCPT_NOTIFY_DELAY };
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(actions); i++) {
+		assert_false(bounce_wanted(&relay, &forged, &r, actions[i]));
+		assert_true(bounce_wanted(&eager, &forged, &r, actions[i]));
+	}
+	assert_true(bounce_wanted(&relay, &own, &r, DSN_FAILED));          /* the postmaster's */
+}
+
 static struct deliver_setup setup = { .relay = &relay, .hostname = STR("mail.us.test") };
 
 static struct letter *letter_of(struct queue *q, const struct queue_entry *e, bool settles)
@@ -229,6 +246,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_hears),
+		cmocka_unit_test(a_forged_sender_hears_nothing),
 		cmocka_unit_test(letter_tells_all),
 		cmocka_unit_test(whole_message_when_asked_for),
 		cmocka_unit_test(many_recipients_fit),
