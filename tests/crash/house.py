@@ -86,9 +86,11 @@ class NoSuchUser:
 
 
 class House:
-    def __init__(self, size, mailboxes=("alice", "bob"), habit=None, bounces=False):
-        """bounces: the message goes out and is refused; its notice comes to alice."""
+    def __init__(self, size, mailboxes=("alice", "bob"), habit=None, bounces=False, again=False, seed=0):
+        """bounces: the message goes out and is refused; its notice comes to alice.
+        again: who is started after a kill is killed once more, early."""
         self.size, self.mailboxes, self.bounces, self.n, self.begun = size, mailboxes, bounces, 0, 0
+        self.again, self.struck, self.twice, self.chance = again, None, 0, random.Random(seed)
         self.hop = NoSuchUser()
         self.server = Server(start=False, extra=CONFIGURED.format(port=self.hop.port))
         self.page = Page(self.server.dir / "page")
@@ -125,21 +127,31 @@ class House:
 
     def up(self):
         """After an end that was to be expected the server is started again."""
+        while self.has_ended():
+            self.begun = self.server.mark()
+            try:
+                self.server.start()
+            except AssertionError:
+                if not self.page.killed():
+                    raise
+
+    def has_ended(self):
         p, killed = self.server.process, self.page.killed()
         if killed or self.server.find("queue.broken", since=self.begun):
-            if killed and p.pid == self.restarted_for:
-                return
             p.wait(PATIENCE)                     # it answers who is there, and ends
         if p.poll() is None:
-            return
+            return False
         assert p.returncode == (KILLED if killed else TORN), f"it ended with {p.returncode}:\n{self.server.log()[-3000:]}"
         self.server.reader.join(PATIENCE)
         p.stderr.close()
-        self.begun = self.server.mark()
-        self.server.start()
-        self.restarted_for = self.server.process.pid
-
-    restarted_for = None                         # the life after the kill
+        if killed:
+            self.struck, last = self.page.disarm(), self.struck
+            self.twice += last is not None
+            if self.again and last is None:
+                self.page.arm(self.chance.randrange(1, 80), self.chance.choice((KILL_BEFORE, KILL_AFTER)))
+            else:
+                self.page.arm(0, 0)
+        return True
 
     def quiet(self):
         """Nothing is queued; the server may end meanwhile."""
@@ -162,14 +174,14 @@ class House:
         self.n += 1
         token = f"token-{self.n}"
         self.up()
-        self.restarted_for = None
+        self.struck = None
         self.page.arm(at, how)
         said = self.send(token)
         self.quiet()
         calls, hit, what = self.page.disarm()
         self.up()
-        self.page.arm(0, 0)
-        self.page.disarm()
+        if self.struck is not None:
+            hit, what = True, self.struck[2]
         wrong = self.judge(token, said, self.reader.take())
         checked = self.server.run("queue", "check", "-c", str(self.server.file))
         if checked.returncode != 0:
@@ -202,8 +214,8 @@ def lives(house, ways, first, step):
             for name, how in ways():
                 _, hit, what, wrong = house.one_life(n, how)
                 hits += hit
-                faults += [f"call {n}, {what}, {name}, reader {house.reader.habit}: {w}\n{house.server.log()[-3000:]}"
-                           for w in wrong]
+                faults += [f"call {n}, {what}, {name}, again {house.again}, reader {house.reader.habit}: {w}\n"
+                           f"{house.server.log()[-3000:]}" for w in wrong]
             n += step
         faults += house.one_life(0, 0)[3]        # the next one goes through
     finally:
@@ -214,22 +226,23 @@ def lives(house, ways, first, step):
 def every_life(kind, ways, apart):
     """Lives of such messages in some houses at once.  A long run takes each call
     in each way with each reader; a short one every `apart`-th call, from one drawn
-    by chance.  (calls in a life, hits, faults, the readers' looks in ms)"""
+    by chance."""
     houses, turns, step = (6, len(HABITS), 6) if LONG else (2, 1, 2 * apart)
     chance = random.Random(SEED)
     shift = 0 if LONG else chance.randrange(step)
 
     def one(turn, k):
-        house = House(habit=HABITS[(k + turn + shift) % len(HABITS)], **kind)
+        house = House(habit=HABITS[(k + turn + shift) % len(HABITS)], again=(k if turns == 1 else turn) % 2 == 1,
+                      seed=f"{SEED}/{turn}/{k}", **kind)
         pick = random.Random(f"{SEED}/{k}")
         found = lives(house, lambda: ways if LONG else [pick.choice(ways)], 1 + (k * apart + shift) % step, step)
-        return *found, house.reader
+        return *found, house
 
     with concurrent.futures.ThreadPoolExecutor(houses) as pool:
         done = list(pool.map(lambda r: one(*r), [(turn, k) for turn in range(turns) for k in range(houses)]))
     calls, hits, faults = max(d[0] for d in done), sum(d[1] for d in done), [f for d in done for f in d[2]]
     assert not faults, f"{len(faults)} faults, {calls} calls in a life, POSTERN_SEED={SEED}:\n" + "\n".join(faults)
     assert hits > calls * turns * (len(ways) if LONG else 1) // (1 if LONG else apart) // 2
-    late = sorted(ms for d in done for ms in d[3].late_ms) or [0]
-    print(f"{calls} calls in a life, {hits} of them struck; half of the readers' looks took {late[len(late) // 2]:.2f} ms, "
-          f"POSTERN_SEED={SEED}", flush=True)
+    late = sorted(ms for d in done for ms in d[3].reader.late_ms) or [0]
+    print(f"{calls} calls in a life, {hits} of them struck, {sum(d[3].twice for d in done)} once more; "
+          f"half of the readers' looks took {late[len(late) // 2]:.2f} ms, POSTERN_SEED={SEED}", flush=True)

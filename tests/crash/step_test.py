@@ -7,7 +7,8 @@ its mailboxes, and ends the process just before the n-th call, or when the call
 is done and nobody has heard of it.  For every n: a small and a large message,
 one recipient and two, and a message that is refused by the next hop, with its
 bounce; and beside it readers that take each file away as soon as it is there
-(reader.py).  After the next start it is in each mailbox exactly once.
+(reader.py).  In half of them the server that is started next is killed, too, at
+one of its first calls.  In the end the message is in each mailbox exactly once.
 
 `make check` kills at some calls, others each time; with POSTERN_LONG=1 before
 and after each, with every habit of a reader.
