@@ -128,6 +128,7 @@ class Crashing:
         self.server.process.wait()
         self.server.reader.join(PATIENCE)
         self.server.process.stderr.close()
+        self.server.events.clear()              # a thousand lives talk much
         self.server.start()
         self.at = self.server.address("mx")[1]
 
