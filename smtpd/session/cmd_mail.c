@@ -50,7 +50,7 @@ static bool sender_good(struct session *s, enum step *step)
 	else if (from->was_utf8 && !s->txn->in.smtputf8)
 		*step = refuse(s, 553, "5.6.7",
 			       "An address beyond ASCII needs SMTPUTF8 behind MAIL");
-	else if (s->peer.submission && !owns_sender(s, from))
+	else if (s->peer.login.n > 0 && !owns_sender(s, from))
 		*step = refuse_kindly(s, 550, "5.7.1", "%.*s may not send as %.*s",
 				      STR_ARG(s->peer.login), STR_ARG(from->text));
 	else

@@ -93,6 +93,12 @@ static enum step returned(struct session *s, struct asked *a, const struct path 
 	return ask_modules(s, a);
 }
 
+/* A device may be for people here alone. */
+static bool may_send_out(const struct session *s)
+{
+	return s->txn->in.origin == FROM_LOGIN && (s->device == NULL || s->device->to == DEVICE_ANY);
+}
+
 static enum step admitted(struct session *s, struct asked *a)
 {
 	struct directory_answer found = { 0 };
@@ -107,7 +113,7 @@ static enum step admitted(struct session *s, struct asked *a)
 	default:
 		break;
 	}
-	switch (admit_rcpt(s->setup->directory, &t->arena, t->in.origin == FROM_LOGIN, &a->to,
+	switch (admit_rcpt(s->setup->directory, &t->arena, may_send_out(s), &a->to,
 			   &found)) {
 	case ADMIT_NO_RELAY:
 		count(RELAY_REFUSED);

@@ -195,6 +195,9 @@ bool login_stands(const struct session *);   /* not revoked, not locked */
 /* Counts a login's message, complete; true: it has to be held. */
 bool allowance_is_spent(struct txn *);
 
+/* ---- device.c: who needs no login ------------------------------------------------------ */
+const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */
+
 /* ---- tls_required.c ------------------------------------------------------------ */
 
 /* enum message_flag with what the header says about TLS. */
@@ -238,6 +241,7 @@ struct session {
 	struct txn                  *txn;
 	struct auth_try             *auth;
 	struct auth_login            login;         /* what peer.login stands on */
+	const struct device_conf    *device;        /* whose address it has; peer.login is its */
 	void                       (*take)(struct session *, str *in);   /* what comes next */
 	const char                  *doing;         /* the command now at work, for the log */
 	const char                  *why;           /* of its end */

@@ -371,6 +371,12 @@ static void fill_peer(struct session *s, const struct sockaddr *sa)
 	s->ip = addr_text(sa);
 	s->peer.ip = str_of(s->ip.s);
 	s->peer.submission = s->listener->role == ROLE_SUBMISSION;
+	s->device = device_of(s->setup, sa);
+	if (s->device == NULL)
+		return;
+	s->peer.login = s->device->as;
+	log_event(&s->log, LOG_INFO, "device.known", KV("device", s->device->head.title), KV("login", s->peer.login),
+	          KV("ip", s->peer.ip));
 }
 
 static struct session *session_new(struct front *f, const struct listener_conf *listener)

@@ -54,6 +54,16 @@ struct forward_conf {                     /* mail that leaves us again for an al
 
 extern const struct conf_section listener_section, limits_section, forward_section;
 
+enum device_to { DEVICE_LOCAL, DEVICE_ANY };
+
+struct device_conf {
+	struct conf_head head;
+	struct strs address;              /* hosts, small networks */
+	str         as;                   /* whose login it counts as */
+	int         to;                   /* enum device_to */
+};
+extern const struct conf_section device_section;
+
 /* What the configuration says of one account beyond what all have. */
 struct account_rights {
 	str                          address;
@@ -77,6 +87,7 @@ struct session_setup {
 	const struct allowance_conf *allowance;    /* of all accounts that have none of their own */
 	const struct account_rights *rights;
 	size_t                      nrights;
+	const struct conf_list     *devices;       /* of device_conf; NULL: none */
 	const str                  *own_ips;       /* unused by strangers */
 	size_t                      nown_ips;
 };

@@ -101,7 +101,7 @@ struct config {
 	str      hostname, state, user, plus;
 	uint64_t loops;
 	bool     environment;
-	struct conf_list        listeners, domains, trusts, denies;
+	struct conf_list        listeners, domains, trusts, denies, devices;
 	struct tls_section      tls;
 	struct auth_conf        auth;
 	struct limits_conf      limits;

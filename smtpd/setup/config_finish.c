@@ -117,6 +117,19 @@ static void finish_account(struct config *c, const struct domain_section *d, str
 	allowance_inherit(&s->allowance, &c->allowance);
 }
 
+/* Who is nobody here could not be answered, and would have no allowance of ours. */
+static void judge_devices(const struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	for (size_t i = 0; i < c->devices.n; i++) {
+		const struct device_conf *d = c->devices.v[i];
+		struct path p;
+
+		if (d->as.n > 0 && path_of(a, d->as, &p) && !config_domain_is_local((void *)(uintptr_t)c, p.domain))
+			conf_fault_add(faults, a, &d->head, "as", "\"%.*s\" is in no domain of this server: name an account here",
+			               STR_ARG(d->as));
+	}
+}
+
 static enum err give_rights(struct config *c, struct arena *a)
 {
 	size_t n = 0;
@@ -369,6 +382,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	for (size_t i = 0; i < c->trusts.n; i++)
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);
+	judge_devices(c, a, faults);
 	if (give_rights(c, a) != OK || give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	judge_web(c, a, faults);

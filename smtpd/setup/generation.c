@@ -342,6 +342,7 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
 		.queue = needs->queue, .forward = &c->forward, .secret = needs->secret,
 		.allowance = &c->allowance, .rights = c->rights, .nrights = c->nrights,
+		.devices = &c->devices,
 	};
 	g->deliver = (struct deliver_setup){
 		.relay = &c->relay, .directory = g->directory, .hostname = c->hostname,
