@@ -214,9 +214,10 @@ def test_bounces_above_a_share():
         with thief(s) as c:
             send(c, 0, 25)
         s.wait("account.held", what="percent of a day's recipients whose mail came back")
+        before = held(s)                         # the last of them, where bounces were quicker
         with thief(s) as c:
             send(c, 50, 1)
-        assert held(s) == 1
+        assert held(s) == before + 1 <= 6
     sink.close()
 
 
