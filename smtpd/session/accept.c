@@ -106,7 +106,8 @@ static str received(struct txn *t)
 		.tls = p->tls.on,
 		.auth = t->in.origin == FROM_LOGIN,
 		.utf8 = t->in.smtputf8,
-		.hide_client = t->in.origin == FROM_LOGIN,
+		.hide_client = t->in.origin == FROM_LOGIN &&
+		               (t->setup->submission == NULL || t->setup->submission->hide_client),
 		.tls_version = p->tls.version,
 		.tls_cipher = p->tls.cipher,
 		.tls_bits = p->tls.bits,

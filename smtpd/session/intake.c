@@ -133,7 +133,8 @@ static bool left_out(struct txn *t, const struct field *f)
 		return false;
 	if (own_is(f))
 		return true;
-	if (t->in.origin == FROM_LOGIN && field_is(f, "Bcc"))     /* RFC 5322 3.6.3 */
+	if (t->in.origin == FROM_LOGIN &&                         /* RFC 5322 3.6.3, 3.6.6 */
+	    (field_is(f, "Bcc") || field_is(f, "Resent-Bcc")))
 		return true;
 	return authn_forged(&t->arena, f, t->in.authserv_id, t->in.host);
 }
@@ -196,6 +197,8 @@ static void body_came(struct txn *t, str piece)
 		return;
 	bodyhash_feed(t->in.hashes, piece);
 	chain_body(t->chain, piece);
+	if (t->in.origin == FROM_LOGIN)
+		submission_body(t, piece);
 	store(t, piece);
 	t->in.body_bytes += piece.n;
 }
@@ -275,6 +278,8 @@ void intake_end(struct txn *t)
 			header_complete(t);
 		body_came(t, back);
 	}
+	if (t->refusal.code == 0 && t->in.origin == FROM_LOGIN)
+		submission_end(t);
 	if (t->refusal.code == 0)
 		bodyhash_end(t->in.hashes);
 }

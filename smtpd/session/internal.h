@@ -136,11 +136,15 @@ struct txn {
 	size_t             walked;   /* fields that the chain has seen */
 	uint64_t           bytes, header_bytes;
 	unsigned char      high;     /* all bytes or'ed: is there an 8-bit one? */
+	struct {                     /* of a login's body: is what is 8-bit UTF-8? */
+		unsigned char left, least, most;
+		bool          seen, bad;
+	} utf8;
 	bool               begun, blocked, ended;
 	struct answer      refusal;  /* code != 0: the rest is read and forgotten */
 
 	/* accept */
-	str                given[2]; /* Date, Message-ID of a login's message that had none */
+	str                given[5]; /* Date, Message-ID, MIME fields of a login's message that had none */
 	size_t             ngiven;
 	struct added       added;
 	struct final     **finals;   /* those that the queue gets */
@@ -180,6 +184,8 @@ void txn_refuse(struct txn *, int code, const char *esc, const char *reason,
 
 /* A login's header, complete: its rights, and the fields that are missing. */
 void submission_check(struct txn *);
+void submission_body(struct txn *, str piece);
+void submission_end(struct txn *);           /* every byte was seen */
 
 /* Those that the queue gets: aliases followed, duplicates merged, copies added.
  * Sets finals; false: no memory. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The options of `listener` and `limits`, with the defaults of the manual.
+ * The options of `listener`, `limits`, `forward` and `submission`, with the defaults of the manual.
  * Tables only.
  */
 #include <stddef.h>
@@ -207,4 +207,27 @@ const struct conf_section forward_section = {
 	.options = forward_options,
 	.size = sizeof(struct forward_conf),
 	.help = "Mail that leaves this server again for an alias.",
+};
+
+/* ---- submission -------------------------------------------------------------- */
+
+#undef AT
+#define AT(member) offsetof(struct submission_conf, member)
+
+static const char *const unmarked_words[] = { "mark", "refuse", "pass", NULL };
+
+static const struct conf_option submission_options[] = {
+	{ .name = "unmarked-8bit", .type = CONF_WORD, .offset = AT(unmarked), .fallback = "mark", .words = unmarked_words,
+	  .help = "text with octets beyond ASCII and no MIME fields that say what it is: mark it (as UTF-8 where it is "
+	          "that, else as unknown-8bit), refuse it with 554 5.6.0, or pass it on as it came" },
+	{ .name = "hide-client", .type = CONF_BOOL, .offset = AT(hide_client), .fallback = "yes",
+	  .help = "whether Received says nothing of the address and name of who logged in; the log always does" },
+	{ 0 },
+};
+
+const struct conf_section submission_section = {
+	.name = "submission",
+	.options = submission_options,
+	.size = sizeof(struct submission_conf),
+	.help = "What is done with a message of those who log in (RFC 6409).",
 };

@@ -52,7 +52,15 @@ struct forward_conf {                     /* mail that leaves us again for an al
 	int      doomed;                  /* enum doomed */
 };
 
-extern const struct conf_section listener_section, limits_section, forward_section;
+enum unmarked { UNMARKED_MARK, UNMARKED_REFUSE, UNMARKED_PASS };
+
+struct submission_conf {                  /* mail from those who log in */
+	struct conf_head head;
+	int  unmarked;                    /* enum unmarked: 8-bit text without MIME */
+	bool hide_client;                 /* in Received */
+};
+
+extern const struct conf_section listener_section, limits_section, forward_section, submission_section;
 
 enum device_to { DEVICE_LOCAL, DEVICE_ANY };
 
@@ -82,6 +90,7 @@ struct session_setup {
 	struct auth                *auth;
 	struct queue               *queue;
 	const struct forward_conf  *forward;       /* NULL: nothing is rewritten */
+	const struct submission_conf *submission;  /* NULL: the defaults */
 	const unsigned char        *secret;        /* SRS_SECRET octets; NULL: nothing is rewritten or marked */
 	struct breaker             *breaker;       /* the process's; NULL: nothing is counted */
 	const struct allowance_conf *allowance;    /* of all accounts that have none of their own */

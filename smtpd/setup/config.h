@@ -108,6 +108,7 @@ struct config {
 	struct relay_conf       relay;
 	struct allowance_conf   allowance;
 	struct forward_conf     forward;
+	struct submission_conf  submission;
 	struct resolver_section resolver;
 	struct log_section      log;
 	struct queue_section    queue;

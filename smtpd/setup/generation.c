@@ -340,7 +340,7 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	g->session = (struct session_setup){
 		.hostname = c->hostname, .authserv_id = c->verify->authserv_id, .limits = &c->limits,
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
-		.queue = needs->queue, .forward = &c->forward, .secret = needs->secret,
+		.queue = needs->queue, .forward = &c->forward, .submission = &c->submission, .secret = needs->secret,
 		.allowance = &c->allowance, .rights = c->rights, .nrights = c->nrights,
 		.devices = &c->devices,
 	};

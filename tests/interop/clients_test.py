@@ -465,3 +465,22 @@ def test_dovecots_submission_proxy(house, door):
             client.login(ALICE, PASSWORD)
             assert client.sendmail(ALICE, [BOB], sent, ["BODY=8BITMIME"]) == {}
     came_as_sent(house, subject, sent)
+
+
+# ---- what is mended on the way ---------------------------------------------------------------
+
+@pytest.mark.parametrize("text, charset", [("Gr\u00fc\u00dfe\r\n".encode(), "utf-8"), ("Gr\u00fc\u00dfe\r\n".encode("latin-1"), "unknown-8bit")])
+def test_text_that_does_not_say_what_it_is(house, text, charset):
+    """An old program's: no MIME, no Date, a Bcc; the fields that it is given are signed with it."""
+    subject = f"unmarked {charset}"
+    with smtplib.SMTP_SSL("localhost", house.port("465"), context=ssl.create_default_context(cafile=house.ca)) as client:
+        client.login(ALICE, PASSWORD)
+        client.sendmail(ALICE, [BOB], f"From: {ALICE}\r\nBcc: secret@far.test,\r\n {BOB}\r\nSubject: {subject}\r\n\r\n".encode() + text)
+    got = house.arrived(subject)
+    house.judge(got)
+    message = email.message_from_bytes(got)
+    assert message["MIME-Version"] == "1.0" and message["Content-Transfer-Encoding"] == "8bit"
+    assert message["Content-Type"] == f"text/plain; charset={charset}"
+    assert body(got) == text and b"secret" not in got
+    signed = message["DKIM-Signature"].lower()
+    assert "content-type" in signed and "mime-version" in signed

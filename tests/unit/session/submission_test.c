@@ -196,6 +196,77 @@ static void what_is_missing_is_given(void **state)
 	assert_string_equal(s->content, GIVEN "From: alice@here.test\r\n\r\nhello\r\n");
 }
 
+static void nobody_learns_of_bcc(void **state)
+{
+	static const char *const headers[] = {
+		GIVEN "From: alice@here.test\r\nBcc: secret@far.test\r\n", GIVEN "bcc:secret@far.test\r\nFrom: alice@here.test\r\n",
+		GIVEN "BCC : secret@far.test,\r\n\tsecret2@far.test,\r\n secret3@far.test\r\nFrom: alice@here.test\r\n",
+		GIVEN "From: alice@here.test\r\nResent-Bcc: secret@far.test\r\nResent-BCC:\r\n secret@far.test\r\n",
+		GIVEN "Bcc:\r\nFrom: alice@here.test\r\nBcc: a@b.test\nBcc: secret@far.test\n",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(headers); i++) {
+		assert_int_equal(strncmp(send_as_alice(headers[i]), "250", 3), 0);
+		assert_string_equal(last_stored()->content, GIVEN "From: alice@here.test\r\n\r\nhello\r\n");
+		assert_null(strstr(last_stored()->head, "secret"));
+	}
+}
+
+#define MARKED "MIME-Version: 1.0\r\nContent-Type: text/plain; charset="
+
+static void text_beyond_ascii_is_marked(void **state)
+{
+	static const struct { const char *fields, *text, *charset; } cases[] = {
+		{ "", "plain\r\n", NULL }, { "", "Gr\xc3\xbc\xc3\x9f" "e\r\n", "utf-8\r\n" },
+		{ "", "\xe2\x82\xac \xf0\x9f\x93\xa8 \xed\x9f\xbf \xf4\x8f\xbf\xbf\r\n", "utf-8\r\n" },
+		{ "", "Gr\xfc\xdf" "e\r\n", "unknown-8bit\r\n" },                  /* Latin 1 */
+		{ "", "overlong \xc0\xaf\r\n", "unknown-8bit\r\n" }, { "", "\xe0\x9f\xbf\r\n", "unknown-8bit\r\n" },
+		{ "", "surrogate \xed\xa0\x80\r\n", "unknown-8bit\r\n" }, { "", "\xf4\x90\x80\x80\r\n", "unknown-8bit\r\n" },
+		{ "", "cut \xe2\x82\r\n", "unknown-8bit\r\n" }, { "", "\xf0\x8f\xbf\xbf\r\n", "unknown-8bit\r\n" },
+		{ "", "\x80\r\n", "unknown-8bit\r\n" }, { "", "\xff\r\n", "unknown-8bit\r\n" },
+		{ "MIME-Version: 1.0\r\n", "\xfc\r\n", NULL }, { "Content-Type: text/plain\r\n", "\xfc\r\n", NULL },
+		{ "content-transfer-encoding: 8bit\r\n", "\xfc\r\n", NULL },
+		{ "Subject: Gr\xc3\xbc\xc3\x9f" "e\r\n", "plain\r\n", NULL },    /* the body's matter only */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char        message[500], want[100];
+		const char *head;
+
+		snprintf(message, sizeof(message), GIVEN "From: alice@here.test\r\n%s\r\n%s", cases[i].fields, cases[i].text);
+		if (strncmp(send_as_alice(message), "250", 3) != 0)
+			fail_msg("%zu: %s", i, h.reply);
+		head = last_stored()->head;
+		snprintf(want, sizeof(want), MARKED "%sContent-Transfer-Encoding: 8bit\r\n", cases[i].charset != NULL ? cases[i].charset : "");
+		if ((strstr(head, "MIME-Version") != NULL) != (cases[i].charset != NULL) ||
+		    (cases[i].charset != NULL && strstr(head, want) == NULL))
+			fail_msg("%zu: %s", i, head);
+		assert_non_null(strstr(last_stored()->content, cases[i].text));
+		assert_int_equal((last_stored()->flags & MESSAGE_8BIT) != 0, strpbrk(message, "\x80\xe2\xc3\xfc\xc0\xe0\xed\xf4\xf0\xff") != NULL);
+	}
+}
+
+static void it_may_be_refused_or_passed_on(void **state)
+{
+	struct submission_conf conf = { .unmarked = UNMARKED_REFUSE, .hide_client = false };
+	const char *message = GIVEN "From: alice@here.test\r\n\r\n\xc3\xbc\r\n";
+
+	(void)state;
+	h.setup.submission = &conf;
+	assert_int_equal(strncmp(send_as_alice(message), "554 5.6.0", 9), 0);
+	talk("NOOP", "250");
+	assert_int_equal(strncmp(send_as_alice(GIVEN "From: alice@here.test\r\nMIME-Version: 1.0\r\n\r\n\xc3\xbc\r\n"), "250", 3), 0);
+	assert_int_equal(strncmp(send_as_alice(GIVEN "From: alice@here.test\r\n\r\nplain\r\n"), "250", 3), 0);
+	assert_non_null(strstr(last_stored()->head, "[192.0.2.1]"));     /* hide-client = no */
+	conf = (struct submission_conf){ .unmarked = UNMARKED_PASS, .hide_client = true };
+	assert_int_equal(strncmp(send_as_alice(message), "250", 3), 0);
+	assert_null(strstr(last_stored()->head, "MIME"));
+	assert_null(strstr(last_stored()->head, "192.0.2.1"));
+	h.setup.submission = NULL;
+}
+
 static void a_bare_lf_is_repaired(void **state)
 {
 	(void)state;
@@ -264,6 +335,7 @@ int main(void)
 		HOUSE_TEST(logins_that_fail_have_an_end), HOUSE_TEST(answers_of_auth),
 		HOUSE_TEST(tls_and_login_come_first), HOUSE_TEST(senders_belong_to_the_login),
 		HOUSE_TEST(header_addresses_belong_to_the_login), HOUSE_TEST(what_is_missing_is_given),
+		HOUSE_TEST(nobody_learns_of_bcc), HOUSE_TEST(text_beyond_ascii_is_marked), HOUSE_TEST(it_may_be_refused_or_passed_on),
 		HOUSE_TEST(a_bare_lf_is_repaired), HOUSE_TEST(where_it_goes), HOUSE_TEST(copies_go_out_and_in),
 	};
 
