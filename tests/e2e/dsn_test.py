@@ -310,15 +310,23 @@ def test_eight_bits_to_who_lacks_them(caps, option, heard):
 
 # ---- who hears nothing -----------------------------------------------------------------------------
 
+LIARS = """
+liar.test TXT "v=spf1 -all"
+liar.test A 127.0.0.9
+strict.test A 127.0.0.9
+_dmarc.strict.test TXT "v=DMARC1; p=quarantine"
+"""
 FORGED = "From: {0}\r\nSubject: buy\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nMessage-ID: <f@liar.test>\r\n\r\nx\r\n"
 
 
-@pytest.mark.parametrize("who,option,told", [("a@liar.test", "", False), ("a@liar.test", "notify-forged = yes", True),
-                                             ("a@far.test", "", True)])
-def test_no_backscatter_to_forged_senders(who, option, told):
+@pytest.mark.parametrize("who,author,option,told", [
+    ("a@liar.test", "a@liar.test", "", False), ("a@liar.test", "a@liar.test", "notify-forged = yes", True),
+    ("a@far.test", "a@far.test", "", True), ("a@far.test", "a@strict.test", "", False),      # quarantined by DMARC
+])
+def test_no_backscatter_to_forged_senders(who, author, option, told):
     plain = Far(answers={"someone": "550 5.1.1 no such user"})
-    with house(plain, options=option, zone='liar.test TXT "v=spf1 -all"\nliar.test A 127.0.0.9\n') as s:
-        number = submit(s, "<outer@here.test>", "", FORGED.format(who), who, "mx")
+    with house(plain, options=option, zone=LIARS) as s:
+        number = submit(s, "<outer@here.test>", "", FORGED.format(author), who, "mx")
         bounced = s.wait("delivery.bounced", id=number)
         s.until(lambda: s.run("queue", "list", "-c", str(s.file)).stdout.startswith("The queue is empty"), "an empty queue")
         assert len(s.find("bounce.sent", id=number)) == told
