@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RING ((size_t)64 << 10) /* a power of two */
+/* A power of two.  The fates of a message to a thousand recipients fit, which are
+ * logged at one go; pages that were never written on cost nothing. */
+#define RING ((size_t)512 << 10)
 #define HEAD offsetof(struct log_line, text)
 
 struct ring {

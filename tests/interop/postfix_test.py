@@ -348,11 +348,13 @@ def test_messages_share_a_connection(world):
 def test_a_thousand_recipients(world):
     at = world.far.mark()
     rcpts = [f"r{i}@many.example" for i in range(1000)]
-    world.submit(rcpts, letter("many", "many"))
+    since = world.submit(rcpts, letter("many", "many"))
     world.far.wait(r"to=<r\d+@many.example>.*status=sent", at, 1000)
     assert len(set(world.far.lines(r"to=<r\d+@many.example>", at))) == 1000
     assert len(world.far.lines(r"nrcpt=100 ", at)) == 10         # RFC 5321 4.5.3.1.8
     world.near.until(lambda: "many.example" not in world.queued(), "an empty queue")
+    world.near.until(lambda: len(world.near.find("delivery.sent", since)) == 1000, "a line of the log for each")
+    assert not world.near.find("log.dropped")
 
 
 def test_a_large_message(world):

@@ -155,7 +155,7 @@ static void cannot_open(void **state)
 	free(text);
 }
 
-enum { WRITERS = 4, LINES = 1500 };
+enum { WRITERS = 4, LINES = 8000 }; /* of one writer more than a ring, a batch and a pipe hold */
 
 static void *write_lines(void *arg)
 {
