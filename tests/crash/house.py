@@ -24,7 +24,8 @@ from reader import HABITS, Reader  # noqa: E402
 from server import PATIENCE, Server  # noqa: E402
 
 SHIM = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build")) / "tests" / "crash" / "fault_shim.so"
-CONFIGURED = """relay {{ retry-first = "1s" retry-most = "1s" smarthost = "127.0.0.1:{port}" smarthost-tls = may }}
+CONFIGURED = """allowance {{ messages-day = 0 recipients-day = 0 }}
+relay {{ retry-first = "1s" retry-most = "1s" smarthost = "127.0.0.1:{port}" smarthost-tls = may }}
 """
 SHORT, KILL_BEFORE, KILL_AFTER = 1000, 1001, 1002       # fault_shim.c
 LONG = os.environ.get("POSTERN_LONG") == "1"

@@ -339,7 +339,7 @@ def test_what_the_queue_says_of_misbehaviour(folder):
     rows = with_other({name: steps for name, (steps, _) in ROWS.items()}, pair_for(folder, "other.name.test"))
     wants = {name: want for name, (_, want) in ROWS.items()}
     with Sink(rows, *pair_for(folder, "sink.test")) as sink, \
-            Server(zone=sink.zone, extra=f"relay {{ port = {sink.port} {WAITS} }}") as server:
+            Server(zone=sink.zone, extra=f"allowance {{ new-recipients-hour = 0 }}\nrelay {{ port = {sink.port} {WAITS} }}") as server:
         numbers = submit_and_judge(server, sink, wants)
         assert sink.rows["tls"].secured == sink.rows["tls-other-name"].secured == 1
         heal_and_judge(server, sink, wants, numbers)
