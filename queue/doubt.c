@@ -61,25 +61,26 @@ static uint64_t le(const unsigned char *p, size_t n)
 	return v;
 }
 
-static bool row_is_whole(struct look *l, const struct pages_row *row)
+static bool row_is_whole(struct look *l, uint64_t at, uint64_t n)
 {
-	char *p = row->n <= PAGES_VALUE ? malloc((size_t)row->n + 1) : NULL;
+	char *p = n <= PAGES_VALUE ? malloc((size_t)n + 1) : NULL;
 	struct record_name name;
 	size_t length;
-	bool ok = p != NULL && pages_read(l->p, row->at, p, (size_t)row->n) &&
-	          record_recognise((str){ p, (size_t)row->n }, &name, &length);
+	bool ok = p != NULL && pages_read(l->p, at, p, (size_t)n) && record_recognise((str){ p, (size_t)n }, &name, &length);
 
 	free(p);
 	return ok;
 }
 
-/* A whole row under a key that is not its own: the key was damaged, and the
- * message would not be found.  A row that is itself damaged is another matter. */
+/* A whole row under a key or with a length that is not its own: it was the page
+ * that was damaged, and the row would not be found, or not believed.  A row that
+ * is itself damaged is another matter. */
 static void row_seen(void *arg, const struct pages_row *row)
 {
 	unsigned char head[RECORD_HEAD];
 	struct look *l = arg;
 	struct record_key k;
+	uint64_t length;
 
 	if (row->n < RECORD_HEAD || row->key.n < 8 || str_is(row->table, "meta") || str_is(row->table, "note"))
 		return;
@@ -91,9 +92,12 @@ static void row_seen(void *arg, const struct pages_row *row)
 		return;
 	k = row->key.n == 8 ? record_key_message(le(head + 16, 8))
 	                    : record_key_part(le(head + 16, 8), (uint32_t)le(head + 12, 4));
-	if (str_eq(row->key, (str){ (const char *)k.b, k.n }) || !row_is_whole(l, row))
+	length = RECORD_HEAD + le(head + 8, 4);
+	if (length == row->n && str_eq(row->key, (str){ (const char *)k.b, k.n }))
 		return;
-	fault_seen(l, &(struct pages_fault){ .page = row->at / l->p->size, .table = row->table, .what = "a key is not its row's" });
+	if (row_is_whole(l, row->at, length))
+		fault_seen(l, &(struct pages_fault){ .page = row->at / l->p->size, .table = row->table,
+		                                     .what = "a key or a length is not its row's" });
 }
 
 /* OK with an empty `why`: sound. */

@@ -19,6 +19,7 @@
 #define NODE    8
 #define DEPTH   32                 /* LMDB's own cursor goes no deeper */
 #define NO_PAGE UINT64_MAX
+#define SPARE_AHEAD 65536          /* free pages at the end that were never written may be missing */
 
 enum node_flag { BIG = 1, SUBTABLE = 2 };
 
@@ -360,6 +361,8 @@ void pages_walk(struct pages *p, const struct pages_look *look)
 		return;
 	}
 	m = &p->meta[p->newest];
+	if (m->last >= p->file.bytes / p->size + SPARE_AHEAD)
+		tell(look, (uint64_t)p->newest, "it speaks of a last page far behind the file", STR_NONE);
 	if (!p->agree)
 		tell(look, (uint64_t)!p->newest, "the two first pages do not belong together", STR_NONE);
 	p->spare_whole = walk_tree(&w, &m->spare);

@@ -139,6 +139,25 @@ static void number_seen(struct finds *f, const struct pages_row *row)
 		f->reserved = v;
 }
 
+/* As long as its head says, whatever else is said of it; in g->value. */
+static bool long_row(struct gather *g, uint64_t at, struct record_name *name, str *row)
+{
+	unsigned char head[12];
+	uint64_t left = g->p->file.bytes - at, n;
+	size_t length;
+
+	if (!pages_read(g->p, at, head, sizeof(head)))
+		return false;
+	n = RECORD_HEAD + ((uint64_t)head[8] | (uint64_t)head[9] << 8 | (uint64_t)head[10] << 16 | (uint64_t)head[11] << 24);
+	if (n > left || n > PAGES_VALUE)
+		return false;
+	g->value = malloc((size_t)n);
+	if (g->value == NULL || !pages_read(g->p, at, g->value, (size_t)n))
+		return false;
+	*row = (str){ g->value, (size_t)n };
+	return record_recognise(*row, name, &length);
+}
+
 static void row_seen(void *arg, const struct pages_row *row)
 {
 	struct gather *g = arg;
@@ -159,7 +178,15 @@ static void row_seen(void *arg, const struct pages_row *row)
 		else if (!pages_read(g->p, row->at, g->value, value.n))
 			value.n = 0;
 	}
-	if (value.p != NULL && is_good(value, row->key, &name))
+	if (value.p != NULL && is_good(value, row->key, &name)) {
+		add_good(g, &name, value, row->at, g->current);
+		free(g->value);
+		g->value = NULL;
+		return;
+	}
+	free(g->value);
+	g->value = NULL;
+	if (long_row(g, row->at, &name, &value))
 		add_good(g, &name, value, row->at, g->current);
 	else if (row->table.n > 0)
 		add_bad(g, kind_of(row->table), row);
@@ -168,25 +195,6 @@ static void row_seen(void *arg, const struct pages_row *row)
 }
 
 /* ---- ruins -------------------------------------------------------------------------------- */
-
-/* A long row begins behind a page's head and goes on in the pages behind it. */
-static bool long_row(struct gather *g, uint64_t at, struct record_name *name, str *row)
-{
-	unsigned char head[12];
-	uint64_t left = g->p->file.bytes - at, n;
-	size_t length;
-
-	if (!pages_read(g->p, at, head, sizeof(head)))
-		return false;
-	n = RECORD_HEAD + ((uint64_t)head[8] | (uint64_t)head[9] << 8 | (uint64_t)head[10] << 16 | (uint64_t)head[11] << 24);
-	if (n > left || n > PAGES_VALUE)
-		return false;
-	g->value = malloc((size_t)n);
-	if (g->value == NULL || !pages_read(g->p, at, g->value, (size_t)n))
-		return false;
-	*row = (str){ g->value, (size_t)n };
-	return record_recognise(*row, name, &length);
-}
 
 /* Not whole, but it says of which message it was. */
 static void add_trace(struct gather *g, str head, uint64_t at)
