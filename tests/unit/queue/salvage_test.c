@@ -405,7 +405,7 @@ static void each_page(void **state)
 	struct ruin *r = *state;
 	char *copy = malloc(r->n);
 	uint64_t x = seed_of_run();
-	size_t step = is_long_run() ? 1 : r->n / PAGE / 60 + 1, first = next_random(&x) % step;
+	size_t step = is_long_run() ? 1 : r->n / PAGE / 30 + 1, first = next_random(&x) % step;
 
 	r->untouched_held = 0;
 	for (size_t page = 0; page < r->n / PAGE; page += page < 8 ? 1 : step) {
@@ -430,7 +430,7 @@ static void some_octets(void **state)
 	uint64_t x = seed_of_run() + 1;
 
 	r->untouched_held = 0;
-	for (unsigned run = 0; run < (is_long_run() ? 1000u : 80u); run++) {
+	for (unsigned run = 0; run < (is_long_run() ? 1000u : 40u); run++) {
 		size_t at = next_random(&x) % (r->n / PAGE) * PAGE, most = run % 2 ? PAGE : 160;
 
 		memcpy(copy, r->file, r->n);
