@@ -153,22 +153,3 @@ def _refused(address):
         return False
     except OSError:
         return True
-
-
-def test_a_full_queue_takes_no_mail_and_says_so():
-    with Server(extra="queue { size = \"16 MiB\" }") as s:
-        c = s.client("mx")
-        c.ask("EHLO client.test", 250)
-        body = MESSAGE + (b"y" * 998 + b"\r\n") * 200
-        for _ in range(200):
-            if not c.ask("MAIL FROM:<a@far.test>").startswith("250"):
-                break
-            c.ask("RCPT TO:<alice@here.test>", 250)
-            c.ask("DATA", 354)
-            c.send(body + b".\r\n")
-            if not c.hear().startswith("250"):
-                break
-        else:
-            pytest.skip("deliveries kept pace")
-        assert c.reply.startswith("452 4.3.1"), c.reply
-        c.ask("NOOP", 250)
