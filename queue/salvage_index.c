@@ -203,7 +203,7 @@ static void add_trace(struct gather *g, str head, uint64_t at)
 	struct find *f;
 
 	if (head.n < RECORD_HEAD || head.p[6] != RECORD_VERSION || head.p[7] != 0 || head.p[4] < RECORD_MESSAGE ||
-	    head.p[4] > RECORD_BODY_ROW || head.p[5] != 0)
+	    head.p[4] > RECORD_MARK || head.p[5] != 0)
 		return;
 	for (size_t i = 8; i-- > 0;)
 		id = id << 8 | (unsigned char)head.p[16 + i];
