@@ -21,7 +21,12 @@ static struct place place;
 
 /* ---- system calls that can be counted, made slow or made to fail ------------------------ */
 
-static struct { atomic_size_t fsyncs, syncfses; uint64_t syncfs_ms, ahead_ms; int write_error, sync_error, mkdir_error; bool old_rename, counts; } sys;
+static struct {
+	atomic_size_t fsyncs, syncfses;
+	_Atomic uint64_t syncfs_ms, ahead_ms;
+	atomic_int write_error, sync_error, mkdir_error;
+	atomic_bool old_rename, counts;
+} sys;
 
 int fsync(int fd)
 {
