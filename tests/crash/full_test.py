@@ -95,7 +95,7 @@ def test_the_map_never_fills():
         hop.answer = b"550 5.1.1 nobody of that name"
         queue(s, "retry", "--all")
         assert b"nobody of that name" in s.mail("alice@here.test")[0]
-        assert offer(s, "no-room", 100_000).startswith("452 4.3.1 ")
+        assert offer(s, "no-room", 250_000).startswith("452 4.3.1 ")
         assert not s.find("queue.freed")
         # … messages are removed, and the room is used again though the file is as long as before.
         length = os.stat(s.dir / "state" / "queue" / "queue.mdb").st_blocks
@@ -112,7 +112,7 @@ def test_the_map_never_fills():
         assert refusal.startswith("452 4.3.1 ")
         assert s.stop() == 0
         s.start()
-        assert offer(s, "no-room", 100_000).startswith("452 4.3.1 ")
+        assert offer(s, "no-room", 250_000).startswith("452 4.3.1 ")
         (s.dir / "mail" / "closed.test").unlink()
         queue(s, "retry", "--all")
         assert len(s.mail("late@closed.test", len(ids) - 10 + len(more))) == len(ids) - 10 + len(more)
