@@ -36,6 +36,7 @@ struct committer {
 	uint64_t       looked_ms;
 	uint64_t       highest_id;
 	bool           map_full;
+	bool           guessed;             /* what is in use was added to since its pages were counted */
 	size_t         gone;                /* messages, in this transaction */
 	struct ledger  ledger;
 	uint64_t       purge_ms;            /* when records are looked at though nothing else happens */
@@ -139,22 +140,38 @@ static uint64_t pages_of(const struct queue_put *p)
 	return (p->row.n + p->entry->content.n + 3 * 4096) / 4096 * 4096;
 }
 
+/* Is there room for so much, beside what this batch brings already?  Nobody is
+ * refused by a guess: before the first one is, the pages are counted. */
+static bool has_room(struct committer *c, uint64_t bytes, uint64_t ahead)
+{
+	struct store_figures f;
+
+	if (map_has_room(c->q, bytes))
+		return true;
+	if (!c->guessed)
+		return false;
+	c->guessed = false;
+	store_figures(c->q->store, true, &f);
+	atomic_store(&c->q->used, f.used + ahead);
+	return map_has_room(c->q, bytes);
+}
+
 /* The last part of the map belongs to fates, our own notices and removal: other
  * puts are refused here, however much came in since queue_room was asked; and
  * all of them when the disk has no room for them. */
 static void refuse_without_room(struct committer *c, struct baton *batch)
 {
-	uint64_t all = 0, before = atomic_load(&c->q->used);
+	uint64_t all = 0;
 	enum err disk;
 
 	for (struct baton *b = batch; b != NULL; b = b->next)
-		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) &&
-		    !map_has_room(c->q, pages_of(put_of(b)))) {
+		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) && !has_room(c, pages_of(put_of(b)), all)) {
 			put_of(b)->err = ERR_FULL;
 		} else if (!b->first) {
 			all += pages_of(put_of(b));
-			atomic_store(&c->q->used, before + all);
+			atomic_fetch_add(&c->q->used, pages_of(put_of(b)));
 		}
+	c->guessed = c->guessed || all > 0;
 	disk = store_extend(c->q->store, all + TREE_BYTES);
 	for (struct baton *b = batch; b != NULL && disk != OK; b = b->next)
 		if (!b->first)
@@ -343,7 +360,8 @@ static void look_at_room(struct committer *c)
 	store_forget_dead_readers(q->store);
 	store_figures(q->store, false, &f);
 	atomic_store(&q->size, f.size);
-	if (f.used > map_limit(q) || f.used > f.size / 2)    /* free pages count as free, but counting them costs */
+	c->guessed = f.used <= map_limit(q) && f.used <= f.size / 2;
+	if (!c->guessed)                /* free pages count as free, but counting them costs */
 		store_figures(q->store, true, &f);
 	atomic_store(&q->used, f.used);
 	c->ledger.hurry = f.used > f.size / 2;
