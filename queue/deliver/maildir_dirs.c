@@ -26,11 +26,13 @@ static bool path_made(char out[static PATH_MAX], str dir, const char *sub)
 
 /* ---- names that are kept -------------------------------------------------------------------- */
 
-/* Directories whose names are known to be on the disk, by device and inode.  One
- * that is pushed out by another is synced once more, no harm done. */
-#define TRUSTED 4096
+/* Directories whose names are known to be on the disk, by device and inode: sets
+ * of WAYS, so that two that fall into one set do not push each other out for
+ * ever.  One that is pushed out is synced once more, no harm done. */
+#define SETS 1024
+#define WAYS 4
 
-static _Atomic uint64_t trusted[TRUSTED];
+static _Atomic uint64_t trusted[SETS][WAYS];
 
 static uint64_t key_of(const struct stat *st)
 {
@@ -41,28 +43,41 @@ static uint64_t key_of(const struct stat *st)
 	return hash != 0 ? hash : 1;
 }
 
+/* Where `key` stands in its set, or NULL. */
+static _Atomic uint64_t *find(uint64_t set_of, uint64_t key)
+{
+	for (size_t way = 0; way < WAYS; way++)
+		if (atomic_load(&trusted[set_of % SETS][way]) == key)
+			return &trusted[set_of % SETS][way];
+	return NULL;
+}
+
 static bool is_trusted(const struct stat *st)
 {
-	uint64_t key = key_of(st);
-
-	return atomic_load(&trusted[key % TRUSTED]) == key;
+	return find(key_of(st), key_of(st)) != NULL;
 }
 
 void maildir_trust(int folder)
 {
 	struct stat st;
+	_Atomic uint64_t *place;
+	uint64_t key;
 
-	if (fstat(folder, &st) == 0)
-		atomic_store(&trusted[key_of(&st) % TRUSTED], key_of(&st));
+	if (fstat(folder, &st) != 0 || is_trusted(&st))
+		return;
+	key = key_of(&st);
+	place = find(key, 0);
+	atomic_store(place != NULL ? place : &trusted[key % SETS][key / SETS % WAYS], key);
 }
 
 /* It is new, whoever had its number before. */
 static void distrust(const char *path)
 {
 	struct stat st;
+	_Atomic uint64_t *place = stat(path, &st) == 0 ? find(key_of(&st), key_of(&st)) : NULL;
 
-	if (stat(path, &st) == 0 && is_trusted(&st))
-		atomic_store(&trusted[key_of(&st) % TRUSTED], 0);
+	if (place != NULL)
+		atomic_store(place, 0);
 }
 
 /* What we may not read we have not made anything in; what is on another disk
