@@ -4,6 +4,7 @@
 import os
 import pathlib
 import signal
+import socket
 import sys
 
 import pytest
@@ -153,3 +154,23 @@ def _refused(address):
         return False
     except OSError:
         return True
+
+
+def test_a_full_queue_takes_no_mail_and_says_so():
+    """What is taken stays, because the next hop is not there."""
+    with socket.create_server(("127.0.0.4", 0)) as taken:
+        hop = f"127.0.0.4:{taken.getsockname()[1]}"
+    with Server(extra=f'queue {{ size = "16 MiB" }} relay {{ smarthost = "{hop}" smarthost-tls = may }}') as s:
+        c = s.client("mx")
+        c.ask("EHLO client.test", 250)
+        body = MESSAGE + (b"y" * 998 + b"\r\n") * 200
+        for _ in range(99):
+            if not c.ask("MAIL FROM:<a@far.test>").startswith("250"):
+                break
+            c.ask("RCPT TO:<outer@here.test>", 250)
+            c.ask("DATA", 354)
+            c.send(body + b".\r\n")
+            if not c.hear().startswith("250"):
+                break
+        assert c.reply.startswith("452 4.3.1"), c.reply
+        c.ask("NOOP", 250)
