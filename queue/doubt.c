@@ -33,6 +33,7 @@
 #include "smtpd/base/log.h"
 
 #define WHY_ROOM 200              /* octets of a child's last words */
+#define LOOKS    3                /* a child that was killed, or found no memory, has told nothing */
 
 enum { SOUND = 0, DAMAGED = 10, UNSURE = 11 };       /* a child's exit status */
 
@@ -333,7 +334,7 @@ static void put_bodies_aside(const struct rescue *r, const char *aside, struct s
 static enum err replace(struct rescue *r, const char *what, struct arena *a, str *why)
 {
 	char *fresh = str_cstr(a, arena_printf(a, "%s.salvaged", r->path)), *kept = queue_dated(a, r->folder, "queue.damaged");
-	char *aside = kept ? str_cstr(a, arena_printf(a, "%s/body.damaged-%s", r->folder, strrchr(kept, '/') + 15)) : NULL;
+	char *aside = kept ? str_cstr(a, arena_printf(a, "%s/body.damaged-%s", r->folder, strrchr(kept, '-') + 1)) : NULL;
 	struct salvage s;
 	struct store *store;
 	enum err e;
@@ -365,12 +366,15 @@ static enum err replace(struct rescue *r, const char *what, struct arena *a, str
 enum err queue_rescue(struct rescue *r, struct arena *a, str *why)
 {
 	char what[WHY_ROOM];
+	int verdict = UNSURE;
 	struct stat st;
 
 	r->damaged = false;
 	if (lstat(r->path, &st) != 0)
 		return OK;                      /* the first start, or one that says so itself */
-	switch (ask_child(r->path, r->conf->map_bytes, what)) {
+	for (int i = 0; i < LOOKS && verdict == UNSURE; i++)
+		verdict = ask_child(r->path, r->conf->map_bytes, what);
+	switch (verdict) {
 	case SOUND:
 		return OK;
 	case DAMAGED:
