@@ -26,7 +26,8 @@ static void to_host(struct arena *a, struct route *out, str endpoint)
 	out->key = arena_printf(a, "route:%.*s", STR_ARG(endpoint));
 }
 
-/* Connections are shared by key: so it holds all that makes one different. */
+/* Connections are shared by key: so it holds all that makes one different, the
+ * password by its file. */
 static void to_hop(struct arena *a, struct route *out, const struct hop *hop)
 {
 	static const char *const tls[] = { [HOP_AUTO] = "auto", [HOP_STARTTLS] = "starttls", [HOP_IMPLICIT] = "implicit",
@@ -35,8 +36,9 @@ static void to_hop(struct arena *a, struct route *out, const struct hop *hop)
 	out->kind = ROUTE_HOST;
 	out->target = hop->via;
 	out->hop = hop;
-	out->key = arena_printf(a, "via:%.*s%s%.*s/%s%s", STR_ARG(hop->login), hop->login.n > 0 ? "@" : "", STR_ARG(hop->via),
-	                        tls[hop->tls], hop->any_certificate ? "-any" : "");
+	out->key = arena_printf(a, "via:%.*s%s%.*s/%s%s%s%.*s", STR_ARG(hop->login), hop->login.n > 0 ? "@" : "",
+	                        STR_ARG(hop->via), tls[hop->tls], hop->any_certificate ? "-any" : "",
+	                        hop->password_file.n > 0 ? " " : "", STR_ARG(hop->password_file));
 }
 
 static str domain_of(str address)

@@ -8,7 +8,8 @@
  *     maildir                 our own disk
  *     lmtp:unix:/run/lmtp     an LMTP server that holds the domain's mailboxes
  *     route:127.0.0.1:2525    one SMTP server (a domain's `route`)
- *     via:user@HOST:PORT/starttls   a hop: the smarthost, or one of relay's routes
+ *     via:HOST:PORT/may       a hop: the smarthost, or one of relay's routes
+ *     via:user@HOST:PORT/starttls /etc/secret   with a login: two passwords are two
  *     smtp:example.org        the domain's MX hosts
  */
 #ifndef QUEUE_DELIVER_ROUTE_H

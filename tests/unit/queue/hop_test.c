@@ -98,16 +98,18 @@ static void senders_and_recipients_find_their_way(void **state)
 		"	route \"ours\"     { from = {\"out.test\", \".out.test\"} via = \"theirs.test:465\" login = \"u\" password-file = \"/x\" }\n"
 		"	route \"partner\"  { to = {\"far.test\", \".far.test\"} via = \"partner.test:2525\" }\n"
 		"	route \"both\"     { from = {\"one.test\"} to = {\"two.test\"} via = \"both.test:25\" tls = starttls any-certificate = yes }\n"
+		"	route \"another\"  { from = {\"in.test\"} via = \"theirs.test:465\" login = \"u\" password-file = \"/y\" }\n"
 		"}\n";
 	static const struct { const char *sender, *to, *key; } cases[] = {
 		{ "a@us.test", "x@other.test", "via:smart.test:25/may" },
 		{ "", "x@other.test", "via:smart.test:25/may" },
 		{ "a@us.test", "x@near.test", "smtp:near.test" },
 		{ "a@us.test", "x@a.near.test", "via:smart.test:25/may" },
-		{ "a@out.test", "x@other.test", "via:u@theirs.test:465/implicit" },
-		{ "a@b.OUT.test", "x@other.test", "via:u@theirs.test:465/implicit" },
+		{ "a@out.test", "x@other.test", "via:u@theirs.test:465/implicit /x" },
+		{ "a@b.OUT.test", "x@other.test", "via:u@theirs.test:465/implicit /x" },
+		{ "a@in.test", "x@other.test", "via:u@theirs.test:465/implicit /y" },     /* no connection is shared by two passwords */
 		{ "a@out.test", "x@near.test", "smtp:near.test" },              /* the first that fits */
-		{ "a@out.test", "x@far.test", "via:u@theirs.test:465/implicit" },
+		{ "a@out.test", "x@far.test", "via:u@theirs.test:465/implicit /x" },
 		{ "a@us.test", "x@far.test", "via:partner.test:2525/may" },
 		{ "a@us.test", "x@deep.far.test", "via:partner.test:2525/may" },
 		{ "", "x@far.test", "via:partner.test:2525/may" },
