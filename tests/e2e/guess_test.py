@@ -132,7 +132,8 @@ def test_guessers_from_50_addresses_are_refused_and_the_owner_is_not():
         assert numbers["counters"]["auth.slowed"] > 0
         assert numbers["refused"] == 50
         assert re.search(r"(?m)^guessers +50 ", s.run("status", "-c", str(s.file)).stdout)
-        assert memory(s) - before < 24 << 20
+        if os.environ.get("POSTERN_VARIANT", "plain") == "plain":    # a sanitizer keeps what was freed
+            assert memory(s) - before < 24 << 20
 
 
 def test_answers_slow_down_and_a_whole_network_is_refused():
