@@ -5,6 +5,7 @@ comes in; nothing tells who exists."""
 
 import base64
 import json
+import os
 import pathlib
 import re
 import socket
