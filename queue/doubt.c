@@ -6,8 +6,9 @@
  * worse, a write to the wrong page.  So a child process looks first: at every
  * page by our own reader, which believes nothing, then through LMDB itself; a
  * fault, an error or a signal there means that the file is damaged, and costs
- * nobody anything.  Row contents are not read but for their heads: they have
- * checksums of their own, and a bad one is set aside alone.
+ * nobody anything.  Row contents are not read but for their heads and the
+ * store's own numbers: they have checksums of their own, and a bad one is set
+ * aside alone.
  *
  * The damaged file is never written to and never overwritten: what can be saved
  * goes to a new file, which takes its name in one step when it is complete.
@@ -42,6 +43,7 @@ enum { SOUND = 0, DAMAGED = 10, UNSURE = 11 };       /* a child's exit status */
 struct look {
 	struct pages *p;
 	char         *why;        /* of WHY_ROOM; empty: no fault so far */
+	bool          newer;      /* a newer postern wrote it: not ours to judge */
 };
 
 static void fault_seen(void *arg, const struct pages_fault *f)
@@ -60,6 +62,29 @@ static uint64_t le(const unsigned char *p, size_t n)
 	while (n-- > 0)
 		v = v << 8 | p[n];
 	return v;
+}
+
+/* What the store knows of itself has no other copy to be held against. */
+static void number_seen(struct look *l, const struct pages_row *row)
+{
+	uint64_t v;
+
+	if (row->value.p == NULL || !record_read_number(row->value, row->key, &v))
+		fault_seen(l, &(struct pages_fault){ .page = row->at / l->p->size, .table = row->table,
+		                                     .what = "a number is not what was written" });
+	else if (str_is(row->key, "format") && v > QUEUE_FORMAT)
+		l->newer = true;
+}
+
+/* A wrong letter in a table's name would hide all its rows behind a new, empty one. */
+static void look_at_names(struct look *l)
+{
+	for (size_t i = 0; i < l->p->ntables && !l->newer; i++) {
+		str name = { l->p->tables[i].name, l->p->tables[i].name_n };
+
+		if (!store_has_table(name))
+			fault_seen(l, &(struct pages_fault){ .table = name, .what = "there is no table of this name" });
+	}
 }
 
 static bool row_is_whole(struct look *l, uint64_t at, uint64_t n)
@@ -83,7 +108,11 @@ static void row_seen(void *arg, const struct pages_row *row)
 	struct record_key k;
 	uint64_t length;
 
-	if (row->n < RECORD_HEAD || row->key.n < 8 || str_is(row->table, "meta") || str_is(row->table, "note"))
+	if (str_is(row->table, "meta")) {
+		number_seen(l, row);
+		return;
+	}
+	if (row->n < RECORD_HEAD || row->key.n < 8 || str_is(row->table, "note"))
 		return;
 	if (row->value.p != NULL)
 		memcpy(head, row->value.p, sizeof(head));
@@ -106,7 +135,7 @@ static enum err look_at_pages(const char *path, char why[static WHY_ROOM])
 {
 	struct pages_file file;
 	struct pages p;
-	struct look l = { &p, why };
+	struct look l = { .p = &p, .why = why };
 	const struct pages_look look = { .row = row_seen, .fault = fault_seen, .arg = &l };
 	enum err e = pages_file_open(&file, path);
 
@@ -117,10 +146,12 @@ static enum err look_at_pages(const char *path, char why[static WHY_ROOM])
 		pages_file_close(&file);
 		return ERR_MEMORY;
 	}
-	if (p.foreign)
+	if (p.foreign) {
 		e = ERR_BAD;
-	else
+	} else {
 		pages_walk(&p, &look);
+		look_at_names(&l);
+	}
 	pages_close(&p);
 	pages_file_close(&file);
 	return e;

@@ -93,11 +93,12 @@ static bool take_too_much(struct store_txn *t, const struct queue *q)
 	return bytes > atomic_load(&q->size) / 4;
 }
 
-static bool is_old(const struct queue *q, str row)
+/* So is one that is damaged: it could stand in front of the others for ever. */
+static bool is_old(const struct queue *q, str key, str row)
 {
 	int64_t at;
 
-	return !record_finished_at(row, &at) || at <= clock_wall() - (int64_t)(q->conf.keep_finished_ms / 1000);
+	return !record_finished_at(row, record_key_id(key), &at) || at <= clock_wall() - (int64_t)(q->conf.keep_finished_ms / 1000);
 }
 
 size_t finished_purge(struct store_txn *t, struct ledger *l, const struct queue *q)
@@ -106,7 +107,7 @@ size_t finished_purge(struct store_txn *t, struct ledger *l, const struct queue 
 	size_t most = 2 * l->written + (hurry ? PURGE_HURRY : PURGE_USUAL), n = 0;
 	str key, row;
 
-	while (n < most && store_first(t, TABLE_FINISHED, &key, &row) && (hurry || is_old(q, row))) {
+	while (n < most && store_first(t, TABLE_FINISHED, &key, &row) && (hurry || is_old(q, key, row))) {
 		store_delete(t, TABLE_FINISHED, key);
 		n++;
 	}
@@ -120,7 +121,7 @@ bool finished_wait(const struct queue *q)
 	bool any;
 
 	store_read(q->store, &t);
-	any = store_first(&t, TABLE_FINISHED, &key, &row) && is_old(q, row);
+	any = store_first(&t, TABLE_FINISHED, &key, &row) && is_old(q, key, row);
 	store_end(&t);
 	return any;
 }

@@ -114,7 +114,10 @@ struct queue_put {
 };
 
 /* Numbers the store keeps about itself. */
-void meta_put(struct store_txn *, const char *name, uint64_t value);
+#define QUEUE_FORMAT 1               /* of the store; a higher one was written by a newer postern */
+uint64_t meta_get(struct store_txn *, const char *name);   /* 0: not there */
+void     meta_put(struct store_txn *, const char *name, uint64_t value);
+void     meta_renew(struct store_txn *);                   /* those of an older version get their checksums */
 
 /* ---- committer ------------------------------------------------------------------ */
 

@@ -25,8 +25,6 @@
 #include "smtpd/base/log.h"
 #include "smtpd/base/map.h"
 
-#define FORMAT 1
-
 /* ---- ids ------------------------------------------------------------------------- */
 
 static const char digits[33] = "0123456789bcdfghjklmnpqrstvwxyz_";
@@ -146,33 +144,6 @@ static bool take_lock(struct queue *q, const char *path, struct arena *a, str *w
 	return true;
 }
 
-static struct record_key meta_key(const char *name)
-{
-	struct record_key k = { .n = strlen(name) };
-
-	must(k.n <= sizeof(k.b));
-	memcpy(k.b, name, k.n);
-	return k;
-}
-
-static uint64_t meta_get(struct store_txn *t, const char *name)
-{
-	struct record_key k = meta_key(name);
-	uint64_t v = 0;
-	str value;
-
-	if (store_get(t, TABLE_META, (str){ (char *)k.b, k.n }, &value) && value.n == sizeof(v))
-		memcpy(&v, value.p, sizeof(v));
-	return v;
-}
-
-void meta_put(struct store_txn *t, const char *name, uint64_t v)
-{
-	struct record_key k = meta_key(name);
-
-	store_put(t, TABLE_META, (str){ (char *)k.b, k.n }, (str){ (char *)&v, sizeof(v) });
-}
-
 static void raise_id(struct queue *q, uint64_t id)
 {
 	if (id > atomic_load(&q->next_id))
@@ -191,7 +162,7 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 	else
 		store_begin(q->store, &t);
 	format = meta_get(&t, "format");
-	if (format > FORMAT) {
+	if (format > QUEUE_FORMAT) {
 		store_end(&t);
 		*why = arena_printf(a, "the queue in %.*s was written by a newer postern (format %" PRIu64 "): start that one",
 		                    STR_ARG(q->conf.state), format);
@@ -217,7 +188,8 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 		meta_put(&t, "random", q->random);
 	}
 	if (format == 0)
-		meta_put(&t, "format", FORMAT);
+		meta_put(&t, "format", QUEUE_FORMAT);
+	meta_renew(&t);
 	if (store_commit(&t) == OK)
 		return OK;
 	*why = arena_printf(a, "%s: the store cannot be written: is the disk full?", q->path);

@@ -447,13 +447,3 @@ bool record_peek_rcpt(str row, uint64_t id, uint32_t number, enum rcpt_state *st
 	*state = (enum rcpt_state)row_take_num(&r, 1);
 	return !r.bad && *state <= RCPT_SETTLED;
 }
-
-/* ---- a finished row, at a glance ----------------------------------------------------------- */
-
-bool record_finished_at(str row, int64_t *at)
-{
-	if (row.n < RECORD_HEAD + 8 || get_le(row.p, 4) != MAGIC)
-		return false;
-	*at = (int64_t)get_le(row.p + RECORD_HEAD, 8);
-	return true;
-}

@@ -11,6 +11,7 @@
  *   finished row   key: id                            what became of it, for some days
  *   mark row       key: id; number: lives             being tried in the rounds after an unclean stop
  *   note row       key: the note's; id: 0             key and value of a note
+ *   number row     key: its name; id: 0               what the store knows of itself
  *
  * The head, version 2, little-endian:
  *
@@ -18,7 +19,8 @@
  *   12 number (4)   16 id (8)   24 checksum of both (8)
  *
  * Version 1 is read and never written: 0 magic, kind, version as above, 8 length
- * (8), 16 checksum of what follows (8); it does not say whose it is.
+ * (8), 16 checksum of what follows (8); it does not say whose it is.  Its number
+ * rows are eight octets and no head.
  */
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
@@ -28,6 +30,7 @@
 
 enum record_kind {
 	RECORD_MESSAGE = 1, RECORD_RCPT = 2, RECORD_BODY_ROW = 3, RECORD_FINISHED = 4, RECORD_MARK = 5, RECORD_NOTE = 6,
+	RECORD_NUMBER = 7,
 };
 
 #define RECORD_VERSION 2
@@ -60,14 +63,21 @@ void record_message(struct buf *out, const struct queue_entry *);
 void record_rcpt(struct buf *out, uint64_t id, uint32_t number, const struct queue_rcpt *);
 void record_finished(struct buf *out, const struct queue_entry *, int64_t at);
 void record_note(struct buf *out, str key, str value);
+void record_number(struct buf *out, str name, uint64_t value);
 /* Strings are copied into the arena (the entry's), or, without one, lie in the
  * row.  false: not such a row, or no memory. */
 bool record_read_message(str row, uint64_t id, struct queue_entry *);
 bool record_read_rcpt(str row, uint64_t id, uint32_t number, struct arena *, struct queue_rcpt *);
 bool record_read_finished(str row, uint64_t id, struct queue_entry *, int64_t *at);
-/* Only when it ended, without looking further than the head. */
-bool record_finished_at(str row, int64_t *at);
+/* Only when it ended. */
+bool record_finished_at(str row, uint64_t id, int64_t *at);
 bool record_read_note(str row, str *key, str *value);                  /* both lie in the row */
+/* A number of version 1 has no checksum: only what may stand under such a name is
+ * taken for one. */
+bool record_read_number(str row, str name, uint64_t *value);
+bool record_number_is_old(str row);
+/* Whatever its name is, if it is a good row of version 2; the name lies in the row. */
+bool record_recognise_number(str row, str *name, uint64_t *value);
 /* As record_read_message, but only the recipients' array is in `a`; all strings lie in the row. */
 bool record_borrow_message(str row, uint64_t id, struct arena *a, struct queue_entry *);
 /* The numbers of a message row, without its strings. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The rows that outlive a message or have none: what became of it, and notes.
- * Pure.
+ * The rows that outlive a message or have none: what became of it, notes, and
+ * the store's own numbers.  Pure.
  */
 #include "queue/record_inside.h"
 
@@ -96,6 +96,16 @@ bool record_read_finished(str row, uint64_t id, struct queue_entry *e, int64_t *
 	return row_make_rcpts(&r, &e->arena, e, 22) && take_ends(&r, e);
 }
 
+bool record_finished_at(str row, uint64_t id, int64_t *at)
+{
+	struct row_reader r;
+
+	if (!row_open(&r, row, finished_name(id), NULL))
+		return false;
+	*at = (int64_t)row_take_num(&r, 8);
+	return !r.bad;
+}
+
 /* ---- notes ------------------------------------------------------------------------------------- */
 
 void record_note(struct buf *out, str key, str value)
@@ -116,4 +126,54 @@ bool record_read_note(str row, str *key, str *value)
 	*key = row_take_str(&r);
 	*value = row_take_str(&r);
 	return !r.bad;
+}
+
+/* ---- numbers ------------------------------------------------------------------------------------ */
+
+void record_number(struct buf *out, str name, uint64_t value)
+{
+	size_t at = row_begin(out);
+
+	row_add_str(out, name);
+	row_add_num(out, value, 8);
+	row_end(out, at, (struct record_name){ .kind = RECORD_NUMBER });
+}
+
+bool record_recognise_number(str row, str *name, uint64_t *value)
+{
+	struct row_reader r;
+
+	if (!row_open(&r, row, (struct record_name){ .kind = RECORD_NUMBER }, NULL) || r.version == 1)
+		return false;
+	*name = row_take_str(&r);
+	*value = row_take_num(&r, 8);
+	return !r.bad && r.rest.n == 0;
+}
+
+bool record_number_is_old(str row)
+{
+	return row.n == 8;
+}
+
+static bool read_number_1(str row, str name, uint64_t *value)
+{
+	uint64_t v = 0;
+
+	for (size_t i = 8; i-- > 0;)
+		v = v << 8 | (unsigned char)row.p[i];
+	*value = v;
+	if (str_is(name, "format"))
+		return v == 1;
+	if (str_is(name, "running"))
+		return v <= 1;
+	return str_is(name, "random") || str_is(name, "reserved");
+}
+
+bool record_read_number(str row, str name, uint64_t *value)
+{
+	str is;
+
+	if (record_number_is_old(row))
+		return read_number_1(row, name, value);
+	return record_recognise_number(row, &is, value) && str_eq(is, name);
 }

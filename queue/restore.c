@@ -135,6 +135,17 @@ static bool put_old_rcpt(struct building *b, str key, str row)
 	return ok;
 }
 
+/* A damaged one is left out: the messages' own ids say the same. */
+static bool put_number(struct building *b, str key, str row)
+{
+	uint64_t v;
+
+	if (str_is(key, "reserved") && record_read_number(row, key, &v))
+		meta_put(&b->t, "reserved", v);
+	b->err = b->t.err;
+	return b->err == OK;
+}
+
 static bool row_came(void *arg, enum backup_table table, str key, str value)
 {
 	struct building *b = arg;
@@ -153,7 +164,7 @@ static bool row_came(void *arg, enum backup_table table, str key, str value)
 	case BACKUP_NOTE:
 		return put(b, TABLE_NOTE, key, value);
 	case BACKUP_META:
-		return put(b, TABLE_META, key, value);
+		return put_number(b, key, value);
 	}
 	return false;
 }

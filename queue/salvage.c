@@ -412,15 +412,12 @@ static void bring_note(struct work *w, const struct find *f)
 
 static void bring_numbers(struct work *w)
 {
-	/* No checksum guards these: a number from far ahead is none. */
-	uint64_t latest = clock_wall_us() + (uint64_t)86400 * 1000000;
-
 	batch_begin(w);
 	if (w->err != OK)
 		return;
 	if (w->finds.random != 0)
 		meta_put(&w->t, "random", w->finds.random);
-	if (w->finds.reserved != 0 && w->finds.reserved < latest)
+	if (w->finds.reserved != 0)
 		meta_put(&w->t, "reserved", w->finds.reserved);
 	meta_put(&w->t, "running", 1);  /* the last life has not ended well */
 	w->err = w->t.err;

@@ -12,10 +12,12 @@
 #include <string.h>
 
 #include "queue/salvage_inside.h"
+#include "smtpd/base/clock.h"
 #include "smtpd/base/map.h"
 
 #define VALUE_LEAST 24            /* no row is shorter */
 #define EXPLAINED   64
+#define NUMBER_AHEAD_US ((uint64_t)86400 * 1000000)     /* a number from farther ahead is none */
 
 struct gather {
 	struct finds *f;
@@ -104,11 +106,30 @@ static bool describe(struct gather *g, const struct record_name *name, str row, 
 	return ok && name->kind >= RECORD_MESSAGE && name->kind <= RECORD_NOTE && out->id != 0;
 }
 
+/* Any good copy will do, wherever it lies: the one never changes, the other only
+ * rises. */
+static void number_found(struct finds *f, str row)
+{
+	uint64_t v;
+	str name;
+
+	if (!record_recognise_number(row, &name, &v))
+		return;
+	if (str_is(name, "random")) {
+		f->random = v;
+		f->random_sealed = true;
+	} else if (str_is(name, "reserved") && v > f->reserved) {
+		f->reserved = v;
+	}
+}
+
 static void add_good(struct gather *g, const struct record_name *name, str row, uint64_t at, bool current)
 {
 	struct find found = { .at = at, .n = (uint32_t)row.n, .current = current }, *f;
 
-	if (describe(g, name, row, &found) && (f = add(g->f)) != NULL)
+	if (name->kind == RECORD_NUMBER)
+		number_found(g->f, row);
+	else if (describe(g, name, row, &found) && (f = add(g->f)) != NULL)
 		*f = found;
 }
 
@@ -126,16 +147,16 @@ static void add_bad(struct gather *g, int kind, const struct pages_row *row)
 			            .n = (uint32_t)row->n, .kind = (unsigned char)kind, .current = g->current };
 }
 
+/* Of version 1, in its table: no checksum guards it. */
 static void number_seen(struct finds *f, const struct pages_row *row)
 {
-	uint64_t v;
+	uint64_t v, latest = clock_wall_us() + NUMBER_AHEAD_US;
 
-	if (row->value.p == NULL || row->n != sizeof(v))
+	if (row->value.p == NULL || !record_number_is_old(row->value) || !record_read_number(row->value, row->key, &v))
 		return;
-	memcpy(&v, row->value.p, sizeof(v));
-	if (str_is(row->key, "random"))
+	if (str_is(row->key, "random") && !f->random_sealed)
 		f->random = v;
-	if (str_is(row->key, "reserved"))
+	else if (str_is(row->key, "reserved") && v > f->reserved && v < latest)
 		f->reserved = v;
 }
 
@@ -164,10 +185,8 @@ static void row_seen(void *arg, const struct pages_row *row)
 	struct record_name name;
 	str value = row->value;
 
-	if (str_is(row->table, "meta")) {
+	if (str_is(row->table, "meta"))
 		number_seen(g->f, row);
-		return;
-	}
 	if (row->n < VALUE_LEAST)
 		return;
 	if (value.p == NULL) {

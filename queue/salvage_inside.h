@@ -37,6 +37,7 @@ struct finds {
 	uint64_t first_finished; /* … from this id on; 0: there is none */
 	bool   sure;             /* what is current was told from what is old */
 	uint64_t random, reserved;
+	bool   random_sealed;    /* its checksum holds */
 	uint64_t unreadable;     /* pages */
 };
 

@@ -358,6 +358,14 @@ void store_size(struct store_txn *t, enum table table, uint64_t *rows, uint64_t 
 	*bytes = (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * stat.ms_psize;
 }
 
+bool store_has_table(str name)
+{
+	for (size_t i = 0; i < TABLES; i++)
+		if (str_is(name, names[i]))
+			return true;
+	return false;
+}
+
 enum err store_drop(struct store *s, enum table table)
 {
 	struct store_txn t;

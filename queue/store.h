@@ -52,6 +52,9 @@ bool     store_last_key(struct store_txn *, enum table, str *key);
 /* How many rows, and how many bytes of the map they and their tree take. */
 void     store_size(struct store_txn *, enum table, uint64_t *rows, uint64_t *bytes);
 
+/* Whether one of ours is called so. */
+bool     store_has_table(str name);
+
 /* Removes a table with its rows; nothing else may be under way, and the store is
  * closed next.  For tests. */
 enum err store_drop(struct store *, enum table);

@@ -146,6 +146,44 @@ static void old_ones_go(void **state)
 	house_burn(&h);
 }
 
+/* The time in the oldest record is not what was written. */
+static void date_far_ahead(struct house *h)
+{
+	struct store_txn t;
+	char copy[4096];
+	str key, row, first;
+
+	store_begin(h->q->store, &t);
+	assert_true(store_first(&t, TABLE_FINISHED, &key, &row) && row.n <= sizeof(copy));
+	memcpy(copy, row.p, row.n);
+	copy[RECORD_HEAD + 6] ^= 0x40;
+	first = str_keep(&h->arena, key);
+	store_put(&t, TABLE_FINISHED, first, (str){ copy, row.n });
+	assert_int_equal(store_commit(&t), OK);
+}
+
+/* A damaged record in front does not keep the others for ever. */
+static void a_damaged_one_goes(void **state)
+{
+	struct house h = { .keep_finished_ms = 1800 * 1000 };
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	pass(&h, 8);
+	queue_stop(h.q);
+	date_far_ahead(&h);
+	house_close(&h);
+	clock_shift(3600);
+	house_open(&h);
+	house_start(&h);
+	pass(&h, 1);
+	assert_int_equal(store_rows(h.q->store, TABLE_FINISHED), 1);
+	clock_shift(0);
+	house_close(&h);
+	house_burn(&h);
+}
+
 #define MANY 20
 
 static void settle_all(struct house *h, uint64_t id)
@@ -211,6 +249,7 @@ int main(void)
 		cmocka_unit_test(several_that_end_differently),
 		cmocka_unit_test(none_are_kept),
 		cmocka_unit_test(old_ones_go),
+		cmocka_unit_test(a_damaged_one_goes),
 		cmocka_unit_test(they_never_fill_the_map),
 	};
 

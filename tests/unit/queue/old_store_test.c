@@ -134,6 +134,68 @@ static void its_messages_go_on(void **state)
 	house_burn(&h);
 }
 
+static void put_number(struct store_txn *t, const char *name, uint64_t value)
+{
+	struct buf row;
+
+	buf_init(&row, BUF_UNBOUNDED);
+	num(&row, value, 8);
+	store_put(t, TABLE_META, str_of(name), buf_str(&row));
+	buf_fini(&row);
+}
+
+/* Its numbers had no checksums; they get them. */
+static void its_numbers_are_kept(void **state)
+{
+	static const char *const names[] = { "format", "random", "reserved", "running" };
+	struct house h = { 0 };
+	struct store_txn t;
+	uint64_t v;
+	str row;
+
+	(void)state;
+	house_open(&h);
+	store_begin(h.q->store, &t);
+	put_number(&t, "format", 1);
+	put_number(&t, "random", 0x1122334455667788);
+	put_number(&t, "reserved", OLD_ID);
+	put_number(&t, "running", 1);
+	assert_int_equal(store_commit(&t), OK);
+	house_close(&h);
+	for (int again = 0; again < 2; again++) {
+		house_open(&h);
+		assert_true(queue_random(h.q) == 0x1122334455667788 && h.q->id_reserved == OLD_ID);
+		assert_true(queue_was_unclean(h.q) && !h.q->is_new);
+		store_read(h.q->store, &t);
+		for (size_t i = 0; i < COUNT(names); i++)
+			assert_true(store_get(&t, TABLE_META, str_of(names[i]), &row) && !record_number_is_old(row) &&
+			            record_read_number(row, str_of(names[i]), &v));
+		store_end(&t);
+		house_close(&h);
+	}
+	house_burn(&h);
+}
+
+/* … and one that was never written so is damage, not a newer version's word. */
+static void its_numbers_are_not_believed_blindly(void **state)
+{
+	struct house h = { 0 };
+	struct store_txn t;
+	uint64_t random;
+
+	(void)state;
+	house_open(&h);
+	random = queue_random(h.q);
+	store_begin(h.q->store, &t);
+	put_number(&t, "format", 257);
+	assert_int_equal(store_commit(&t), OK);
+	house_close(&h);
+	house_open(&h);
+	assert_true(queue_random(h.q) == random && queue_was_unclean(h.q));
+	house_close(&h);
+	house_burn(&h);
+}
+
 /* A verb of this version beside a store that no server of it has opened yet. */
 static void its_missing_tables_are_empty(void **state)
 {
@@ -173,6 +235,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(its_messages_go_on),
 		cmocka_unit_test(its_missing_tables_are_empty),
+		cmocka_unit_test(its_numbers_are_kept),
+		cmocka_unit_test(its_numbers_are_not_believed_blindly),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

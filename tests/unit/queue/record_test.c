@@ -162,9 +162,36 @@ static void note_round_trip(void **state)
 	buf_fini(&row);
 }
 
+static void number_round_trip(void **state)
+{
+	static const struct { const char *name, *row; size_t n; bool good; } old[] = {
+		{ "format", "\1\0\0\0\0\0\0\0", 8, true },    { "format", "\2\0\0\0\0\0\0\0", 8, false },
+		{ "running", "\0\0\0\0\0\0\0\0", 8, true },   { "running", "\1\0\0\0\0\0\0\0", 8, true },
+		{ "running", "\1\1\0\0\0\0\0\0", 8, false },  { "random", "\1\2\3\4\5\6\7\x88", 8, true },
+		{ "reserved", "\1\2\3\4\5\6\7\10", 8, true }, { "reservee", "\1\2\3\4\5\6\7\10", 8, false },
+		{ "random", "\1\2\3\4\5\6\7", 7, false },      { "random", "\1\2\3\4\5\6\7\10\11", 9, false },
+	};
+	struct buf row;
+	uint64_t v;
+	str name;
+
+	(void)state;
+	buf_init(&row, BUF_UNBOUNDED);
+	record_number(&row, STR("random"), 0x8070605040302010);
+	assert_true(record_read_number(buf_str(&row), STR("random"), &v) && v == 0x8070605040302010);
+	assert_true(record_recognise_number(buf_str(&row), &name, &v));
+	assert_str(name, STR("random"));
+	assert_false(record_number_is_old(buf_str(&row)));
+	assert_false(record_read_number(buf_str(&row), STR("randon"), &v));     /* under another's key */
+	buf_fini(&row);
+	for (size_t i = 0; i < COUNT(old); i++)
+		assert_int_equal(record_read_number((str){ old[i].row, old[i].n }, str_of(old[i].name), &v), old[i].good);
+	assert_true(record_read_number((str){ old[5].row, 8 }, STR("random"), &v) && v == 0x8807060504030201);
+}
+
 static struct record_name name_of(enum record_kind kind)
 {
-	return (struct record_name){ kind, kind == RECORD_NOTE ? 0 : ID,
+	return (struct record_name){ kind, kind == RECORD_NOTE || kind == RECORD_NUMBER ? 0 : ID,
 	                             kind == RECORD_RCPT || kind == RECORD_BODY_ROW || kind == RECORD_MARK ? 5 : 0 };
 }
 
@@ -176,6 +203,7 @@ static bool opens(str row, enum record_kind kind)
 	struct arena a;
 	int64_t at;
 	str one, two;
+	uint64_t number;
 	bool ok;
 
 	arena_init(&a, ARENA_UNBOUNDED);
@@ -192,6 +220,9 @@ static bool opens(str row, enum record_kind kind)
 		break;
 	case RECORD_NOTE:
 		ok = record_read_note(row, &one, &two);
+		break;
+	case RECORD_NUMBER:
+		ok = row.n != 8 && record_read_number(row, STR("random"), &number);
 		break;
 	default:
 		ok = record_open(row, is, &one);
@@ -224,6 +255,9 @@ static void make_row(struct buf *row, enum record_kind kind)
 	case RECORD_NOTE:
 		record_note(row, STR("key"), STR("value"));
 		break;
+	case RECORD_NUMBER:
+		record_number(row, STR("random"), 77);
+		break;
 	default:
 		record_head(head, name, body);
 		buf_add(row, (str){ (char *)head, sizeof(head) });
@@ -234,7 +268,7 @@ static void make_row(struct buf *row, enum record_kind kind)
 static void every_flipped_bit_is_noticed(void **state)
 {
 	(void)state;
-	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NOTE; kind++) {
+	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NUMBER; kind++) {
 		struct buf row;
 		char *copy;
 
@@ -264,11 +298,11 @@ static void every_flipped_bit_is_noticed(void **state)
 static void kinds_are_not_confused(void **state)
 {
 	(void)state;
-	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NOTE; kind++) {
+	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NUMBER; kind++) {
 		struct buf row;
 
 		make_row(&row, kind);
-		for (enum record_kind other = RECORD_MESSAGE; other <= RECORD_NOTE; other++)
+		for (enum record_kind other = RECORD_MESSAGE; other <= RECORD_NUMBER; other++)
 			assert_int_equal(opens(buf_str(&row), other), other == kind);
 		buf_fini(&row);
 	}
@@ -278,7 +312,7 @@ static void kinds_are_not_confused(void **state)
 static void rows_are_recognised_anywhere(void **state)
 {
 	(void)state;
-	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NOTE; kind++) {
+	for (enum record_kind kind = RECORD_MESSAGE; kind <= RECORD_NUMBER; kind++) {
 		struct record_name want = name_of(kind), got;
 		struct buf row;
 		size_t length, n;
@@ -370,6 +404,7 @@ int main(void)
 		cmocka_unit_test(rcpt_round_trip),
 		cmocka_unit_test(finished_round_trip),
 		cmocka_unit_test(note_round_trip),
+		cmocka_unit_test(number_round_trip),
 		cmocka_unit_test(rows_are_recognised_anywhere),
 		cmocka_unit_test(another_ones_row_is_not_taken),
 		cmocka_unit_test(every_flipped_bit_is_noticed),

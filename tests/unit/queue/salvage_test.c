@@ -468,9 +468,102 @@ static void without_meta_pages(void **state)
 	free(copy);
 }
 
+/* ---- what the store knows of itself ----------------------------------------------------------------- */
+
+struct places { size_t from[64], n[64], many; };
+
+static void number_here(void *arg, const struct pages_row *row)
+{
+	struct places *l = arg;
+
+	if (!str_is(row->table, "meta"))
+		return;
+	l->from[l->many] = (size_t)row->at - row->key.n;        /* key and value lie side by side */
+	l->n[l->many++] = row->key.n + (size_t)row->n;
+}
+
+static bool read_octets(void *arg, uint64_t at, void *out, size_t n)
+{
+	const struct ruin *r = arg;
+
+	if (at > r->n || n > r->n - at)
+		return false;
+	memcpy(out, r->file + at, n);
+	return true;
+}
+
+/* Every number, and the name of every table. */
+static void find_places(struct ruin *r, struct places *numbers, struct places *names)
+{
+	struct pages_file f = { .read = read_octets, .arg = r, .bytes = r->n };
+	const struct pages_look look = { .row = number_here, .arg = numbers };
+	struct pages p;
+
+	*numbers = *names = (struct places){ .many = 0 };
+	assert_true(pages_open(&p, &f));
+	pages_walk(&p, &look);
+	assert_int_equal(numbers->many, 4);
+	assert_int_equal(p.ntables, TABLES);
+	for (size_t i = 0; i < p.ntables; i++) {
+		const char *page = r->file + p.meta[p.newest].tables.root * PAGE;
+		const char *at = memmem(page, PAGE, p.tables[i].name, p.tables[i].name_n);
+
+		assert_non_null(at);
+		names->from[i] = (size_t)(at - r->file);
+		names->n[i] = p.tables[i].name_n;
+	}
+	names->many = p.ntables;
+	pages_close(&p);
+}
+
+static void live_with(struct ruin *r, size_t at, int bit)
+{
+	char *copy = malloc(r->n);
+	char dir[] = "/tmp/postern-queue-XXXXXX", *text;
+	struct life l = { .r = r, .dir = dir, .from = at, .to = at + 1 };
+	struct arena a;
+	struct queue *q;
+
+	memcpy(copy, r->file, r->n);
+	copy[at] = (char)(copy[at] ^ 1 << bit);
+	live(r, copy, r->n, at, at + 1);
+	assert_int_equal(r->untouched_held, 0);
+	assert_non_null(mkdtemp(dir));
+	link_bodies(r, dir);
+	write_store(dir, copy, r->n);
+	q = open_in(&l, &a);
+	text = log_since(r);
+	if (strstr(text, "store.damaged") == NULL)
+		fail_msg("octet %zu has changed and nobody says so", at);
+	assert_int_equal(queue_random(q), r->random);
+	queue_close(q);
+	arena_fini(&a);
+	free(text);
+	remove_all(dir);
+	free(copy);
+}
+
+/* A number that is not what was written, or a table under another name: the
+ * store is salvaged, and keeps its number and all its messages. */
+static void what_it_knows_of_itself(void **state)
+{
+	struct ruin *r = *state;
+	struct places numbers, names;
+	uint64_t x = seed_of_run() + 2;
+
+	find_places(r, &numbers, &names);
+	r->untouched_held = 0;
+	for (size_t i = 0; i < numbers.many; i++)
+		for (size_t k = 0; k < numbers.n[i]; k += is_long_run() ? 1 : 1 + next_random(&x) % 24)
+			live_with(r, numbers.from[i] + k, (int)(next_random(&x) % 8));
+	for (size_t i = 0; i < names.many; i++)
+		live_with(r, names.from[i] + names.n[i] - 1, 0);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_it_knows_of_itself),
 		cmocka_unit_test(undamaged), cmocka_unit_test(each_page), cmocka_unit_test(some_octets),
 		cmocka_unit_test(cut_off),   cmocka_unit_test(without_meta_pages),
 	};
