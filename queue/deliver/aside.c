@@ -51,6 +51,7 @@ void message_set_aside(struct timetable *t, struct message *m, bool aside)
 	if (!aside && m->aside)
 		atomic_fetch_sub(&t->figures.aside, 1);
 	m->aside = aside;
+	m->spoiled &= aside;
 }
 
 void message_is_damaged(struct timetable *t, struct message *m, const char *what, str to)
@@ -65,6 +66,13 @@ void message_is_damaged(struct timetable *t, struct message *m, const char *what
 	v[n++] = KV_C("why", "what is on the disk is not what was written: it is held and never tried by itself; look at it with "
 	                     "\"postern queue show\", then export, release or remove it");
 	log_write(&(struct log){ .id = queue_id_text(m->id, id) }, LOG_ERROR, "message.damaged", v, n);
+}
+
+void message_content_is_damaged(struct timetable *t, struct message *m)
+{
+	if (!m->spoiled)
+		message_is_damaged(t, m, "its content", STR_NONE);
+	m->spoiled = true;
 }
 
 static const char held_because[] =

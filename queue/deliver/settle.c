@@ -405,7 +405,7 @@ static void group_held(struct timetable *t, struct part *p, struct lease *l, con
 		                               .said = str_keep(&f->arena, g->v[i]->said) };
 	}
 	if (damaged)
-		message_is_damaged(t, p->message, "its content", STR_NONE);
+		message_content_is_damaged(t, p->message);
 	part_fates(t, p, f, AFTER_HOLD);
 }
 

@@ -84,6 +84,7 @@ struct message {
 	bool                utf8_header : 1;
 	bool                aside : 1; /* held because it cannot be trusted: counted */
 	bool                damaged : 1;   /* its row cannot be read: it can only be removed */
+	bool                spoiled : 1;   /* its content cannot, and that was said */
 };
 
 struct channel {                       /* one client */
@@ -264,6 +265,8 @@ void message_judge(struct timetable *, struct message *);
 void message_set_aside(struct timetable *, struct message *, bool aside);
 /* A line of the log: it was found damaged; `to` may be empty. */
 void message_is_damaged(struct timetable *, struct message *, const char *what, str to);
+/* … its content, which all its parts meet: one line until it is released. */
+void message_content_is_damaged(struct timetable *, struct message *);
 
 /* ---- letters.c */
 /* Takes the letter, which speaks of message `about`. */

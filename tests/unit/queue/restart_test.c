@@ -237,6 +237,48 @@ static void what_is_damaged_is_held_at_the_start(void **state)
 	finish(&y, &p);
 }
 
+static void damage_content(uint64_t id, struct yard *y)
+{
+	house_open(&y->h);
+	house_start(&y->h);
+	queue_stop(y->h.q);
+	damage(y, TABLE_BODY, record_key_part(id, 0));
+	house_close(&y->h);
+}
+
+/* Each of its ways out meets the damage; one line says so, and another when it
+ * was released and met it again. */
+static void damaged_content_is_named_once(void **state)
+{
+	static const struct yard_rcpt rcpts[] = {
+		{ "bob@us.test", RCPT_LOCAL }, { "x@far.test", 0 }, { "y@near.test", 0 },
+	};
+	char log[4200];
+	struct yard y;
+	struct peer p;
+	uint64_t id;
+
+	(void)state;
+	start(&y, &p, NULL);
+	log_begin(&y, log);
+	house_open(&y.h);
+	house_start(&y.h);
+	id = yard_put(&y, "a@far.test", rcpts, COUNT(rcpts), 0);
+	house_close(&y.h);
+	damage_content(id, &y);
+	yard_open(&y, false);
+	until(figures(&y).held == COUNT(rcpts));
+	assert_int_equal(touched(&y, WISH_RELEASE, id), 1);
+	until(lines_with(log, "message.damaged") == 2 && figures(&y).held == COUNT(rcpts));
+	assert_int_equal(figures(&y).aside, 1);
+	assert_int_equal(p.messages, 0);
+	assert_int_equal(touched(&y, WISH_REMOVE, id), 1);
+	until(left(&y) == 0);
+	log_end();
+	assert_int_equal(lines_with(log, "message.damaged"), 2);
+	finish(&y, &p);
+}
+
 static void say_it_fell(struct yard *y)
 {
 	char path[4200];
@@ -353,6 +395,7 @@ int main(void)
 		cmocka_unit_test(put_off_at_several_places),
 		cmocka_unit_test(some_move_while_others_go_alone),
 		cmocka_unit_test(an_unreadable_message_is_held),
+		cmocka_unit_test(damaged_content_is_named_once),
 		cmocka_unit_test(what_is_damaged_is_held_at_the_start),
 		cmocka_unit_test(tried_in_two_lives_it_is_set_aside),
 		cmocka_unit_test(the_mark_goes_ahead),
