@@ -9,6 +9,7 @@
 #include "queue/backup.h"
 #include "queue/tar.h"
 
+#define NUMBER_MOST 128        /* octets of a number row, record.h */
 #define TEXT_MOST  4096
 #define KEY_MOST   511
 #define VALUE_MOST ((size_t)64 << 20)
@@ -88,7 +89,7 @@ static bool key_fits(enum backup_table table, size_t key, size_t value)
 	case BACKUP_BODY:
 		return key == 12;
 	case BACKUP_META:
-		return key > 0 && key <= 12 && value == 8;
+		return key > 0 && key <= 12 && value <= NUMBER_MOST;
 	case BACKUP_NOTE:
 		return key > 0 && key <= KEY_MOST;
 	}
