@@ -173,10 +173,9 @@ static bool only_required(const struct client *c)
 void client_tls_noted(struct client *c)
 {
 	struct tls_state tls = conn_tls(c->conn);
-	const struct policy *p = &c->look.policy;
 
-	c->vouched = tls.verified && p->name_is_good;
-	c->verified = !c->vouched ? "no" : tls.by_dane ? "dane" : p->source == BY_STS && !p->refused ? "sts" : "pkix";
+	c->vouched = tls.verified && c->look.policy.name_is_good;
+	c->verified = policy_verified(&c->look.policy, c->level, &tls);
 	c->lease->verified = c->verified;
 }
 

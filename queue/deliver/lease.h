@@ -57,7 +57,7 @@ struct lease {
 	str           mx;          /* the host that was spoken to last, by name */
 	str           host;        /* who answered, "mx.example.org[192.0.2.1]" */
 	str           tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384", or empty */
-	const char   *verified;    /* "dane", "sts", "pkix" or "no": what vouched for that host; NULL: no TLS */
+	const char   *verified;    /* what vouched for that host, see policy_verified; NULL: no TLS */
 	struct tls_result *results;/* sessions, for tls_report; the newest first */
 	str           tls_failed;  /* a host whose handshake failed now */
 	/* whose it is at home */

@@ -246,6 +246,15 @@ str policy_words(const struct policy *p, unsigned flags, struct arena *a)
 	return flags & MESSAGE_REQUIRETLS ? STR("the sender (REQUIRETLS)") : STR("nobody");
 }
 
+const char *policy_verified(const struct policy *p, enum policy_level asked, const struct tls_state *tls)
+{
+	if (!tls->verified)
+		return "no";
+	if (!p->name_is_good)
+		return asked == POLICY_VERIFY ? "host" : "no";
+	return tls->by_dane ? "dane" : p->source == BY_STS && !p->refused ? "sts" : "pkix";
+}
+
 /* ---- the option ------------------------------------------------------------------------------------------ */
 
 static const char *const words[] = { "auto", "none", "may", "encrypt", "verify", "dane", NULL };

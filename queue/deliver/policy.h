@@ -81,6 +81,14 @@ bool policy_refuses(const struct policy *, unsigned message_flags);
 /* "MTA-STS of example.org", "the TLSA records of mx.example.org", … */
 str  policy_words(const struct policy *, unsigned message_flags, struct arena *);
 
+/* What the host has shown, in a word:
+ *     dane, sts, pkix   it is who it should be: by its TLSA records, by the MTA-STS
+ *                       policy, by an authority for a name that is proved
+ *     host              the certificate holds for the MX host's name, as `tls = verify`
+ *                       asks; nothing proves that DNS has named the right host
+ *     no                neither, or nobody has asked for it */
+const char *policy_verified(const struct policy *, enum policy_level asked, const struct tls_state *);
+
 /* ---- finding it ------------------------------------------------------------------------ */
 
 struct policy_look {                   /* embedded in the asker; zeroed before first use */

@@ -32,15 +32,6 @@ static const char *day(int64_t seconds, char out[static 16])
 	return out;
 }
 
-static const char *by_what(const struct test_host *h)
-{
-	const struct tls_state *s = &h->probe.tls_state;
-
-	if (!s->verified || !h->policy.name_is_good)
-		return "no";
-	return s->by_dane ? "dane" : h->policy.source == BY_STS && !h->policy.refused ? "sts" : "pkix";
-}
-
 static str record_text(struct arena *a, const struct tls_tlsa *t)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -257,7 +248,7 @@ static void json_chain(const struct probe *p, struct json *tls)
 	}
 }
 
-static void json_probe(const struct test_host *h, struct json *host)
+static void json_probe(const struct deliver_test *t, const struct test_host *h, struct json *host)
 {
 	const struct probe *p = &h->probe;
 	struct json *j;
@@ -271,7 +262,7 @@ static void json_probe(const struct test_host *h, struct json *host)
 	j = json_set_object(host, "tls");
 	json_set(j, "version", p->tls_state.version);
 	json_set(j, "cipher", p->tls_state.cipher);
-	json_set_c(j, "verified", by_what(h));
+	json_set_c(j, "verified", policy_verified(&h->policy, policy_level_for(&h->policy, t->flags), &p->tls_state));
 	json_set_c(j, "why", p->tls_state.verified ? NULL : p->tls_state.why);
 	json_set_bool(j, "requiretls", p->requiretls);
 	json_chain(p, j);
@@ -294,7 +285,7 @@ static void json_host(const struct deliver_test *t, const struct test_host *h, s
 	policy = json_set_object(j, "policy");
 	json_set_c(policy, "level", levels[policy_level_for(&h->policy, t->flags)]);
 	json_set(policy, "by", policy_words(&h->policy, t->flags, t->arena));
-	json_probe(h, j);
+	json_probe(t, h, j);
 	json_set_bool(j, "good", h->good);
 	json_set(j, "status", h->status.n > 0 && !h->good ? h->status : STR_NONE);
 	json_set(j, "said", h->said.n > 0 && !h->good ? h->said : STR_NONE);

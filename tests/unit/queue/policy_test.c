@@ -349,12 +349,47 @@ static int tear_down(void **state)
 	return 0;
 }
 
+/* The log's word: neither more than was proved, nor less than was asked for. */
+static void what_was_shown_is_said(void **state)
+{
+	static const struct {
+		bool good, refused;
+		enum policy_source source;
+		enum policy_level asked;
+		bool verified, by_dane;
+		const char *want;
+	} cases[] = {
+		{ false, false, BY_NOBODY, POLICY_MAY, false, false, "no" },
+		{ false, false, BY_NOBODY, POLICY_MAY, true, false, "no" },
+		{ false, false, BY_OPERATOR, POLICY_ENCRYPT, true, false, "no" },
+		{ false, false, BY_OPERATOR, POLICY_VERIFY, true, false, "host" },
+		{ false, false, BY_OPERATOR, POLICY_VERIFY, false, false, "no" },
+		{ true, false, BY_OPERATOR, POLICY_VERIFY, true, false, "pkix" },
+		{ true, false, BY_NOBODY, POLICY_MAY, true, false, "pkix" },
+		{ true, false, BY_NOBODY, POLICY_MAY, false, false, "no" },
+		{ true, false, BY_STS, POLICY_VERIFY, true, false, "sts" },
+		{ true, true, BY_STS, POLICY_MAY, true, false, "pkix" },
+		{ true, false, BY_DANE, POLICY_VERIFY, true, true, "dane" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct policy p = { .name_is_good = cases[i].good, .refused = cases[i].refused, .source = cases[i].source };
+		struct tls_state shown = { .on = true, .verified = cases[i].verified, .by_dane = cases[i].by_dane };
+		const char *got = policy_verified(&p, cases[i].asked, &shown);
+
+		if (strcmp(got, cases[i].want) != 0)
+			fail_msg("case %zu: %s, not %s", i, got, cases[i].want);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(who_asks_for_what),
 		cmocka_unit_test(what_a_domain_is_told),
 		cmocka_unit_test(what_a_message_asks_for_has_a_line_of_its_own),
+		cmocka_unit_test(what_was_shown_is_said),
 		cmocka_unit_test(where_dnssec_reaches),
 		cmocka_unit_test(another_port_has_other_records),
 	};
