@@ -238,6 +238,9 @@ void queue_watch(struct queue *, struct mbox *box, void (*arrived)(struct baton 
 /* Before threads: every stored message without content, oldest first; damaged
  * ones too. */
 enum err queue_walk(struct queue *, void (*seen)(void *arg, struct queue_entry *), void *arg);
+/* The same beside threads, from the message behind number `after` on (0: the
+ * first), until `seen` returns false. */
+enum err queue_walk_some(struct queue *, uint64_t after, bool (*seen)(void *arg, struct queue_entry *), void *arg);
 
 /* Fates: from the timetable (or a verb's wish) to the committer and home again. */
 enum fate {

@@ -94,7 +94,7 @@ static enum err entry_damaged(uint64_t id, struct queue_entry **out)
 
 struct walking {
 	struct store_txn *t;
-	void (*seen)(void *, struct queue_entry *);
+	bool (*seen)(void *, struct queue_entry *);
 	void *arg;
 	enum err err;
 };
@@ -108,23 +108,40 @@ static bool walk_one(void *arg, str key, str row)
 	if (got == ERR_BAD)
 		got = entry_damaged(record_key_id(key), &e);
 	if (got == OK)
-		w->seen(w->arg, e);
-	else
-		w->err = got;
-	return w->err == OK;
+		return w->seen(w->arg, e);
+	w->err = got;
+	return false;
 }
 
-enum err queue_walk(struct queue *q, void (*seen)(void *, struct queue_entry *), void *arg)
+enum err queue_walk_some(struct queue *q, uint64_t after, bool (*seen)(void *, struct queue_entry *), void *arg)
 {
+	struct record_key first = record_key_message(after + 1);
 	struct store_txn t;
 	struct walking w = { &t, seen, arg, OK };
 
 	store_read(q->store, &t);
-	store_each(&t, TABLE_MESSAGE, STR_NONE, walk_one, &w);
+	store_each_from(&t, TABLE_MESSAGE, after == 0 ? STR_NONE : key_of(&first), walk_one, &w);
 	if (t.err != OK)
 		w.err = t.err;
 	store_end(&t);
 	return w.err;
+}
+
+struct all { void (*seen)(void *, struct queue_entry *); void *arg; };
+
+static bool one_of_all(void *arg, struct queue_entry *e)
+{
+	const struct all *all = arg;
+
+	all->seen(all->arg, e);
+	return true;
+}
+
+enum err queue_walk(struct queue *q, void (*seen)(void *, struct queue_entry *), void *arg)
+{
+	struct all all = { seen, arg };
+
+	return queue_walk_some(q, 0, one_of_all, &all);
 }
 
 /* ---- content ------------------------------------------------------------------------- */

@@ -21,8 +21,21 @@ struct queue_look {
 };
 
 /* Columns: id, age, size, sender, recipients, tries, next try, last answer.  JSON:
- * an array, one message a line.  Only messages that fit the filter. */
-enum err queue_report_list(struct queue *, const struct queue_look *, struct buf *out);
+ * an array, one message a line.  Only messages that fit the filter.
+ *
+ * In pieces, each from a look at the store of its own, so that a long queue is
+ * never one text in memory nor one long transaction: from `over` = false until
+ * it is true.  What came or went meanwhile may be in it or not. */
+struct queue_list {
+	struct queue_look look;
+	bool     over;
+	/* report_list.c's own */
+	bool     begun;
+	int64_t  now;
+	uint64_t last;             /* the message seen last */
+	uint64_t messages, recipients, bytes;
+};
+enum err queue_report_list(struct queue *, struct queue_list *, struct buf *out);
 /* One message's whole story: where it came from, what was judged, each recipient
  * with every attempt and what can be done.  A finished one is told, too, while
  * its record is kept.  ERR_ABSENT: no such message. */

@@ -112,7 +112,7 @@ static void tell_flags(struct story *s)
 		line(s, "held", arena_printf(s->a, "by the account's circuit breaker: `postern account release %.*s` or `drop` decides",
 		                             STR_ARG(report_plain(s->a, e->login))));
 	if (e->flags & MESSAGE_RESTORED)
-		line(s, "held", STR("it came back from a backup, and part of that has been delivered since: `postern queue release` sends it"));
+		line(s, "held", STR("it came back from a backup, and may have been delivered since: `postern queue release` sends it, remove drops it"));
 	if (e->aside)
 		line(s, "set aside", STR("the server ended again and again while it was being delivered: `postern queue export` saves it, "
 		                         "release tries again, remove drops it"));

@@ -5,7 +5,7 @@
  * An asking lives until its handler has said control_end and its answer has
  * left.  When the asker goes first it becomes a ghost whose words go nowhere.
  * Of a long answer only a part is given to the connection at a time; the rest
- * waits here.  Main loop.
+ * waits here, or is made only when that has left (control_when_read).  Main loop.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -43,6 +43,7 @@ struct asking {                       /* a connection and the call it may carry 
 	struct buf          rest;     /* of the answer */
 	bool                running;  /* the handler has it */
 	bool                over;     /* control_end was said */
+	void              (*more)(struct control_call *);     /* of the handler: when all of it has left */
 	bool                open_line;
 };
 
@@ -100,6 +101,20 @@ static void forget(struct asking *k)
 	free(k);
 }
 
+static bool all_has_left(const struct asking *k)
+{
+	return k->call.ghost || (k->rest.n == 0 && conn_unsent(k->call.conn) == 0);
+}
+
+static void go_on(struct asking *k)
+{
+	void (*more)(struct control_call *) = k->more;
+
+	k->more = NULL;
+	if (more != NULL)
+		more(&k->call);
+}
+
 /* No connection any more: the handler, if it is at work, ends the call. */
 static void become_ghost(struct asking *k)
 {
@@ -109,6 +124,8 @@ static void become_ghost(struct asking *k)
 	buf_fini(&k->rest);
 	if (!k->running)
 		forget(k);
+	else
+		go_on(k);
 }
 
 /* Gives the connection a piece more. */
@@ -133,6 +150,15 @@ void control_say(struct control_call *call, str text)
 	k->open_line = text.p[text.n - 1] != '\n';
 	buf_add(&k->rest, text);
 	feed(k);
+}
+
+void control_when_read(struct control_call *call, void (*more)(struct control_call *))
+{
+	struct asking *k = SUPER(call, struct asking, call);
+
+	k->more = more;
+	if (all_has_left(k))
+		go_on(k);
 }
 
 void control_end(struct control_call *call, int status)
@@ -161,6 +187,8 @@ static void drained(struct conn *c)
 		feed(k);
 	else if (k->over)
 		forget(k);
+	else
+		go_on(k);
 }
 
 static void run(struct asking *k, str line)

@@ -18,6 +18,7 @@ struct control_call {                     /* one request; the handler's until co
 	size_t       nwords;
 	struct arena arena;
 	void        *house;               /* what control_open was given */
+	void        *work;                /* the handler's own */
 	struct conn *conn;                /* private */
 	bool         ghost;               /* private: the asker has gone */
 };
@@ -31,6 +32,9 @@ struct control_verb {
 struct control *control_open(struct loop *, const char *path, const struct control_verb *, void *house, str *why);
 void control_close(struct control *);
 void control_say(struct control_call *, str text);
+/* Calls `more` once what was said has left, or the asker has (call->ghost), so
+ * that a long answer is made as fast as it is read; perhaps before this returns. */
+void control_when_read(struct control_call *, void (*more)(struct control_call *));
 void control_end(struct control_call *, int exit_status);  /* the call is over and freed */
 
 /* A verb's side, blocking: sends the words, copies the answer to `out`.

@@ -70,13 +70,12 @@ static void deny_asked(struct control_call *call)
 
 /* ---- queue list, show -------------------------------------------------------------- */
 
-struct looking {                       /* a report being made on the disk desk */
+struct looking {                       /* a report being made on the slow desk, a piece at a time */
 	struct job           job;
 	struct control_call *call;
-	struct queue        *queue;
-	bool                 one;
-	struct queue_look    look;      /* its words are the call's */
-	uint64_t             id;
+	struct server       *server;
+	uint64_t             id;        /* of the one to show; 0: the list … */
+	struct queue_list    list;      /* … whose words are the call's */
 	struct buf           text;
 	enum err             result;
 };
@@ -84,23 +83,45 @@ struct looking {                       /* a report being made on the disk desk *
 static void look_now(struct job *j)
 {
 	struct looking *l = SUPER(j, struct looking, job);
+	struct queue *q = l->server->queue;
 
-	l->result = l->one ? queue_report_show(l->queue, l->id, l->look.json, &l->text)
-	                   : queue_report_list(l->queue, &l->look, &l->text);
+	l->result = l->id != 0 ? queue_report_show(q, l->id, l->list.look.json, &l->text)
+	                       : queue_report_list(q, &l->list, &l->text);
 }
 
-static void looked(struct baton *b)
+static void end_look(struct looking *l)
 {
-	struct looking *l = SUPER(SUPER(b, struct job, baton), struct looking, job);
-
-	if (l->result == OK)
-		control_say(l->call, buf_str(&l->text));
 	finish(l->call, l->result, l->result == ERR_ABSENT ? no_such_message(l->call) : STR_NONE);
 	buf_fini(&l->text);
 	free(l);
 }
 
-static void report_asked(struct control_call *call, bool one, uint64_t id, const struct queue_look *look)
+/* The next piece is made when this one has been read. */
+static void look_on(struct control_call *call)
+{
+	struct looking *l = call->work;
+
+	if (call->ghost)
+		end_look(l);
+	else
+		desk_submit_anyway(l->server->slow, &l->job);
+}
+
+static void looked(struct baton *b)
+{
+	struct looking *l = SUPER(SUPER(b, struct job, baton), struct looking, job);
+	bool over = l->id != 0 || l->list.over || l->result != OK;
+
+	if (l->result == OK)
+		control_say(l->call, buf_str(&l->text));
+	buf_eat(&l->text, l->text.n);
+	if (over)
+		end_look(l);
+	else
+		control_when_read(l->call, look_on);
+}
+
+static void report_asked(struct control_call *call, uint64_t id, const struct queue_look *look)
 {
 	struct server *s = call->house;
 	struct looking *l = calloc(1, sizeof(*l));
@@ -110,10 +131,10 @@ static void report_asked(struct control_call *call, bool one, uint64_t id, const
 		return;
 	}
 	l->call = call;
-	l->queue = s->queue;
-	l->one = one;
+	l->server = s;
 	l->id = id;
-	l->look = *look;
+	l->list.look = *look;
+	call->work = l;
 	buf_init(&l->text, 256 << 20);
 	l->job.work = look_now;
 	l->job.baton.home = s->main->mbox;
@@ -259,9 +280,9 @@ static void queue_asked(struct control_call *call)
 	if (!read_words(call, &look, &id))
 		finish(call, ERR_ABSENT, no_such_message(call));
 	else if (str_is(verb, "list"))
-		report_asked(call, false, 0, &look);
+		report_asked(call, 0, &look);
 	else if (str_is(verb, "show") && id != 0)
-		report_asked(call, true, id, &look);
+		report_asked(call, id, &look);
 	else if (!wish_asked(call, id, &look.filter))
 		finish(call, ERR_BAD, STR("the running server does not know that command: restart it, so that it is the program that asks"));
 }

@@ -161,15 +161,19 @@ static int report_from_files(const struct config *c, struct arena *a, const stru
 		                         .keep_finished_ms = c->queue.keep_finished_ms };
 	str why = STR_NONE;
 	struct queue *q = queue_open_reading(&conf, a, &why);
+	struct queue_list list = { .look = asked->look };
+	bool show = strcmp(asked->words[0], "show") == 0;
 	struct buf text;
 	enum err e;
 
 	if (q == NULL)
 		return verb_fail(EXIT_FINDING, "queue", "%.*s", STR_ARG(why));
 	buf_init(&text, 1 << 30);
-	e = strcmp(asked->words[0], "show") == 0 ? queue_report_show(q, id, asked->json, &text)
-	                                         : queue_report_list(q, &asked->look, &text);
-	fwrite(buf_str(&text).p, 1, buf_str(&text).n, stdout);
+	do {
+		e = show ? queue_report_show(q, id, asked->json, &text) : queue_report_list(q, &list, &text);
+		fwrite(buf_str(&text).p, 1, text.n, stdout);
+		buf_eat(&text, text.n);
+	} while (e == OK && !show && !list.over);
 	buf_fini(&text);
 	queue_close(q);
 	if (e == ERR_ABSENT)

@@ -61,6 +61,35 @@ static void much(struct control_call *call)
 	control_end(call, 0);
 }
 
+/* The same, a thousand bytes at a time, each when what came before has been read. */
+static uint64_t still_to_say;
+static _Atomic uint64_t most_waiting;
+
+static void say_some(struct control_call *call)
+{
+	char some[1000];
+
+	if (call->ghost || still_to_say == 0) {
+		still_to_say = 0;
+		control_end(call, 3);
+		return;
+	}
+	if (conn_unsent(call->conn) > most_waiting)
+		most_waiting = conn_unsent(call->conn);
+	memset(some, '.', sizeof(some) - 1);
+	some[sizeof(some) - 1] = '\n';
+	still_to_say -= sizeof(some);
+	control_say(call, (str){ some, sizeof(some) });
+	control_when_read(call, say_some);
+}
+
+static void bit_by_bit(struct control_call *call)
+{
+	most_waiting = 0;
+	assert_true(str_to_u64(call->words[1], &still_to_say));
+	control_when_read(call, say_some);
+}
+
 static void keep(struct control_call *call)
 {
 	struct house *h = call->house;
@@ -70,7 +99,8 @@ static void keep(struct control_call *call)
 }
 
 static const struct control_verb verbs[] = {
-	{ "echo", echo }, { "much", much }, { "keep", keep }, { "open", open_line }, { NULL, NULL },
+	{ "echo", echo }, { "much", much }, { "keep", keep }, { "open", open_line },
+	{ "bits", bit_by_bit }, { NULL, NULL },
 };
 
 /* ---- the house ----------------------------------------------------------------------- */
@@ -210,6 +240,39 @@ static void answers_of_any_size(void **state)
 		free(answer);
 	}
 	house_close(&h);
+}
+
+/* What is made as it is read waits nowhere, and an asker that goes ends it. */
+static void answers_made_as_they_are_read(void **state)
+{
+	struct house h;
+	char *answer, some[10];
+	int fd;
+
+	(void)state;
+	house_open(&h);
+	assert_int_equal(ASK(&h, &answer, "bits", "0"), 3);
+	assert_string_equal(answer, "");
+	free(answer);
+	assert_int_equal(ASK(&h, &answer, "bits", "3000000"), 3);
+	assert_int_equal(strlen(answer), 3000000);
+	assert_int_equal(most_waiting, 0);
+	free(answer);
+	fd = dial(&h);
+	assert_int_equal(write(fd, "bits 900000000\n", 15), 15);
+	assert_int_equal(read(fd, some, sizeof(some)), sizeof(some));
+	assert_int_equal(ASK(&h, &answer, "echo", "a"), 1);
+	free(answer);
+	close(fd);
+	assert_int_equal(ASK(&h, &answer, "echo", "a"), 1);
+	free(answer);
+	house_stop(&h);
+	assert_int_equal(still_to_say, 0);              /* it was told that the asker had gone */
+	control_close(h.control);
+	loop_free(h.loop);
+	assert_int_equal(rmdir(h.dir), 0);
+	close(h.asked);
+	close(h.asked_out);
 }
 
 static void *ask_often(void *arg)
@@ -499,6 +562,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(words_arrive_as_they_were_given),
 		cmocka_unit_test(answers_of_any_size),
+		cmocka_unit_test(answers_made_as_they_are_read),
 		cmocka_unit_test(several_askers),
 		cmocka_unit_test(a_ghost),
 		cmocka_unit_test(a_ghost_at_the_end),
