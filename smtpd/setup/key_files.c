@@ -163,8 +163,13 @@ static enum err take(struct key_files *out, struct arena *a, str domain, str sel
 	e = file_read(verb_open_file, path, 64 << 10, &secret, &pem, &said);
 	if (e == OK)
 		k.key = key_private_pem(pem, &said);
-	if (k.key == NULL)
-		*why = arena_printf(a, "%.*s: %.*s", STR_ARG(path), STR_ARG(said));
+	if (e == ERR_ABSENT)
+		*why = arena_printf(a, "%.*s is not there: make it with `postern key generate %.*s %.*s`, or take the dkim section out",
+		                    STR_ARG(path), STR_ARG(domain), STR_ARG(selector));
+	else if (e != OK)
+		*why = str_keep(a, said);
+	else if (k.key == NULL)
+		*why = arena_printf(a, "%.*s: %.*s: put a private key in PEM format there", STR_ARG(path), STR_ARG(said));
 	arena_wipe(&secret);
 	if (k.key == NULL)
 		return e == OK ? ERR_BAD : e;

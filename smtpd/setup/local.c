@@ -13,6 +13,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -256,19 +257,45 @@ static bool write_accounts(struct play *p)
 	return ok;
 }
 
-static bool make_dir(struct play *p, const char *dir)
+static bool make_dirs(struct play *p, const char *dir)
 {
 	char *whole;
 
 	if (directory_create(str_of(dir), &p->a, &p->why) != OK)
 		return false;
 	whole = realpath(dir, NULL);
-	if (whole == NULL)
+	if (whole == NULL) {
+		p->why = arena_printf(&p->a, "%s: %s", dir, strerror(errno));
 		return false;
+	}
 	p->dir = str_keep(&p->a, str_of(whole));
 	free(whole);
 	return directory_create(in_dir(p, "state"), &p->a, &p->why) == OK &&
 	       directory_create(in_dir(p, "mail"), &p->a, &p->why) == OK;
+}
+
+/* Configuration and DNS answers are written anew: never below a server that reads them. */
+static bool is_free(struct play *p)
+{
+	int fd = open(str_cstr(&p->a, in_dir(p, "state/queue/lock")), O_RDONLY | O_CLOEXEC);
+	bool is_running = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+	char text[16] = "";
+	ssize_t n = is_running ? read(fd, text, sizeof(text) - 1) : 0;
+
+	if (fd >= 0)
+		close(fd);
+	if (is_running)
+		p->why = arena_printf(&p->a, "a playground runs in %.*s already (process %s): stop it first, or name another directory",
+		                      STR_ARG(p->dir), n > 0 ? text : "unknown");
+	return !is_running;
+}
+
+static bool make_dir(struct play *p, const char *dir)
+{
+	if (make_dirs(p, dir))
+		return is_free(p);
+	p->why = arena_printf(&p->a, "%.*s: name a directory that can be made and written", STR_ARG(p->why));
+	return false;
 }
 
 /* ---- what is said ----------------------------------------------------------------------- */
@@ -322,8 +349,8 @@ static int parse(int argc, char **argv, struct play *p, const char **dir)
 	optind = 1;
 	while ((c = getopt_long(argc, argv, ":", options, NULL)) != -1)
 		if (c != 'p' || !parse_ports(str_of(optarg), p))
-			return verb_misused("local", c == 'p' ? "--ports takes three numbers such as 2525,5587,4465"
-			                                      : "unknown option %s", argv[optind - 1]);
+			return verb_misused("local", c == 'p' || c == ':' ? "--ports takes three numbers such as 2525,5587,4465"
+			                                                  : "unknown option %s", argv[optind - 1]);
 	for (; optind < argc; optind++)
 		if (words++ == 0)
 			*dir = argv[optind];

@@ -49,8 +49,8 @@ static void gather_pace(const struct server *s, struct figures *f)
 	const struct pace *then = &s->pace[0], now = pace_now(&f->queue, &f->way_out);
 	double minutes = (double)(now.at_ms - then->at_ms) / 60000;
 
-	if (minutes < 1.0 / 60)
-		minutes = 1.0 / 60;
+	if (minutes < 1)
+		minutes = 1;            /* after a start: what there was, not what there might have been */
 	f->stored = (double)(now.stored - then->stored) / minutes;
 	f->delivered = (double)(now.delivered - then->delivered) / minutes;
 	f->deferred = (double)(now.deferred - then->deferred) / minutes;
@@ -176,16 +176,18 @@ static str figures_text(const struct server *s, const struct figures *f, struct 
 		"%.*s"
 		"a minute   %.0f stored, %.0f delivered, %.0f put off, %.0f bounced\n"
 		"so far     %" PRIu64 " stored, %" PRIu64 " delivered, %" PRIu64 " put off, %" PRIu64 " bounced\n"
-		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commits, %" PRIu64 " messages in the largest\n"
+		"store      %" PRIu64 " MiB of %" PRIu64 " MiB used, %" PRIu64 " commit%s, %" PRIu64 " message%s in the largest\n"
 		"memory     %" PRIu64 " MiB; loops: longest turn %" PRIu64 " ms\n"
-		"guessers   %" PRIu64 " address%s and networks are refused\n",
+		"guessers   %" PRIu64 " address%s or network%s refused\n",
 		POSTERN_VERSION, STR_ARG(s->now->config->hostname), STR_ARG(span_text(a, f->up_s)), f->sessions,
 		f->way_out.messages, f->way_out.messages == 1 ? "" : "s", STR_ARG(span_text(a, oldest)),
 		f->way_out.waiting, f->way_out.waiting == 1 ? "" : "s", f->way_out.held,
 		f->way_out.leased, STR_ARG(aside_text(a, f->way_out.aside)), f->stored, f->delivered, f->deferred, f->bounced,
 		f->queue.puts, f->way_out.delivered, f->way_out.deferred, f->way_out.bounced,
-		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits, f->queue.batch_longest,
-		f->memory >> 20, f->loop_longest_ms, f->refused, f->refused == 1 ? "" : "es");
+		f->queue.map_used >> 20, f->queue.map_size >> 20, f->queue.commits,
+		f->queue.commits == 1 ? "" : "s", f->queue.batch_longest, f->queue.batch_longest == 1 ? "" : "s",
+		f->memory >> 20, f->loop_longest_ms, f->refused, f->refused == 1 ? "" : "es",
+		f->refused == 1 ? "" : "s");
 }
 
 /* What a peer said may hold anything. */

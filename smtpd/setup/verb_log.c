@@ -136,8 +136,8 @@ static int look_in(const char *log, const char *word)
 	int status;
 
 	if (f == NULL)
-		return verb_fail(EXIT_FINDING, "log", "%s cannot be read (%s): be root, or a member of its group", log,
-		                 strerror(errno));
+		return verb_fail(EXIT_FINDING, "log", "%s cannot be read (%s): %s", log, strerror(errno),
+		                 errno == EACCES ? "be root, or a member of its group" : "name the log with --file");
 	status = look(f, word);
 	if (f != stdin)
 		fclose(f);
@@ -153,7 +153,7 @@ static int look_in_configured(const char *file, const char *word, struct arena *
 	if (c == NULL)
 		return status;
 	if (log == NULL)
-		return verb_fail(EXIT_FINDING, "log", "the log goes to %s, not to a file: try `journalctl -u postern | "
+		return verb_fail(EXIT_FINDING, "log", "the log goes to %s, not to a file: try `journalctl -u postern -o cat | "
 		                 "postern log --file - %s`", c->log.to == 1 ? "syslog" : "standard error", word);
 	return look_in(log, word);
 }
