@@ -3,7 +3,6 @@
 a configuration's trust.  The program under $POSTERN (default build/postern) asks
 the tests' own name server.
 """
-import base64
 import json
 import os
 import random
@@ -17,38 +16,16 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'lib'))
+from dkimkeys import PUBLIC_25519, RSA_PUBLIC, key_files, text_in  # noqa: E402,F401
 from dnsserver import DnsServer  # noqa: E402
 
 POSTERN = os.environ.get('POSTERN', os.path.join(ROOT, 'build', 'postern'))
 pytestmark = pytest.mark.skipif(not os.access(POSTERN, os.X_OK),
                                 reason='THERE IS NO PROGRAM AT %s: build it first' % POSTERN)
 
-# The keys of RFC 8463 A.1 and A.2, published for tests.
-RSA_PEM = b'''-----BEGIN RSA PRIVATE KEY-----
-MIICXQIBAAKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQi
-Y/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqM
-KrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB
-AoGAH0cxOhFZDgzXWhDhnAJDw5s4roOXN4OhjiXa8W7Y3rhX3FJqmJSPuC8N9vQm
-6SVbaLAE4SG5mLMueHlh4KXffEpuLEiNp9Ss3O4YfLiQpbRqE7Tm5SxKjvvQoZZe
-zHorimOaChRL2it47iuWxzxSiRMv4c+j70GiWdxXnxe4UoECQQDzJB/0U58W7RZy
-6enGVj2kWF732CoWFZWzi1FicudrBFoy63QwcowpoCazKtvZGMNlPWnC7x/6o8Gc
-uSe0ga2xAkEA8C7PipPm1/1fTRQvj1o/dDmZp243044ZNyxjg+/OPN0oWCbXIGxy
-WvmZbXriOWoSALJTjExEgraHEgnXssuk7QJBALl5ICsYMu6hMxO73gnfNayNgPxd
-WFV6Z7ULnKyV7HSVYF0hgYOHjeYe9gaMtiJYoo0zGN+L3AAtNP9huqkWlzECQE1a
-licIeVlo1e+qJ6Mgqr0Q7Aa7falZ448ccbSFYEPD6oFxiOl9Y9se9iYHZKKfIcst
-o7DUw1/hz2Ck4N5JrgUCQQCyKveNvjzkkd8HjYs0SwM0fPjK16//5qDZ2UiDGnOe
-uEzxBDAr518Z8VFbR41in3W4Y3yCDgQlLlcETrS+zYcL
------END RSA PRIVATE KEY-----
-'''
-RSA_PUBLIC = ('MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWRiGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQi'
-              'Y/J16JYi0Qvx/byYzCNb3W91y3FutACDfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZy'
-              'VYLzBfO2EeC3Ip3G+2kryOTIKT+l/K4w3QIDAQAB')
-SEED_25519 = b'nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A='
-PEM_25519 = b'-----BEGIN PRIVATE KEY-----\n' + base64.b64encode(
-    bytes.fromhex('302e020100300506032b657004220420') + base64.b64decode(SEED_25519)) + b'\n-----END PRIVATE KEY-----\n'
 RECORDS = {
     'rsa._domainkey.fwd.test': 'v=DKIM1; k=rsa; p=' + RSA_PUBLIC,
-    'ed._domainkey.fwd.test': 'v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=',
+    'ed._domainkey.fwd.test': 'v=DKIM1; k=ed25519; p=' + PUBLIC_25519,
     '_dmarc.author.test': 'v=DMARC1; p=reject',
 }
 
@@ -61,14 +38,6 @@ PASSED = b'Authentication-Results: fwd.test; dmarc=pass header.from=author.test;
 def dns():
     with DnsServer({name: [{'TXT': text}] for name, text in RECORDS.items()}) as server:
         yield server
-
-
-@pytest.fixture(scope='module')
-def key_files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp('keys')
-    for name, text in (('rsa', RSA_PEM), ('ed', PEM_25519)):
-        (folder / name).write_bytes(text)
-    return {name: str(folder / name) for name in ('rsa', 'ed')}
 
 
 def run(verb, message, *options):
@@ -94,10 +63,8 @@ def seal(message, key_files, dns, key='rsa', *options):
 
 def theirs(message):
     """python3-dkim's word for the chain; a chain that ended is a fail to us."""
-    def text_of(domain, timeout=5):
-        return RECORDS.get(domain.decode().rstrip('.'), '').encode() or None
     try:
-        cv = dkim.ARC(message).verify(dnsfunc=text_of)[0]
+        cv = dkim.ARC(message).verify(dnsfunc=text_in(RECORDS))[0]
     except (dkim.DKIMException, ValueError, KeyError, IndexError, TypeError):
         cv = b'fail'
     return (cv or b'fail').decode()

@@ -5,7 +5,6 @@ and what crafted input may cost.
 
 The program under $POSTERN (default build/postern) asks the tests' own name server.
 """
-import base64
 import json
 import os
 import resource
@@ -17,24 +16,21 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, os.path.join(ROOT, 'tests', 'lib'))
+from dkimkeys import PEM_25519, PUBLIC_25519  # noqa: E402
 from dnsserver import DnsServer  # noqa: E402
 
 POSTERN = os.environ.get('POSTERN', os.path.join(ROOT, 'build', 'postern'))
 pytestmark = pytest.mark.skipif(not os.access(POSTERN, os.X_OK),
                                 reason='THERE IS NO PROGRAM AT %s: build it first' % POSTERN)
 
-# The Ed25519 key of RFC 8463 A.2, published for tests.
-KEY = 'v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo='
-PEM = b'-----BEGIN PRIVATE KEY-----\n' + base64.b64encode(
-    bytes.fromhex('302e020100300506032b657004220420') + base64.b64decode('nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=')
-) + b'\n-----END PRIVATE KEY-----\n'
+KEY = 'v=DKIM1; k=ed25519; p=' + PUBLIC_25519
 CLIENT = '192.0.2.1'
 
 
 @pytest.fixture(scope='module')
 def key_file(tmp_path_factory):
     path = tmp_path_factory.mktemp('keys') / 'ed25519.pem'
-    path.write_bytes(PEM)
+    path.write_bytes(PEM_25519)
     return str(path)
 
 

@@ -14,7 +14,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from datetime import datetime
 
@@ -22,6 +21,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
+from nexthop import Hop  # noqa: E402
 from server import PATIENCE, Server  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build"))
@@ -34,42 +34,6 @@ mx.dead.test A 127.0.0.9
 """
 CONFIGURED = """relay {{ port = {closed} route "healthy" {{ to = {{"far.test"}} via = "127.0.0.1:{sink}" tls = may }} }}
 """
-
-
-class Sink:
-    """A next hop that takes everything; who sends more than one message is welcome."""
-
-    def __init__(self):
-        self.socket = socket.create_server(("127.0.0.1", 0), backlog=200)
-        self.port, self.taken = self.socket.getsockname()[1], 0
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
-
-    def talk(self, peer):
-        try:
-            with peer, peer.makefile("rb") as f:
-                peer.sendall(b"220 sink\r\n")
-                for line in f:
-                    verb = line[:4].upper()
-                    if verb == b"EHLO":
-                        peer.sendall(b"250-sink\r\n250 PIPELINING\r\n")
-                    elif verb == b"DATA":
-                        peer.sendall(b"354 go\r\n")
-                        while f.readline() not in (b".\r\n", b""):
-                            pass
-                        self.taken += 1
-                        peer.sendall(b"250 taken\r\n")
-                    else:
-                        peer.sendall(b"250 fine\r\n")
-        except OSError:
-            pass
 
 
 def closed_port():
@@ -123,7 +87,7 @@ def latencies(s):
 
 
 def test_many_for_a_dead_destination():
-    sink = Sink()
+    sink = Hop(caps=("PIPELINING",), host="127.0.0.1")
     with a_server(sink) as empty:
         empty.start()
         usual = latencies(empty)
@@ -149,7 +113,7 @@ def test_many_for_a_dead_destination():
               f"{len(s.find('delivery.deferred'))} deferrals logged")
         assert share < 0.1
         assert status(s)["queued"] == MANY
-    sink.socket.close()
+    sink.close()
 
 
 class Tool:

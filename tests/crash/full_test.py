@@ -6,44 +6,17 @@ taken again by itself when there is room.  (A full disk: e2e/life_test.py.)"""
 import json
 import os
 import re
-import socket
 import sys
-import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from nexthop import Hop  # noqa: E402
 from waiting import a_server, listed, queue, send  # noqa: E402
 
 MIB = 1 << 20
 SIZE = 16 * MIB
 CONFIGURED = """queue {{ size = "16 MiB" }}
-relay {{ smarthost = "127.0.0.1:{port}" smarthost-tls = may retry-first = "1s" retry-most = "1s" }}
+relay {{ smarthost = "{hop.at}" smarthost-tls = may retry-first = "1s" retry-most = "1s" }}
 """
-
-
-class Hop:
-    """A next hop that says what it is told to RCPT."""
-
-    def __init__(self, answer):
-        self.answer, self.socket = answer, socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
-
-    def talk(self, peer):
-        try:
-            with peer, peer.makefile("rwb", buffering=0) as f:
-                f.write(b"220 hop\r\n")
-                for line in f:
-                    f.write((self.answer if line[:4].upper() == b"RCPT" else b"250 fine") + b"\r\n")
-        except OSError:
-            pass
 
 
 def offer(s, subject, size, rcpt="late@closed.test"):
@@ -74,8 +47,8 @@ def status(s):
 
 
 def test_the_map_never_fills():
-    hop = Hop(b"450 4.2.0 come back later")
-    with a_server(extra=CONFIGURED.format(port=hop.port)) as s:
+    hop = Hop("450 4.2.0 come back later")
+    with a_server(extra=CONFIGURED.format(hop=hop)) as s:
         with s.client("submissions") as c:
             c.ask("EHLO x", 250)
             c.login("alice@here.test")
@@ -92,7 +65,7 @@ def test_the_map_never_fills():
         for id_ in ids:
             s.wait("delivery.deferred", since=since, id=id_)
         # … a notice of ours is stored and delivered, …
-        hop.answer = b"550 5.1.1 nobody of that name"
+        hop.answer = "550 5.1.1 nobody of that name"
         queue(s, "retry", "--all")
         assert b"nobody of that name" in s.mail("alice@here.test")[0]
         assert offer(s, "no-room", 250_000).startswith("452 4.3.1 ")
@@ -120,4 +93,4 @@ def test_the_map_never_fills():
         assert "nothing is wrong" in queue(s, "check").stdout
         send(s, "alice@here.test", "the-last", 100_000)
         s.mail("alice@here.test", 7)
-    hop.socket.close()
+    hop.close()

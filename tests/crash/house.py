@@ -12,20 +12,19 @@ import mmap
 import os
 import pathlib
 import random
-import socket
 import struct
 import sys
-import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE)]
+from nexthop import Hop  # noqa: E402
 from reader import HABITS, Reader  # noqa: E402
 from server import PATIENCE, Server  # noqa: E402
 
 SHIM = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build")) / "tests" / "crash" / "fault_shim.so"
 CONFIGURED = """allowance {{ messages-day = 0 recipients-day = 0 }}
-relay {{ retry-first = "1s" retry-most = "1s" smarthost = "127.0.0.1:{port}" smarthost-tls = may }}
+relay {{ retry-first = "1s" retry-most = "1s" smarthost = "{hop.at}" smarthost-tls = may }}
 """
 SHORT, KILL_BEFORE, KILL_AFTER = 1000, 1001, 1002       # fault_shim.c
 LONG = os.environ.get("POSTERN_LONG") == "1"
@@ -59,41 +58,14 @@ class Page:
         return bool(hit) and how in (KILL_BEFORE, KILL_AFTER)
 
 
-class NoSuchUser:
-    """A next hop that refuses every recipient."""
-
-    def __init__(self):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(peer,), daemon=True).start()
-
-    @staticmethod
-    def talk(peer):
-        try:
-            with peer, peer.makefile("rwb", buffering=0) as f:
-                f.write(b"220 hop\r\n")
-                for line in f:
-                    f.write(b"550 5.1.1 nobody of that name\r\n" if line.upper().startswith(b"RCPT") else b"250 fine\r\n")
-        except OSError:
-            pass
-
-
 class House:
     def __init__(self, size, mailboxes=("alice", "bob"), habit=None, bounces=False, again=False, seed=0):
         """bounces: the message goes out and is refused; its notice comes to alice.
         again: who is started after a kill is killed once more, early."""
         self.size, self.mailboxes, self.bounces, self.n, self.begun = size, mailboxes, bounces, 0, 0
         self.again, self.struck, self.twice, self.chance = again, None, 0, random.Random(seed)
-        self.hop = NoSuchUser()
-        self.server = Server(start=False, extra=CONFIGURED.format(port=self.hop.port))
+        self.hop = Hop("550 5.1.1 nobody of that name")
+        self.server = Server(start=False, extra=CONFIGURED.format(hop=self.hop))
         self.page = Page(self.server.dir / "page")
         self.server.environment = {"LD_PRELOAD": str(SHIM), "FAULT_FILE": str(self.server.dir / "page"),
                                    "FAULT_ROOT": f"{self.server.dir}/state/queue:{self.server.dir}/mail"}
@@ -168,7 +140,7 @@ class House:
     def close(self):
         self.reader.close()
         self.server.close()
-        self.hop.socket.close()
+        self.hop.close()
 
     def one_life(self, at, how):
         """Sends a message of which call `at` fails: (calls, hit, what failed, faults found)."""

@@ -10,65 +10,23 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import sys
-import threading
 
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
-from server import CONFIG, PATIENCE, Server  # noqa: E402
+from nexthop import Hop  # noqa: E402
+from server import PATIENCE, Server  # noqa: E402
 
 SHIM = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build")) / "tests" / "crash" / "poison_shim.so"
 POISON = "arsenic-and-old-lace"
 LIVES = 5                       # more would be a crash loop
 
 
-class Sink:
-    """A next hop that takes everything."""
-
-    def __init__(self):
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.port, self.taken = self.socket.getsockname()[1], []
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                peer, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(peer,), daemon=True).start()
-
-    def serve(self, peer):
-        try:
-            with peer, peer.makefile("rwb") as f:
-                self.talk(f)
-        except OSError:
-            pass
-
-    def talk(self, f):
-        def say(text):
-            f.write(text + b"\r\n")
-            f.flush()
-
-        say(b"220 sink")
-        for line in f:
-            verb = line[:4].upper()
-            say(b"354 go" if verb == b"DATA" else b"250 fine")
-            if verb == b"DATA":
-                message = b"".join(iter(f.readline, b".\r\n"))
-                if message.endswith(b"\n"):
-                    self.taken.append(message)
-                say(b"250 taken")
-            if verb == b"QUIT":
-                return
-
-
 def house(sink, **how):
     s = Server(start=False, environment={"LD_PRELOAD": str(SHIM), "POISON": POISON}, **how,
-               extra=f'relay {{ smarthost = "127.0.0.1:{sink.port}" }}')
+               extra=f'relay {{ smarthost = "{sink.at}" }}')
     (s.dir / "aliases").write_text("away: someone@far.test\npostmaster: archive@here.test\n")
     return s
 
@@ -128,9 +86,13 @@ def subjects(messages):
     return [re.search(rb"^Subject: (.*?)\r?$", m, re.M).group(1).decode() for m in messages]
 
 
+def texts(hop):
+    return [m.text for m in hop.taken]
+
+
 @pytest.mark.parametrize("rcpt, end", [("alice", "release"), ("away", "remove")])
 def test_a_message_that_kills_is_set_aside(rcpt, end):
-    sink = Sink()
+    sink = Hop()
     with house(sink) as s:
         s.start()
         heard = send_at_once(s, [("bob", "before-1"), (rcpt, POISON), ("bob", "before-2"), ("bob", "before-3"),
@@ -143,7 +105,7 @@ def test_a_message_that_kills_is_set_aside(rcpt, end):
         wanted = {t for r, t in [*heard, ("bob", "after-1")] if r == "bob"}
         s.until(lambda: wanted <= set(subjects(s.messages("bob@here.test"))), f"{wanted} in the mailbox")
         away = {t for r, t in [*heard, ("away", "after-2")] if r == "away" and t != POISON}
-        s.until(lambda: away <= set(subjects(sink.taken)), f"{away} at the next hop")
+        s.until(lambda: away <= set(subjects(texts(sink))), f"{away} at the next hop")
 
         # It is held, counted, and told of.
         s.until(lambda: [m["id"] for m in json.loads(queue(s, "list", "--json"))] == [id_], "it alone in the queue")
@@ -154,7 +116,7 @@ def test_a_message_that_kills_is_set_aside(rcpt, end):
         assert "Return-Path: <>" in letter and f"message {id_} was set aside" in letter
         assert all(f"queue {word} {id_}" in letter for word in ("show", "export", "release", "remove"))
         assert "aside" in s.run("status", "-c", str(s.file)).stdout
-        assert POISON.encode() not in b"".join(s.messages("alice@here.test") + sink.taken)
+        assert POISON.encode() not in b"".join(s.messages("alice@here.test") + texts(sink))
 
         # A clean end and a new start change nothing, and tell nobody again.
         assert s.stop() == 0
@@ -167,5 +129,5 @@ def test_a_message_that_kills_is_set_aside(rcpt, end):
         assert POISON in queue(s, "export", id_)
         queue(s, end, id_)
         s.until(lambda: json.loads(queue(s, "list", "--json")) == [], "an empty queue")
-        got = s.messages("alice@here.test") if rcpt == "alice" else sink.taken
+        got = s.messages("alice@here.test") if rcpt == "alice" else texts(sink)
         assert subjects(got).count(POISON) == (end == "release")

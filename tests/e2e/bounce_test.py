@@ -7,9 +7,10 @@ import os
 import re
 import sys
 
-sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"), os.path.dirname(os.path.abspath(__file__))]
-from report_test import Peer, queue  # noqa: E402
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from nexthop import Hop  # noqa: E402
 from server import Server  # noqa: E402
+from waiting import listed  # noqa: E402
 
 
 def forwarded(s):
@@ -21,18 +22,18 @@ def forwarded(s):
 
 
 def house(peer, aliases=""):
-    s = Server(start=False, extra=f'relay {{ smarthost = "127.0.0.4:{peer.port}" smarthost-tls = may retry-first = "1s" }}')
+    s = Server(start=False, extra=f'relay {{ smarthost = "{peer.at}" smarthost-tls = may retry-first = "1s" }}')
     with open(s.dir / "aliases", "a") as f:
         f.write(aliases)
     return s.start()
 
 
 def empty(s):
-    s.until(lambda: queue(s, "list")[1].startswith("The queue is empty"), "an empty queue")
+    s.until(lambda: not listed(s), "an empty queue")
 
 
 def test_a_double_bounce_goes_to_the_postmaster_once():
-    peer = Peer("550 5.1.1 nobody of that name")
+    peer = Hop("550 5.1.1 nobody of that name")
     with house(peer) as s:
         original = forwarded(s)
         s.wait("bounce.sent", id=original)
@@ -49,7 +50,7 @@ def test_a_double_bounce_goes_to_the_postmaster_once():
 
 
 def test_what_the_postmaster_cannot_get_is_dropped():
-    peer = Peer("550 5.1.1 nobody of that name")
+    peer = Hop("550 5.1.1 nobody of that name")
     with house(peer, "postmaster: chief@far.test\n") as s:
         forwarded(s)
         s.wait("delivery.bounced", notice="none: the sender is empty, so nobody is told")

@@ -7,70 +7,21 @@ import email.policy
 import email.utils
 import os
 import re
-import socket
 import sys
-import threading
 
 import pytest
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib")]
+from nexthop import FINE, Hop  # noqa: E402
 from server import Server  # noqa: E402
 
 LONG = "x" * 80
 BUECHER = "b\u00fccher.test"
 
 
-class Far:
-    """A next hop that announces `caps`, answers RCPT by `answers` (local part → reply),
-    and keeps what it heard: a list of (commands, message)."""
-
-    def __init__(self, caps=(), answers=None):
-        self.caps, self.answers, self.heard = caps, answers or {}, []
-        self.socket = socket.create_server(("127.0.0.4", 0))
-        self.at = "127.0.0.4:%d" % self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                threading.Thread(target=self.talk, args=(self.socket.accept()[0],), daemon=True).start()
-
-    def rcpt(self, line):
-        return self.answers.get(re.match(r"RCPT TO:<([^@>]*)", line).group(1), "250 2.1.5 fine")
-
-    def talk(self, c):
-        f, commands, good = c.makefile("rwb"), [], 0
-
-        def say(line):
-            f.write(line.encode() + b"\r\n")
-            f.flush()
-
-        say("220 peer.test")
-        for raw in f:
-            line = raw.decode("utf-8").rstrip("\r\n")
-            word = line[:4].upper()
-            if word in ("MAIL", "RCPT"):
-                commands = [] if word == "MAIL" else commands
-                commands.append(line)
-                answer = self.rcpt(line) if word == "RCPT" else "250 fine"
-                good = 0 if word == "MAIL" else good + answer.startswith("2")
-                say(answer)
-            elif word == "EHLO":
-                say("\r\n".join(["250-peer.test"] + ["250-" + k for k in self.caps] + ["250 SIZE 1000000"]))
-            elif word == "DATA" and not good:
-                say("554 5.5.1 nobody to send to")
-            elif word == "DATA":
-                say("354 go")
-                text = b""
-                while (more := f.readline()) != b".\r\n":
-                    text += more
-                self.heard.append((commands, text))
-                say("250 2.0.0 taken")
-            else:
-                say("250 fine" if word != "QUIT" else "221 bye")
-
-    def close(self):
-        self.socket.close()
+def a_hop(caps=(), answers=None):
+    """One that answers RCPT by `answers` (local part → reply)."""
+    return Hop(lambda rcpt: (answers or {}).get(rcpt.partition("@")[0], FINE), caps=(*caps, "SIZE 1000000"))
 
 
 @contextlib.contextmanager
@@ -171,12 +122,12 @@ def test_each_rule_of_the_parameters():
 # ---- what goes on, and what comes back ----------------------------------------------------------
 
 def test_a_hop_that_knows_dsn_gets_all_of_it():
-    able = Far(caps=("DSN", "SMTPUTF8"))
-    with house(Far(), able) as s:
+    able = a_hop(caps=("DSN", "SMTPUTF8"))
+    with house(a_hop(), able) as s:
         for rcpt in ("<x@able.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;old+2Bx@able.test", "<y@able.test> NOTIFY=NEVER",
                      "<z@able.test>", "<u@able.test> ORCPT=utf-8;b\\x{FC}+2B@able.test"):
             s.wait("delivery.sent", id=submit(s, rcpt, " RET=HDRS ENVID=QQ+2B1"))
-        commands = [c for heard, _ in able.heard for c in heard]
+        commands = [c for m in able.taken for c in m.commands]
         assert all(re.fullmatch(r"MAIL FROM:<alice@here.test> SIZE=\d+ RET=HDRS ENVID=QQ\+2B1", c) for c in commands[::2]), commands
         assert commands[1::2] == ["RCPT TO:<x@able.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;old+2Bx@able.test",
                                   "RCPT TO:<y@able.test> NOTIFY=NEVER", "RCPT TO:<z@able.test>",
@@ -185,26 +136,26 @@ def test_a_hop_that_knows_dsn_gets_all_of_it():
 
 
 def test_a_hop_without_dsn_is_told_of_success_alone():
-    plain = Far()
+    plain = a_hop()
     with house(plain) as s:
         for notify in ("", " NOTIFY=NEVER", " NOTIFY=FAILURE", " NOTIFY=DELAY,FAILURE"):
             s.wait("delivery.sent", id=submit(s, f"<x@far.test>{notify}", " RET=FULL ENVID=e1"))
         last = submit(s, "<w@far.test> NOTIFY=SUCCESS ORCPT=rfc822;was@old.test", " ENVID=e+2B2")
         s.wait("letter.sent", id=last)
-        for commands, _ in plain.heard:
+        for commands, *_ in plain.taken:
             assert re.fullmatch(r"MAIL FROM:<alice@here.test> SIZE=\d+", commands[0]) and commands[1].endswith(".test>"), commands
         (whole, text, first, (rcpt,), back), = reports(s)
         assert first["Original-Envelope-Id"] == "e+2" and first["X-Postern-Queue-ID"] == last
         assert rcpt["Action"] == "relayed" and rcpt["Status"].startswith("2.") and rcpt["Remote-MTA"].startswith("dns; ")
         assert rcpt["Original-Recipient"] == "rfc822;was@old.test" and rcpt["Final-Recipient"] == "rfc822; w@far.test"
-        assert rcpt["Diagnostic-Code"] == "smtp; 250 2.0.0 taken"
+        assert rcpt["Diagnostic-Code"] == "smtp; 250 2.0.0 taken as peer-1"
         assert whole["In-Reply-To"] == whole["References"] == "<one@here.test>" and whole["Subject"] == "Relayed: hello"
         assert "handed on" in text and back.get_content_type() == "text/rfc822-headers" and b"the body" not in whole.as_bytes()
         assert len(s.find("letter.sent")) == 1
 
 
 def test_what_lies_in_a_mailbox_is_delivered_and_an_alias_is_expanded():
-    with house(Far(), accounts=("alice@here.test", "bob@here.test")) as s:
+    with house(a_hop(), accounts=("alice@here.test", "bob@here.test")) as s:
         s.wait("letter.sent", id=submit(s, "<bob@here.test> NOTIFY=SUCCESS"))
         s.wait("letter.sent", id=submit(s, "<outer@here.test> NOTIFY=SUCCESS"))
         found = {r["Action"]: (r["Final-Recipient"], r["Original-Recipient"]) for _, _, _, rcpts, _ in reports(s, n=2) for r in rcpts}
@@ -214,7 +165,7 @@ def test_what_lies_in_a_mailbox_is_delivered_and_an_alias_is_expanded():
 
 @pytest.mark.parametrize("ret,whole", [("", False), (" RET=HDRS", False), (" RET=FULL", True)])
 def test_a_failure_names_who_said_what(ret, whole):
-    plain = Far(answers={"gone": "550 5.1.1 no such user", "spam": "550 5.7.1 listed at zen.spamhaus.org", "dmarc": "550 5.7.26 no"})
+    plain = a_hop(answers={"gone": "550 5.1.1 no such user", "spam": "550 5.7.1 listed at zen.spamhaus.org", "dmarc": "550 5.7.26 no"})
     with house(plain) as s:
         ids = [submit(s, f"<{who}@far.test> NOTIFY=FAILURE", f"{ret} ENVID=x") for who in ("gone", "spam", "dmarc")]
         for i in ids:
@@ -242,7 +193,7 @@ def test_a_failure_names_who_said_what(ret, whole):
 
 
 def test_delays_are_told_once_and_end():
-    plain = Far(answers={"slow": "450 4.2.0 Greylisted, come back later"})
+    plain = a_hop(answers={"slow": "450 4.2.0 Greylisted, come back later"})
     with house(plain, options='delay-notice = "1s" give-up = "4s"') as s:
         number = submit(s, "<slow@far.test>")
         s.wait("bounce.sent", id=number)
@@ -270,24 +221,24 @@ UTF8_CASES = [      # far.test lacks SMTPUTF8, able.test has it
 
 
 def test_smtputf8_only_where_it_is_needed():
-    plain, able = Far(), Far(caps=("SMTPUTF8",))
+    plain, able = a_hop(), a_hop(caps=("SMTPUTF8",))
     with house(plain, able) as s:
         for rcpt, subject, heard in UTF8_CASES:
             far = able if "able" in rcpt else plain
-            far.heard.clear()
+            far.taken.clear()
             number = submit(s, rcpt, " SMTPUTF8", f"From: alice@here.test\r\nSubject: {subject}\r\n\r\nx\r\n")
             if heard[0] == "5":
                 letter = s.wait("bounce.sent", id=number)["letter"]
                 s.wait("delivery.delivered", id=letter)
                 (_, _, _, (status,), back), = [r for r in reports(s) if r[2]["X-Postern-Queue-ID"] == number]
-                assert status["Status"] == heard and not far.heard
+                assert status["Status"] == heard and not far.taken
                 if subject != "plain":
                     assert back.get_content_type() == "message/global-headers"
                 else:
                     assert status["Final-Recipient"] == "utf-8; \\x{FC}@far.test"
             else:
                 s.wait("delivery.sent", id=number)
-                (commands, text), = far.heard
+                (commands, _, text), = far.taken
                 assert heard in [re.sub(r" SIZE=\d+", "", c) for c in commands] and f"Subject: {subject}\r\n".encode() in text
                 assert ("SMTPUTF8" in " ".join(commands)) == heard.endswith("SMTPUTF8")
 
@@ -297,17 +248,17 @@ def test_smtputf8_only_where_it_is_needed():
     (("8BITMIME",), "eight-bit = bounce", "MAIL FROM:<alice@here.test> BODY=8BITMIME"), ((), "eight-bit = bounce", None),
 ])
 def test_eight_bits_to_who_lacks_them(caps, option, heard):
-    far = Far(caps=caps)
+    far = a_hop(caps=caps)
     with house(far, options=option) as s:
         number = submit(s, "<x@far.test>", " BODY=8BITMIME", "From: alice@here.test\r\nMIME-Version: 1.0\r\n"
                         "Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\ngr\u00fc\u00dfe\r\n")
         if heard is None:
             s.wait("bounce.sent", id=number)
             (_, _, _, (status,), _), = reports(s)
-            assert status["Status"] == "5.6.3" and not far.heard
+            assert status["Status"] == "5.6.3" and not far.taken
         else:
             s.wait("delivery.sent", id=number)
-            (commands, text), = far.heard
+            (commands, _, text), = far.taken
             assert re.sub(r" SIZE=\d+", "", commands[0]) == heard and text.endswith("\r\n\r\ngr\u00fc\u00dfe\r\n".encode())
 
 
@@ -327,7 +278,7 @@ FORGED = "From: {0}\r\nSubject: buy\r\nDate: Thu, 1 Jan 2026 00:00:00 +0000\r\nM
     ("a@far.test", "a@far.test", "", True), ("a@far.test", "a@strict.test", "", False),      # quarantined by DMARC
 ])
 def test_no_backscatter_to_forged_senders(who, author, option, told):
-    plain = Far(answers={"someone": "550 5.1.1 no such user"})
+    plain = a_hop(answers={"someone": "550 5.1.1 no such user"})
     with house(plain, options=option, zone=LIARS) as s:
         number = submit(s, "<outer@here.test>", "", FORGED.format(author), who, "mx")
         bounced = s.wait("delivery.bounced", id=number)

@@ -7,15 +7,14 @@ import base64
 import email
 import os
 import re
-import socketserver
 import subprocess
 import sys
-import threading
 
 import dkim
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from nexthop import FINE, Hop  # noqa: E402
 from server import CONFIG, PASSWORD, PATIENCE, Server  # noqa: E402
 
 BODY = "Gr\xfc\xdfe, no line of this may change.\r\n.\r\n\tSo there. \r\n".encode("latin-1")
@@ -43,76 +42,34 @@ domain "office.test" {{''')
 ACCOUNTS = ("alice@here.test", "bob@here.test", "carol@copied.test", "own@copied.test")
 
 
-class Far(socketserver.ThreadingTCPServer):
+class Far(Hop):
     """Takes all mail for outside; `refuses` holds recipients that hear 550."""
 
-    daemon_threads, allow_reuse_address = True, True
-
     def __init__(self):
-        self.came, self.refuses, self.changed = [], set(), threading.Condition()
-        super().__init__(("127.0.0.1", 0), FarSession)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.refuses = set()
+        super().__init__(lambda rcpt: "550 5.7.1 not here" if rcpt in self.refuses else FINE, caps=("8BITMIME",), host="127.0.0.1")
+
+    def came(self):
+        return [{"sender": m.sender, "rcpt": to, "text": m.text} for m in self.taken for to in m.rcpts]
 
     def wait(self, **wanted):
         """The first message whose sender, recipient or text is as wanted."""
         def fits(m):
             return all(re.search(v, m[k] if isinstance(m[k], str) else m[k].decode("latin-1")) for k, v in wanted.items())
         with self.changed:
-            assert self.changed.wait_for(lambda: any(map(fits, self.came)), PATIENCE), (wanted, self.came)
-            return next(filter(fits, self.came))
-
-
-class FarSession(socketserver.StreamRequestHandler):
-    def say(self, text):
-        self.wfile.write(text.encode() + b"\r\n")
-
-    def handle(self):
-        self.say("220 mx.far.test")
-        sender, rcpts, line = "", [], b""
-        for line in self.rfile:
-            word = line[:4].upper()
-            if word == b"EHLO":
-                self.say("250-mx.far.test\r\n250 8BITMIME")
-            elif word == b"MAIL":
-                sender, rcpts = re.search(rb"<(.*?)>", line)[1].decode(), []
-                self.say("250 ok")
-            elif word == b"RCPT":
-                to = re.search(rb"<(.*?)>", line)[1].decode()
-                refused = to in self.server.refuses
-                rcpts += [] if refused else [to]
-                self.say("550 5.7.1 not here" if refused else "250 ok")
-            elif word == b"DATA":
-                self.say("354 go on" if rcpts else "554 nobody")
-                if rcpts:
-                    self.take(sender, rcpts)
-            elif word == b"QUIT":
-                self.say("221 bye")
-                return
-            else:
-                self.say("250 ok")
-
-    def take(self, sender, rcpts):
-        text = b""
-        for line in self.rfile:
-            if line == b".\r\n":
-                break
-            text += line[1:] if line.startswith(b".") else line
-        with self.server.changed:
-            self.server.came += [{"sender": sender, "rcpt": to, "text": text} for to in rcpts]
-            self.server.changed.notify_all()
-        self.say("250 taken")
+            assert self.changed.wait_for(lambda: any(map(fits, self.came())), PATIENCE), (wanted, self.taken)
+            return next(filter(fits, self.came()))
 
 
 class House(Server):
     def __init__(self, **more):
         self.far = Far()
-        extra = f"relay {{ port = {self.far.server_address[1]} retry-first = 1h retry-most = 1h }}\n{more.pop('extra', '')}"
+        extra = f"relay {{ port = {self.far.port} retry-first = 1h retry-most = 1h }}\n{more.pop('extra', '')}"
         super().__init__(config=MORE, zone=ZONE, accounts=ACCOUNTS, extra=extra, **more)
 
     def close(self):
         super().close()
-        self.far.shutdown()
-        self.far.server_close()
+        self.far.close()
 
     def verb(self, *words):
         return self.run(*words, "-c", str(self.file))
@@ -302,7 +259,7 @@ def test_copies_of_what_comes_in_and_what_leaves(house):
     house.mail("carol@copied.test", 2)
     house.receive("x@far.test", "carol@copied.test", "From: x@far.test\r\nSubject: the last\r\n\r\nx\r\n")
     copy_of(house, "Subject: the last")
-    assert sum(m["rcpt"] == "archive@archive.test" for m in house.far.came) == 3
+    assert sum(m["rcpt"] == "archive@archive.test" for m in house.far.came()) == 3
 
 
 def test_a_copy_that_is_refused_is_held_and_nobody_is_told(house):
@@ -315,7 +272,7 @@ def test_a_copy_that_is_refused_is_held_and_nobody_is_told(house):
     assert house.verb("queue", "release", held["id"]).returncode == 0
     copy_of(house, "Subject: kept")
     house.until(lambda: house.verb("queue", "list").stdout == "The queue is empty.\n", "an empty queue")
-    assert not [m for m in house.far.came if m["rcpt"] == "x@far.test"]
+    assert not [m for m in house.far.came() if m["rcpt"] == "x@far.test"]
 
 
 @pytest.mark.parametrize("house", [{"extra": "forward { doomed = keep }"}], indirect=True)

@@ -28,6 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from server import PATIENCE, Server  # noqa: E402
+from unwrapped import unwrapped  # noqa: E402
 
 
 @pytest.fixture
@@ -62,32 +63,6 @@ def gsasl(address, mechanism, *more, who="alice@here.test", password="secret"):
 
 
 TLS = {"1.2": "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.2", "1.3": "--priority=NORMAL:-VERS-ALL:+VERS-TLS1.3"}
-
-
-@contextlib.contextmanager
-def unwrapped(address):
-    """A port in front of an implicit TLS one, for a client that knows STARTTLS only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    door = socket.create_server(("127.0.0.1", 0))
-
-    def carry(here, there):
-        with contextlib.suppress(OSError):
-            while data := here.recv(65536):
-                there.sendall(data)
-        with contextlib.suppress(OSError):
-            there.shutdown(socket.SHUT_RDWR)
-
-    def serve():
-        with contextlib.suppress(OSError):
-            here, _ = door.accept()
-            there = context.wrap_socket(socket.create_connection(address))
-            threading.Thread(target=carry, args=(here, there), daemon=True).start()
-            carry(there, here)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield door.getsockname()
-    door.close()
 
 
 def test_scram_with_a_client_that_is_not_cyrus():

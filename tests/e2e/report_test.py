@@ -5,63 +5,18 @@ import os
 import re
 import socket
 import sys
-import threading
 
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from nexthop import FINE, Hop  # noqa: E402
 from server import Server  # noqa: E402
-
-
-class Peer:
-    """A next hop that says what it is told to RCPT."""
-
-    def __init__(self, answer):
-        self.answer = answer
-        self.socket = socket.create_server(("127.0.0.4", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                c, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(c,), daemon=True).start()
-
-    def talk(self, c):
-        f = c.makefile("rwb")
-
-        def say(line):
-            f.write(line.encode() + b"\r\n")
-            f.flush()
-
-        say("220 peer.test")
-        for line in f:
-            word = line[:4].upper()
-            if word == b"RCPT":
-                say(self.answer)
-            elif word == b"DATA":
-                say("354 go" if self.answer.startswith("2") else "554 5.5.1 no recipient")
-                if self.answer.startswith("2"):
-                    while f.readline() != b".\r\n":
-                        pass
-                    say("250 2.0.0 taken as peer-1")
-            elif word == b"QUIT":
-                say("221 bye")
-                return
-            else:
-                say("250 fine")
-
-    def close(self):
-        self.socket.close()
 
 
 @pytest.fixture
 def house():
-    peer = Peer("450 4.2.0 Greylisted, come back later")
-    with Server(extra=f'relay {{ smarthost = "127.0.0.4:{peer.port}" smarthost-tls = may retry-first = "1s" retry-most = "1s" }}') as s:
+    peer = Hop("450 4.2.0 Greylisted, come back later")
+    with Server(extra=f'relay {{ smarthost = "{peer.at}" smarthost-tls = may retry-first = "1s" retry-most = "1s" }}') as s:
         yield s, peer
     peer.close()
 
@@ -87,7 +42,7 @@ def test_a_story_from_the_first_try_to_the_end(house):
     assert status == 0
     assert len(re.findall(r"^    \d{4}-\S+  \S*127\.0\.0\.4\S*: 450 4\.2\.0 Greylisted", text, re.M)) >= 2, text
     assert "what to do: Greylisting" in text and re.search(r"^login +alice@here.test", text, re.M), text
-    peer.answer = "250 2.1.5 fine"
+    peer.answer = FINE
     assert queue(s, "retry", id_)[0] == 0
     s.wait("delivery.sent", id=id_)
     s.until(lambda: queue(s, "list")[1].startswith("The queue is empty"), "an empty queue")

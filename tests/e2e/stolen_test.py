@@ -3,65 +3,19 @@
 those it concerns are told, and one command decides for all of it."""
 import json
 import os
-import socket
 import sys
 import threading
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from nexthop import Hop  # noqa: E402
 from server import Server  # noqa: E402
 
 MANY = 10000 if os.environ.get("POSTERN_LONG") else 1500
 BATCH = 50
 
 
-class Sink:
-    """The next hop: takes everything (or refuses each recipient) and counts."""
-
-    def __init__(self, rcpt="250 2.1.5 ok"):
-        self.rcpt, self.taken, self.lock = rcpt, 0, threading.Lock()
-        self.socket = socket.create_server(("127.0.0.4", 0))
-        self.port = self.socket.getsockname()[1]
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self):
-        while True:
-            try:
-                c, _ = self.socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.talk, args=(c,), daemon=True).start()
-
-    def talk(self, c):
-        f = c.makefile("rwb")
-
-        def say(line):
-            f.write(line.encode() + b"\r\n")
-            f.flush()
-
-        say("220 sink.test")
-        for line in f:
-            word = line[:4].upper()
-            if word == b"RCPT":
-                say(self.rcpt)
-            elif word == b"DATA":
-                say("354 go")
-                while f.readline() not in (b".\r\n", b""):
-                    pass
-                with self.lock:
-                    self.taken += 1
-                say("250 2.0.0 taken")
-            elif word == b"QUIT":
-                say("221 bye")
-                break
-            else:
-                say("250 sink.test" if word == b"EHLO" else "250 ok")
-
-    def close(self):
-        self.socket.close()
-
-
 def house(sink, extra=""):
-    return Server(extra=f'relay {{ smarthost = "127.0.0.4:{sink.port}" smarthost-tls = may }}\n{extra}')
+    return Server(extra=f'relay {{ smarthost = "{sink.at}" smarthost-tls = may }}\n{extra}')
 
 
 def thief(s, who="bob@here.test"):
@@ -95,7 +49,6 @@ def account(s, *words, status=0):
     return done.stdout + done.stderr
 
 
-
 def run_of_many(s, n, rcpt):
     """As a thief would: over and over, with several connections."""
     faults = []
@@ -118,14 +71,14 @@ def run_of_many(s, n, rcpt):
 
 
 def test_a_stolen_account_sends_less_than_its_limit():
-    sink = Sink()
+    sink = Hop()
     with house(sink) as s:
         run_of_many(s, MANY, "victim{}@far.test")
-        s.until(lambda: sink.taken >= 99, "what was allowed at the next hop")
+        s.until(lambda: len(sink.taken) >= 99, "what was allowed at the next hop")
         s.until(lambda: len(s.find("message.held")) >= MANY - 100, "the rest held")
         stopped = len(s.find("message.held"))
-        s.until(lambda: sink.taken + stopped == MANY, "everything sent or held")
-        assert sink.taken <= 100
+        s.until(lambda: len(sink.taken) + stopped == MANY, "everything sent or held")
+        assert len(sink.taken) <= 100
         assert len(s.find("account.held")) == 1
         # The owner and the postmaster (here the first account) are told once.
         told = s.mail("bob@here.test") + s.mail("alice@here.test")
@@ -134,7 +87,7 @@ def test_a_stolen_account_sends_less_than_its_limit():
         # Others are not concerned.
         with thief(s, "alice@here.test") as c:
             send(c, 0, 1, "alice@here.test", "friend@far.test")
-        s.until(lambda: sink.taken + stopped == MANY + 1, "another account's message")
+        s.until(lambda: len(sink.taken) + stopped == MANY + 1, "another account's message")
 
         # Locked: the open session ends, no other begins; what is held can be thrown away.
         with thief(s) as c:
@@ -153,28 +106,28 @@ def test_a_stolen_account_sends_less_than_its_limit():
         account(s, "release", "bob@here.test")
         with thief(s) as c:
             send(c, 0, 1)
-        s.until(lambda: sink.taken + stopped == MANY + 2, "a message of the account that may send again")
+        s.until(lambda: len(sink.taken) + stopped == MANY + 2, "a message of the account that may send again")
     sink.close()
 
 
 def test_the_day_has_an_end_for_one_recipient_too():
-    sink = Sink()
+    sink = Hop()
     with house(sink, 'allowance { messages-day = 40 }') as s:
         with thief(s) as c:
             send(c, 0, 60, rcpt="one@far.test")
-        s.until(lambda: sink.taken == 40, "forty at the next hop")
+        s.until(lambda: len(sink.taken) == 40, "forty at the next hop")
         assert held(s) == 20
         assert s.wait("account.held")["what"] == "messages in a day"
         assert "20 messages" in account(s, "release", "bob@here.test")
-        s.until(lambda: sink.taken == 60, "the rest at the next hop")
+        s.until(lambda: len(sink.taken) == 60, "the rest at the next hop")
         with thief(s) as c:                      # the counting began again
             send(c, 0, 40, rcpt="one@far.test")
-        s.until(lambda: sink.taken == 100, "forty more at the next hop")
+        s.until(lambda: len(sink.taken) == 100, "forty more at the next hop")
     sink.close()
 
 
 def test_counters_outlive_the_server():
-    sink = Sink()
+    sink = Hop()
     with house(sink, 'allowance { new-recipients-hour = 10 messages-day = 0 recipients-day = 0 }') as s:
         with thief(s) as c:
             send(c, 0, 8)
@@ -195,10 +148,10 @@ def test_counters_outlive_the_server():
 
 
 def test_an_account_may_have_an_allowance_of_its_own():
-    sink = Sink()
+    sink = Hop()
     with Server(start=False) as s:
         text = s.file.read_text().replace('domain "here.test" {', 'domain "here.test" {\n\taccount "bob" { allowance { recipients-message = 2 } }')
-        s.file.write_text(text + f'\nrelay {{ smarthost = "127.0.0.4:{sink.port}" smarthost-tls = may }}\n')
+        s.file.write_text(text + f'\nrelay {{ smarthost = "{sink.at}" smarthost-tls = may }}\n')
         s.start()
         for who in ("alice@here.test", "bob@here.test"):
             with thief(s, who) as c:
@@ -209,7 +162,7 @@ def test_an_account_may_have_an_allowance_of_its_own():
 
 
 def test_bounces_above_a_share():
-    sink = Sink("550 5.1.1 nobody of that name")
+    sink = Hop("550 5.1.1 nobody of that name")
     with house(sink, 'allowance { bounces = 50 }') as s:
         with thief(s) as c:
             send(c, 0, 25)

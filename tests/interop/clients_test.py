@@ -22,7 +22,6 @@ import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
 import dkim
@@ -30,6 +29,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from server import CONFIG, PASSWORD, PATIENCE, Server  # noqa: E402
+from unwrapped import unwrapped  # noqa: E402
 
 ALICE, BOB = "alice@here.test", "bob@office.test"
 HOUSE = (CONFIG.replace("127.0.0.1:0", "127.0.0.4:0").replace("127.0.0.2:0", "127.0.0.1:0").replace("127.0.0.3:0", "127.0.0.1:00")
@@ -148,29 +148,9 @@ def perl():
     return ":".join(str(p) for p in [place / "usr/share/perl5", *place.glob("usr/lib/*/perl5/5*")])
 
 
-@contextlib.contextmanager
-def unwrapped(house):
-    """A port in front of 465, for a client without TLS of its own; the certificate is verified here."""
-    context = ssl.create_default_context(cafile=house.ca)
-    door = socket.create_server(("127.0.0.1", 0))
-
-    def carry(here, there):
-        with contextlib.suppress(OSError):
-            while data := here.recv(65536):
-                there.sendall(data)
-        with contextlib.suppress(OSError):
-            there.shutdown(socket.SHUT_RDWR)
-
-    def serve():
-        with contextlib.suppress(OSError):
-            here, _ = door.accept()
-            there = context.wrap_socket(socket.create_connection(("localhost", house.port("465"))), server_hostname="localhost")
-            threading.Thread(target=carry, args=(here, there), daemon=True).start()
-            carry(there, here)
-
-    threading.Thread(target=serve, daemon=True).start()
-    yield door.getsockname()[1]
-    door.close()
+def unwrapped_465(house):
+    """For a client without TLS of its own; the certificate is verified."""
+    return unwrapped(("localhost", house.port("465")), ssl.create_default_context(cafile=house.ca), "localhost")
 
 
 class Dovecot:
@@ -384,7 +364,7 @@ def test_gsasl(house, door):
     with contextlib.ExitStack() as stack:
         port, tls, mechanism = house.port(door), ["--starttls", f"--x509-ca-file={house.ca}"], "SCRAM-SHA-256-PLUS"
         if door == "465":
-            port, tls, mechanism = stack.enter_context(unwrapped(house)), ["--no-starttls", "--no-cb"], "SCRAM-SHA-256"
+            port, tls, mechanism = stack.enter_context(unwrapped_465(house))[1], ["--no-starttls", "--no-cb"], "SCRAM-SHA-256"
         seen = house.mark()
         done = house.does("gsasl", "--smtp", f"--connect=localhost:{port}", "-m", mechanism, "-a", ALICE, "-z", "", "-p", PASSWORD,
                           "--application-data", *tls, input=b"")          # the option says that there is none

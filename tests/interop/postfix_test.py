@@ -260,7 +260,7 @@ def test_plain_and_every_octet_arrives(world):
     assert message.startswith(b"Return-Path: <alice@here.test>")
 
 
-@pytest.mark.parametrize("domain, verified", [("any", "no"), ("dane.signed", "dane"), ("sts", "sts"), ("verify", "no")])
+@pytest.mark.parametrize("domain, verified", [("any", "no"), ("dane.signed", "dane"), ("sts", "sts"), ("verify", "host")])
 def test_tls_as_the_domain_asks(world, domain, verified):
     to = f"bob@{domain}.example"
     sent = world.fate("sent", to, world.submit(to, letter(to, domain)))

@@ -1,30 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /* tls: client certificates asked for, required or not, and the names in them. */
-#include "tests/unit/base/wire.h"
+#include "tests/unit/base/tls_house.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
-
-#include "smtpd/base/arena.h"
-#include "smtpd/base/crypt.h"
-#include "smtpd/base/keeper.h"
-#include "smtpd/base/log.h"
-#include "smtpd/base/tls_inside.h"
-
-static struct loop *l;
-static char dir[64];
-static struct arena arena;
 static struct tls_server *server;
-
-static const char *at(const char *name)
-{
-	static char paths[8][128];
-	static unsigned turn_of;
-	char *path = paths[turn_of++ % COUNT(paths)];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
 
 /* ---- certificates ------------------------------------------------------------------ */
 
@@ -92,138 +70,70 @@ static void make_client(const char *stem, bool with_many)
 	EVP_PKEY_free(key);
 }
 
-static void put_file(const char *name, const char *text)
-{
-	FILE *f = fopen(at(name), "w");
-
-	fputs(text, f);
-	fclose(f);
-}
-
 static int set_up(void **state)
 {
-	static const char *const name = "a.test";
-	struct tls_pair pair;
-	struct tls_conf conf = { .pairs = &pair, .npairs = 1 };
-	char *cert, *key;
-	str why;
+	static const char *const stem = "server";
 
 	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/tls_test.XXXXXX");
-	if (mkdtemp(dir) == NULL)
+	if (house_begin() != 0)
 		return -1;
-	crypt_setup();
-	log_level_set(LOG_ERROR);
-	arena_init(&arena, ARENA_UNBOUNDED);
-	l = loop_new(0, NULL);
-	assert_int_equal(tls_self_signed(&name, 1, 7, &cert, &key), OK);
-	put_file("server.pem", cert);
-	put_file("server.key", key);
-	free(cert);
-	free(key);
+	make_one(stem, "a.test");
 	make_client("alice", false);
 	make_client("many", true);
 	make_client("stranger", false);
 	assert_int_equal(system(str_cstr(&arena, arena_printf(&arena, "cat %s %s > %s", at("alice.pem"), at("many.pem"),
 	                                                      at("ca.pem")))), 0);
-	pair = (struct tls_pair){ str_of(at("server.pem")), str_of(at("server.key")) };
-	conf.client_ca = str_of(at("ca.pem"));
-	server = tls_server_new(&conf, keeper_open, &arena, &why);
-	return server != NULL ? 0 : -1;
+	server = serve_conf(1, &stem, false, "ca.pem");
+	return 0;
 }
 
 static int tear_down(void **state)
 {
-	char command[128];
-
 	(void)state;
 	tls_server_free(server);
-	loop_free(l);
-	arena_fini(&arena);
-	snprintf(command, sizeof(command), "rm -r %s", dir);
-	return system(command);
+	return house_end();
 }
 
 /* ---- a client that may have one -------------------------------------------------------- */
 
-struct bare { SSL_CTX *ctx; SSL *ssl; SSL_SESSION *session; int fd; bool failed; };
+struct caller { struct bare bare; bool failed; };
 
-static int keep_session(SSL *ssl, SSL_SESSION *session)
+static void caller_init(struct caller *c, const char *stem, int version)
 {
-	struct bare *b = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-
-	SSL_SESSION_free(b->session);
-	b->session = session;
-	return 1;
-}
-
-static void bare_init(struct bare *b, const char *stem, int version)
-{
-	char file[32];
-
-	memset(b, 0, sizeof(*b));
-	b->ctx = SSL_CTX_new(TLS_client_method());
-	SSL_CTX_set_max_proto_version(b->ctx, version);
-	SSL_CTX_set_session_cache_mode(b->ctx, SSL_SESS_CACHE_CLIENT);
-	SSL_CTX_sess_set_new_cb(b->ctx, keep_session);
-	SSL_CTX_set_app_data(b->ctx, b);
-	if (stem == NULL)
-		return;
-	snprintf(file, sizeof(file), "%s.pem", stem);
-	assert_int_equal(SSL_CTX_use_certificate_file(b->ctx, at(file), SSL_FILETYPE_PEM), 1);
-	snprintf(file, sizeof(file), "%s.key", stem);
-	assert_int_equal(SSL_CTX_use_PrivateKey_file(b->ctx, at(file), SSL_FILETYPE_PEM), 1);
+	memset(c, 0, sizeof(*c));
+	bare_init(&c->bare, version);
+	if (stem != NULL)
+		bare_certificate(&c->bare, stem);
 }
 
 /* One go at the handshake and at what comes behind it. */
-static bool bare_turn(struct bare *b)
+static void caller_turn(struct caller *c)
 {
 	char byte;
-	int r = SSL_do_handshake(b->ssl), e;
+	int r = SSL_do_handshake(c->bare.ssl), e;
 
 	if (r == 1)
-		r = SSL_read(b->ssl, &byte, 1);
-	e = SSL_get_error(b->ssl, r);
-	b->failed = b->failed || (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE);
-	return SSL_is_init_finished(b->ssl);
+		r = SSL_read(c->bare.ssl, &byte, 1);
+	e = SSL_get_error(c->bare.ssl, r);
+	c->failed = c->failed || (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE);
 }
 
 /* True: the server has it; then `a` is open. */
-static bool bare_connect(struct bare *b, struct side *a, enum tls_ask ask)
+static bool caller_connect(struct caller *c, struct side *a, enum tls_ask ask)
 {
-	SSL_SESSION *old = b->session;
-	int fds[2];
-
-	b->session = NULL;
-	b->failed = false;
-	pair_of_fds(fds);
-	side_open(a, l, fds[0]);
-	conn_secure_server(a->c, server);
+	c->failed = false;
+	bare_begin(&c->bare, a, server);
 	conn_ask_client(a->c, ask);
-	b->fd = fds[1];
-	b->ssl = SSL_new(b->ctx);
-	SSL_set_fd(b->ssl, b->fd);
-	SSL_set_connect_state(b->ssl);
-	if (old != NULL)
-		SSL_set_session(b->ssl, old);
-	turn_until(l, ((void)bare_turn(b), a->secured || a->ended));
-	for (int i = 0; i < 100 && b->session == NULL && !b->failed && a->secured && ask != TLS_ASK_REQUIRE; i++)
-		bare_turn(b);
-	SSL_SESSION_free(old);
+	turn_until(l, (caller_turn(c), a->secured || a->ended));
+	for (int i = 0; i < 100 && c->bare.session == NULL && !c->failed && a->secured && ask != TLS_ASK_REQUIRE; i++)
+		caller_turn(c);
 	return a->secured == 1;
 }
 
-static void bare_close(struct bare *b)
+static void caller_close(struct caller *c, struct side *a)
 {
-	SSL_set_shutdown(b->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-	SSL_free(b->ssl);
-	close(b->fd);
-}
-
-static void bare_fini(struct bare *b)
-{
-	SSL_SESSION_free(b->session);
-	SSL_CTX_free(b->ctx);
+	bare_close(&c->bare);
+	side_fini(a);
 }
 
 static const int versions[] = { TLS1_2_VERSION, TLS1_3_VERSION };
@@ -244,17 +154,16 @@ static void asked_required_or_not(void **state)
 	(void)state;
 	for (size_t v = 0; v < COUNT(versions); v++)
 		for (size_t i = 0; i < COUNT(rows); i++) {
-			struct bare b;
+			struct caller c;
 			struct side a;
 
-			bare_init(&b, rows[i].stem, versions[v]);
-			if (bare_connect(&b, &a, rows[i].ask) != rows[i].in)
+			caller_init(&c, rows[i].stem, versions[v]);
+			if (caller_connect(&c, &a, rows[i].ask) != rows[i].in)
 				fail_msg("row %zu, version %zu", i, v);
 			if (rows[i].in)
 				assert_int_equal(conn_tls(a.c).client_cert, rows[i].certificate);
-			bare_close(&b);
-			side_fini(&a);
-			bare_fini(&b);
+			caller_close(&c, &a);
+			bare_fini(&c.bare);
 		}
 }
 
@@ -263,36 +172,33 @@ static void a_session_without_certificate_is_not_resumed_where_it_is_required(vo
 {
 	(void)state;
 	for (size_t v = 0; v < COUNT(versions); v++) {
-		struct bare b;
+		struct caller c;
 		struct side a;
 
-		bare_init(&b, NULL, versions[v]);
-		assert_true(bare_connect(&b, &a, TLS_ASK_NONE));
-		assert_non_null(b.session);
-		bare_close(&b);
-		side_fini(&a);
-		assert_false(bare_connect(&b, &a, TLS_ASK_REQUIRE));
-		bare_close(&b);
-		side_fini(&a);
-		bare_fini(&b);
+		caller_init(&c, NULL, versions[v]);
+		assert_true(caller_connect(&c, &a, TLS_ASK_NONE));
+		assert_non_null(c.bare.session);
+		caller_close(&c, &a);
+		assert_false(caller_connect(&c, &a, TLS_ASK_REQUIRE));
+		caller_close(&c, &a);
+		bare_fini(&c.bare);
 	}
 }
 
 static str names(const char *stem, unsigned which, enum tls_ask ask)
 {
 	struct strs list;
-	struct bare b;
+	struct caller c;
 	struct side a;
 	str text = STR("");
 
-	bare_init(&b, stem, TLS1_3_VERSION);
-	assert_true(bare_connect(&b, &a, ask));
+	caller_init(&c, stem, TLS1_3_VERSION);
+	assert_true(caller_connect(&c, &a, ask));
 	conn_tls_names(a.c, which, &arena, &list);
 	for (size_t i = 0; i < list.n; i++)
 		text = arena_printf(&arena, "%.*s%.*s ", STR_ARG(text), STR_ARG(list.v[i]));
-	bare_close(&b);
-	side_fini(&a);
-	bare_fini(&b);
+	caller_close(&c, &a);
+	bare_fini(&c.bare);
 	return text;
 }
 

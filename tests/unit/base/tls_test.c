@@ -1,66 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /* tls: certificates chosen by name, renewed on the disk, refused with a reason. */
-#include "tests/unit/base/wire.h"
+#include "tests/unit/base/tls_house.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509v3.h>
 #include <pthread.h>
 
-#include "smtpd/base/arena.h"
-#include "smtpd/base/crypt.h"
-#include "smtpd/base/keeper.h"
-#include "smtpd/base/log.h"
-#include "smtpd/base/tls_inside.h"
-
-static struct loop *l;
-static char dir[64];
-static struct arena arena;
 static struct tls_client *client;
-
-/* ---- files ------------------------------------------------------------------------ */
-
-/* Several in one expression: each call has a buffer of its own. */
-static const char *at(const char *name)
-{
-	static char paths[8][128];
-	static unsigned turn_of;
-	char *path = paths[turn_of++ % COUNT(paths)];
-
-	snprintf(path, sizeof(paths[0]), "%s/%s", dir, name);
-	return path;
-}
-
-static void put_file(const char *name, const char *text, size_t n)
-{
-	char temporary[160];
-	int fd;
-
-	snprintf(temporary, sizeof(temporary), "%s.new", at(name));
-	fd = open(temporary, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-	assert_int_equal(write(fd, text, n), (ssize_t)n);
-	close(fd);
-	assert_int_equal(rename(temporary, at(name)), 0);
-}
-
-static void make_pair(const char *cert, const char *key, const char *const names[], size_t n)
-{
-	char *c, *k;
-
-	assert_int_equal(tls_self_signed(names, n, 7, &c, &k), OK);
-	put_file(cert, c, strlen(c));
-	put_file(key, k, strlen(k));
-	free(c);
-	free(k);
-}
-
-static void make_one(const char *stem, const char *name)
-{
-	char cert[32], key[32];
-
-	snprintf(cert, sizeof(cert), "%s.pem", stem);
-	snprintf(key, sizeof(key), "%s.key", stem);
-	make_pair(cert, key, &name, 1);
-}
 
 static X509 *certificate(const char *name)
 {
@@ -72,59 +16,23 @@ static X509 *certificate(const char *name)
 	return x;
 }
 
-static struct tls_server *serve_conf(size_t n, const char *const stems[], bool minimum_13, const char *ca)
-{
-	struct tls_pair pairs[4];
-	char text[8][128];
-	struct tls_conf conf = { .pairs = pairs, .npairs = n, .minimum_13 = minimum_13 };
-	struct tls_server *s;
-	str why;
-
-	for (size_t i = 0; i < n; i++) {
-		snprintf(text[2 * i], sizeof(text[0]), "%s/%s.pem", dir, stems[i]);
-		snprintf(text[2 * i + 1], sizeof(text[0]), "%s/%s.key", dir, stems[i]);
-		pairs[i] = (struct tls_pair){ str_of(text[2 * i]), str_of(text[2 * i + 1]) };
-	}
-	if (ca != NULL)
-		conf.client_ca = str_of(at(ca));
-	s = tls_server_new(&conf, keeper_open, &arena, &why);
-	if (s == NULL)
-		fail_msg("%.*s", STR_ARG(why));
-	return s;
-}
-
-static struct tls_server *serve(const char *stem)
-{
-	return serve_conf(1, &stem, false, NULL);
-}
-
 static int set_up(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof(dir), "/tmp/tls_test.XXXXXX");
-	if (mkdtemp(dir) == NULL)
+	if (house_begin() != 0)
 		return -1;
-	crypt_setup();
-	log_level_set(LOG_ERROR);
-	arena_init(&arena, ARENA_UNBOUNDED);
-	l = loop_new(0, NULL);
 	client = tls_client_new();
 	make_one("a", "a.test");
 	make_one("b", "b.test");
 	make_one("wild", "*.c.test");
-	return l != NULL && client != NULL ? 0 : -1;
+	return client != NULL ? 0 : -1;
 }
 
 static int tear_down(void **state)
 {
-	char command[128];
-
 	(void)state;
 	tls_client_free(client);
-	loop_free(l);
-	arena_fini(&arena);
-	snprintf(command, sizeof(command), "rm -r %s", dir);
-	return system(command);
+	return house_end();
 }
 
 /* ---- handshakes --------------------------------------------------------------------- */
@@ -352,199 +260,6 @@ static void no_certificate_is_a_fault(void **state)
 	assert_true(str_starts(why, "no certificate is named: "));
 }
 
-/* ---- a bare client: sessions, client certificates, key updates ---------------------------- */
-
-struct bare {
-	SSL_CTX *ctx;
-	SSL *ssl;
-	SSL_SESSION *session;
-	int fd;
-};
-
-static int keep_session(SSL *ssl, SSL_SESSION *session)
-{
-	struct bare *b = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
-
-	SSL_SESSION_free(b->session);
-	b->session = session;
-	return 1;
-}
-
-static void bare_init(struct bare *b)
-{
-	memset(b, 0, sizeof(*b));
-	b->ctx = SSL_CTX_new(TLS_client_method());
-	SSL_CTX_set_session_cache_mode(b->ctx, SSL_SESS_CACHE_CLIENT);
-	SSL_CTX_sess_set_new_cb(b->ctx, keep_session);
-	SSL_CTX_set_app_data(b->ctx, b);
-}
-
-static bool bare_shaken(struct bare *b)
-{
-	char byte;
-
-	if (SSL_do_handshake(b->ssl) != 1)
-		return false;
-	(void)SSL_read(b->ssl, &byte, 1);          /* the ticket comes behind the handshake */
-	return b->session != NULL;
-}
-
-/* Handshakes with s; resumes b->session if there is one. */
-static void bare_connect(struct bare *b, struct side *a, struct tls_server *s)
-{
-	SSL_SESSION *old = b->session;
-	int fds[2];
-
-	b->session = NULL;
-	pair_of_fds(fds);
-	side_open(a, l, fds[0]);
-	conn_secure_server(a->c, s);
-	b->fd = fds[1];
-	b->ssl = SSL_new(b->ctx);
-	SSL_set_fd(b->ssl, b->fd);
-	SSL_set_connect_state(b->ssl);
-	if (old != NULL)
-		SSL_set_session(b->ssl, old);
-	turn_until(l, bare_shaken(b));
-	turn_until(l, a->secured == 1);
-	SSL_SESSION_free(old);
-}
-
-static void bare_close(struct bare *b)
-{
-	/* A session that ended without a shutdown would not be offered again. */
-	SSL_set_shutdown(b->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-	SSL_free(b->ssl);
-	close(b->fd);
-}
-
-static void bare_fini(struct bare *b)
-{
-	SSL_SESSION_free(b->session);
-	SSL_CTX_free(b->ctx);
-}
-
-static void tickets_survive_a_reload(void **state)
-{
-	static const uint64_t half_day = 12 * 3600 * 1000;
-	struct bare b;
-
-	(void)state;
-	bare_init(&b);
-	for (unsigned i = 0; i < 5; i++) {
-		/* 0 new; 1 after a reload; 2 one key later; 3, 4: two keys later it is
-		 * unknown, once; then renewed. */
-		static const bool resumed[] = { false, true, true, false, true };
-		struct tls_server *s = serve("a");
-		struct side a;
-
-		if (i == 2)
-			tls_ticket_rotate(clock_ms() + half_day);
-		if (i == 3) {
-			tls_ticket_rotate(clock_ms() + 2 * half_day);
-			tls_ticket_rotate(clock_ms() + 3 * half_day);
-		}
-		bare_connect(&b, &a, s);
-		assert_int_equal(SSL_session_reused(b.ssl), resumed[i]);
-		bare_close(&b);
-		side_fini(&a);
-		tls_server_free(s);
-	}
-	bare_fini(&b);
-}
-
-static void client_certificates_are_asked_for_not_required(void **state)
-{
-	static const struct { const char *stem; bool want; } rows[] = { { NULL, false }, { "b", true }, { "a", false } };
-	const char *stem = "a";
-	struct tls_server *s = serve_conf(1, &stem, false, "b.pem");
-
-	(void)state;
-	for (size_t i = 0; i < COUNT(rows); i++) {
-		struct bare b;
-		struct side a;
-		char file[16];
-
-		bare_init(&b);
-		if (rows[i].stem != NULL) {
-			snprintf(file, sizeof(file), "%s.pem", rows[i].stem);
-			assert_int_equal(SSL_CTX_use_certificate_file(b.ctx, at(file), SSL_FILETYPE_PEM), 1);
-			snprintf(file, sizeof(file), "%s.key", rows[i].stem);
-			assert_int_equal(SSL_CTX_use_PrivateKey_file(b.ctx, at(file), SSL_FILETYPE_PEM), 1);
-		}
-		bare_connect(&b, &a, s);
-		assert_int_equal(conn_tls(a.c).client_cert, rows[i].want);
-		bare_close(&b);
-		side_fini(&a);
-		bare_connect(&b, &a, s);           /* and it is the same when resumed */
-		assert_int_equal(SSL_session_reused(b.ssl), 1);
-		assert_int_equal(conn_tls(a.c).client_cert, rows[i].want);
-		bare_close(&b);
-		side_fini(&a);
-		bare_fini(&b);
-	}
-	tls_server_free(s);
-}
-
-static void new_authorities_end_old_sessions(void **state)
-{
-	const char *stem = "a";
-	struct tls_server *s;
-	struct bare b;
-	struct side a;
-
-	(void)state;
-	make_one("ca", "ca.test");
-	s = serve_conf(1, &stem, false, "ca.pem");
-	bare_init(&b);
-	assert_int_equal(SSL_CTX_use_certificate_file(b.ctx, at("ca.pem"), SSL_FILETYPE_PEM), 1);
-	assert_int_equal(SSL_CTX_use_PrivateKey_file(b.ctx, at("ca.key"), SSL_FILETYPE_PEM), 1);
-	bare_connect(&b, &a, s);
-	assert_true(conn_tls(a.c).client_cert);
-	bare_close(&b);
-	side_fini(&a);
-	make_one("ca", "other.test");
-	tls_server_look_again(s);
-	bare_connect(&b, &a, s);
-	assert_int_equal(SSL_session_reused(b.ssl), 0);
-	assert_false(conn_tls(a.c).client_cert);
-	bare_close(&b);
-	side_fini(&a);
-	put_file("ca.pem", "garbage", 7);          /* the authorities of before stay */
-	tls_server_look_again(s);
-	bare_connect(&b, &a, s);
-	assert_int_equal(SSL_session_reused(b.ssl), 1);
-	bare_close(&b);
-	side_fini(&a);
-	bare_fini(&b);
-	tls_server_free(s);
-}
-
-static void key_updates_are_answered(void **state)
-{
-	struct tls_server *s = serve("a");
-	struct bare b;
-	struct side a;
-	char text[64];
-	int n;
-
-	(void)state;
-	bare_init(&b);
-	bare_connect(&b, &a, s);
-	for (int i = 0; i < 3; i++) {
-		assert_int_equal(SSL_key_update(b.ssl, SSL_KEY_UPDATE_REQUESTED), 1);
-		assert_int_equal(SSL_write(b.ssl, "x", 1), 1);
-		turn_until(l, a.got.n == (size_t)i + 1);
-		conn_write(a.c, STR("y"));
-		turn_until(l, (n = SSL_read(b.ssl, text, sizeof(text))) > 0);
-		assert_int_equal(n, 1);
-	}
-	bare_close(&b);
-	side_fini(&a);
-	bare_fini(&b);
-	tls_server_free(s);
-}
-
 /* ---- outbound ---------------------------------------------------------------------------------- */
 
 static void verification_is_noted_not_enforced(void **state)
@@ -667,10 +382,6 @@ int main(void)
 		cmocka_unit_test(a_broken_renewal_changes_nothing),
 		cmocka_unit_test(faults_are_told),
 		cmocka_unit_test(no_certificate_is_a_fault),
-		cmocka_unit_test(tickets_survive_a_reload),
-		cmocka_unit_test(client_certificates_are_asked_for_not_required),
-		cmocka_unit_test(new_authorities_end_old_sessions),
-		cmocka_unit_test(key_updates_are_answered),
 		cmocka_unit_test(verification_is_noted_not_enforced),
 		cmocka_unit_test(a_self_signed_certificate_is_sound),
 		cmocka_unit_test(sets_change_under_running_loops),
