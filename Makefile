@@ -36,7 +36,7 @@ modules_SRC   := $(wildcard modules/*.c modules/*/*.c)
 auth_SRC      := $(wildcard auth/*.c)
 queue_SRC     := $(wildcard queue/*.c queue/deliver/*.c)
 session_SRC   := $(wildcard smtpd/session/*.c)
-setup_SRC     := $(wildcard smtpd/setup/*.c)
+setup_SRC     := $(wildcard smtpd/setup/*.c smtpd/setup/*/*.c)
 UNIT_SRC      := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
 UNIT_HELP_SRC := $(filter-out %_test.c,$(wildcard tests/unit/*.c))
 FUZZ_SRC      := $(wildcard tests/fuzz/*_fuzz.c)
@@ -53,17 +53,19 @@ BELOW_session := session modules auth queue mail base
 BELOW_setup   := setup session modules auth queue mail base
 
 LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson -lcurl -loath -lqrencode -lmicrohttpd \
-	-lcrypt -lresolv -lpthread -lm
+	-lldns -lpsl -lcrypt -lresolv -lpthread -lm
 
 BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-modules liblmdb-dev \
 	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev libcurl4-openssl-dev \
-	liboath-dev libqrencode-dev libmicrohttpd-dev libcrypt-dev
+	liboath-dev libqrencode-dev libmicrohttpd-dev libcrypt-dev \
+	libldns-dev libpsl-dev publicsuffix
 # The lines that the playground prints are there to be pasted.
 RUN_PACKAGES   := curl swaks libnet-ssleay-perl
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
 	python3-jwt python3-cryptography libio-socket-ssl-perl dovecot-imapd dovecot-lmtpd dovecot-submissiond dovecot-sieve mandoc git \
-	procps openssl postfix msmtp mutt git-email sasl2-bin nsd ldnsutils
+	procps openssl postfix msmtp mutt git-email sasl2-bin nsd ldnsutils \
+	knot opendkim-tools
 
 # ---- flags ----------------------------------------------------------------
 
