@@ -115,6 +115,11 @@ const struct dns_answer *dkim_state_answer(const void *msg, const struct dkim_ve
 str dkim_state_body_hash(const void *msg, const struct dkim_verdict *);
 
 /* Signing. */
+
+/* Whether a key may sign now.  Lives as long as the process; main opens and
+ * closes it, loops look at each message. */
+struct dkim_gate { _Atomic bool open; };
+
 struct dkim_signer {
 	str  domain, selector;
 	const struct key *key;
@@ -122,6 +127,7 @@ struct dkim_signer {
 	const struct strs *headers;           /* names; NULL: the default list with oversigning */
 	str  identity;                        /* i=; empty: left out */
 	int64_t expire_s;                     /* x= is now + this; 0: none */
+	const struct dkim_gate *gate;         /* NULL: always open */
 };
 /* Before the body: the wish whose result dkim_sign needs. */
 int dkim_sign_wish(const struct dkim_signer *, struct bodyhash *);

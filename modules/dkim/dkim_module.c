@@ -160,6 +160,8 @@ static void signers_find(struct mod *m, struct dkim_msg *d)
 		return;
 	while (d->nsigners < SIGNERS_MAX &&
 	       (s = dkim_keyring_find(conf->keyring, m->in->from.domain, &at)) != NULL) {
+		if (s->gate != NULL && !s->gate->open)
+			continue;
 		d->sign_wish[d->nsigners] = dkim_sign_wish(s, m->in->hashes);
 		d->signers[d->nsigners++] = s;
 	}
