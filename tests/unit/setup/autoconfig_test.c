@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "smtpd/setup/dns_records.h"
+#include "smtpd/setup/dns/dns_records.h"
 #include "smtpd/setup/web_page.h"
 
 /* ---- a configuration ------------------------------------------------------------------------ */

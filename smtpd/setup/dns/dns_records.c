@@ -4,7 +4,7 @@
  * publish them: first what brings mail here, then what makes ours believed, then
  * what is good to have.
  */
-#include "smtpd/setup/dns_records.h"
+#include "smtpd/setup/dns/dns_records.h"
 
 #include <string.h>
 

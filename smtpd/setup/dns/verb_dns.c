@@ -13,7 +13,7 @@
 
 #include "smtpd/base/conn.h"
 #include "smtpd/base/json.h"
-#include "smtpd/setup/dns_records.h"
+#include "smtpd/setup/dns/dns_records.h"
 #include "smtpd/setup/verbs.h"
 
 #define STRING_MOST 255          /* of a TXT record: RFC 1035 3.3 */
