@@ -95,27 +95,27 @@ static bool write_all(int fd, str text)
 	return fsync(fd) == 0;
 }
 
+/* The name comes last: whatever bears it is whole, also after a loss of power. */
 enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
 {
-	char *p = str_cstr(a, path);
+	char *p = str_cstr(a, path), *fresh = str_cstr(a, arena_printf(a, "%.*s.new", STR_ARG(path)));
+	enum err e = OK;
 	int fd;
 
-	if (p == NULL)
+	if (p == NULL || fresh == NULL)
 		return ERR_MEMORY;
-	fd = open(p, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	unlink(fresh);                          /* of one who did not come so far */
+	fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
 	if (fd < 0)
 		return complain(a, path, why);
-	if (!write_all(fd, text)) {
-		enum err e = complain(a, path, why);
-
-		close(fd);
-		unlink(p);
-		return e;
-	}
 	give_to_owner(fd, p);
+	if (!write_all(fd, text) || link(fresh, p) != 0)
+		e = complain(a, path, why);
 	close(fd);
-	keep_name(p);
-	return OK;
+	unlink(fresh);
+	if (e == OK)
+		keep_name(p);
+	return e;
 }
 
 enum err key_file_write(str state, struct key_file *k, struct arena *a, str *why)
