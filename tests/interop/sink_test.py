@@ -423,6 +423,7 @@ def test_a_login_at_a_server_of_our_own_kind(folder):
             event = server.wait("delivery.deferred", id=number)
             assert re.search('does not let us in as "alice@here.test": 535 5.7.8 .* mend login and password file', event["reply"]), event.line
             assert server.find("relay.login-refused")[0].level == "error"
+            smart.wait("login.refused")
             refused = smart.find("login.refused")
             assert [(e["mechanism"], e["name"]) for e in refused] == [("SCRAM-SHA-256", "alice@here.test")], refused[0].line
 
