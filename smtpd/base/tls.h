@@ -96,5 +96,7 @@ struct tls_cert {
 	int64_t not_before, not_after; /* seconds */
 	str     spki_sha256;           /* hexadecimal: what "3 1 1" names */
 };
+/* The certificates of a PEM file's text, in their order, the first `room`; 0: there is none. */
+size_t tls_chain_read(str pem, struct arena *, struct tls_cert *out, size_t room);
 
 #endif

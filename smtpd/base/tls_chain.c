@@ -4,6 +4,7 @@
  * theirs to make.  What a peer wrote into them is text like any other: quoted
  * where it is shown.  The connection's loop.
  */
+#include <limits.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 #include <string.h>
@@ -80,6 +81,16 @@ static str spki_digest(const X509 *x, struct arena *a)
 	return (str){ text, 2 * n };
 }
 
+static void cert_of(const X509 *x, struct arena *a, struct tls_cert *out)
+{
+	*out = (struct tls_cert){
+		.subject = name_text(X509_get_subject_name(x), a), .issuer = name_text(X509_get_issuer_name(x), a),
+		.not_before = time_of(X509_get0_notBefore(x)), .not_after = time_of(X509_get0_notAfter(x)),
+		.spki_sha256 = spki_digest(x, a),
+	};
+	dns_names(x, a, &out->names);
+}
+
 size_t conn_tls_chain(const struct conn *c, struct arena *a, struct tls_cert *out, size_t room)
 {
 	STACK_OF(X509) *chain;
@@ -88,16 +99,23 @@ size_t conn_tls_chain(const struct conn *c, struct arena *a, struct tls_cert *ou
 	if (c->tls == NULL || c->tls->phase != TLS_ON)
 		return 0;
 	chain = SSL_get_peer_cert_chain(c->tls->ssl);
-	for (int i = 0; chain != NULL && i < sk_X509_num(chain) && n < room; i++, n++) {
-		const X509 *x = sk_X509_value(chain, i);
+	for (int i = 0; chain != NULL && i < sk_X509_num(chain) && n < room; i++, n++)
+		cert_of(sk_X509_value(chain, i), a, &out[n]);
+	ERR_clear_error();
+	return n;
+}
 
-		out[n] = (struct tls_cert){
-			.subject = name_text(X509_get_subject_name(x), a), .issuer = name_text(X509_get_issuer_name(x), a),
-			.not_before = time_of(X509_get0_notBefore(x)), .not_after = time_of(X509_get0_notAfter(x)),
-			.spki_sha256 = spki_digest(x, a),
-		};
-		dns_names(x, a, &out[n].names);
+size_t tls_chain_read(str pem, struct arena *a, struct tls_cert *out, size_t room)
+{
+	BIO *text = pem.n > 0 && pem.n <= INT_MAX ? BIO_new_mem_buf(pem.p, (int)pem.n) : NULL;
+	size_t n = 0;
+	X509 *x;
+
+	while (text != NULL && n < room && (x = PEM_read_bio_X509(text, NULL, NULL, NULL)) != NULL) {
+		cert_of(x, a, &out[n++]);
+		X509_free(x);
 	}
+	BIO_free(text);
 	ERR_clear_error();
 	return n;
 }
