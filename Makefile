@@ -58,7 +58,7 @@ LIBS := -lev -lssl -lcrypto -lsasl2 -llmdb -lunbound -lconfuse -lidn2 -ljansson 
 BUILD_PACKAGES := gcc make libc6-dev libev-dev libssl-dev libsasl2-dev libsasl2-modules liblmdb-dev \
 	libunbound-dev dns-root-data libconfuse-dev libidn2-dev libjansson-dev libcurl4-openssl-dev \
 	liboath-dev libqrencode-dev libmicrohttpd-dev libcrypt-dev \
-	libldns-dev libpsl-dev publicsuffix
+	libldns-dev libpsl-dev
 # The lines that the playground prints are there to be pasted.
 RUN_PACKAGES   := curl swaks libnet-ssleay-perl
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \

@@ -4,7 +4,11 @@
  */
 #include "queue/deliver/pace.h"
 
+#include <libpsl.h>
+
 #include "smtpd/base/err.h"
+
+#define NAME_MOST 255          /* octets of a host name as text */
 
 /* ---- words ------------------------------------------------------------------------------- */
 
@@ -160,20 +164,6 @@ static str tail(str name, unsigned labels)
 	return name;
 }
 
-/* What stands below a country's domain where names are not registered directly. */
-static bool is_country_kind(str label)
-{
-	static const char *const kinds[] = {
-		"ac", "ad", "co", "com", "ed", "edu", "gen", "go", "gob", "gov", "govt", "gv", "ltd", "mil", "ne",
-		"net", "nhs", "nom", "or", "org", "plc", "sch",
-	};
-
-	for (size_t i = 0; i < COUNT(kinds); i++)
-		if (str_is_nocase(label, kinds[i]))
-			return true;
-	return false;
-}
-
 static bool is_address(str host)
 {
 	bool letters = false;
@@ -183,21 +173,23 @@ static bool is_address(str host)
 	return !letters || str_holds(host, ':') || str_starts(host, "[") || str_starts(host, "/");
 }
 
-/* The whole list of public suffixes would know more exceptions; a name taken for
- * longer or shorter than it is costs no more than a pace that is shared by few or
- * by some strangers. */
+/* What is registered below the public suffixes that libpsl was built with; the
+ * list is in the library, nothing is read. */
 str provider_name(str host)
 {
-	str name = without_dot(host), top, two, second;
+	str name = without_dot(host);
+	char lower[NAME_MOST + 1];
+	const char *registered = NULL;
 
 	if (is_address(name))
 		return name;
-	top = tail(name, 1);
-	two = tail(name, 2);
-	second = str_head(two, str_find(two, '.'));
-	if (top.n == 2 && two.n > top.n && is_country_kind(second))
-		return tail(name, 3);
-	return two;
+	if (name.n <= NAME_MOST && !str_holds(name, 0)) {
+		for (size_t i = 0; i < name.n; i++)
+			lower[i] = (char)(name.p[i] >= 'A' && name.p[i] <= 'Z' ? name.p[i] + 32 : name.p[i]);
+		lower[name.n] = '\0';
+		registered = psl_registrable_domain(psl_builtin(), lower);
+	}
+	return registered != NULL ? str_skip(name, (size_t)(registered - lower)) : tail(name, 2);
 }
 
 /* ---- who rests --------------------------------------------------------------------------------------- */
