@@ -55,6 +55,11 @@ const struct trust_entry *mod_excused(const struct mod *m)
 	return chain_excuse(&m->chain->seats[m->index]);
 }
 
+const struct trust_entry *mod_excused_as(const struct mod *m, const struct module *other)
+{
+	return chain_excused(m->chain, other);
+}
+
 static const struct mod *seat_of(const struct chain_conn *c, const struct module *m)
 {
 	for (size_t i = 0; i < c->chain->n; i++)

@@ -73,6 +73,7 @@ struct message {                           /* envelope and header as far as know
 	str                id;             /* queue id; in the log */
 	enum origin        origin;
 	struct path        sender;         /* MAIL FROM */
+	bool               sender_is_local; /* its domain is one of ours, and it is no return address (SRS) made here */
 	const struct path *rcpts;          /* accepted so far */
 	size_t             nrcpts;
 	bool               smtputf8, body8bit;
@@ -157,6 +158,8 @@ void mod_vouch(struct mod *, const struct trust_entry *);
 void mod_fragile(struct mod *, str why);
 /* Who excuses this module's objections at this message (or client), or NULL. */
 const struct trust_entry *mod_excused(const struct mod *);
+/* The same for another module's, by one that builds on its result. */
+const struct trust_entry *mod_excused_as(const struct mod *, const struct module *other);
 /* Another module's state for this message (its X.h knows the type); NULL when
  * that module is not in the chain. */
 const void *mod_other_msg(const struct mod *, const struct module *other);

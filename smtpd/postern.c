@@ -19,6 +19,7 @@
 #include "modules/dnsbl/dnsbl.h"
 #include "modules/domainkeys/domainkeys.h"
 #include "modules/iprev/iprev.h"
+#include "modules/localsender/localsender.h"
 #include "modules/senderid/senderid.h"
 #include "modules/sender/sender.h"
 #include "modules/spf/spf.h"
@@ -37,6 +38,7 @@ const struct module *const builtin_modules[] = {
 	&domainkeys_module,
 	&senderid_module,
 	&adsp_module,
+	&localsender_module,
 	NULL,
 };
 

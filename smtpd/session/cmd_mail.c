@@ -86,6 +86,16 @@ static bool room_is_there(struct session *s, enum step *step)
 	return false;
 }
 
+/* A return address that we made went out from here, so it may come back as a
+ * sender: whoever forwards mail that we forwarded keeps it. */
+static bool sender_is_ours(struct txn *t)
+{
+	const struct path *from = &t->in.sender;
+	struct path origin;
+
+	return !from->is_null && txn_is_local(t, from) && forward_return(t, from, &origin) != SRS_GOOD;
+}
+
 /* ---- the command --------------------------------------------------------------------- */
 
 static bool read_mail(struct session *s, str args, enum step *step)
@@ -142,6 +152,7 @@ enum step cmd_mail(struct session *s, str args)
 	s->txn->finished = finished;
 	if (!read_mail(s, args, &step) || !sender_good(s, &step) || !room_is_there(s, &step))
 		return give_up(s, step);
+	s->txn->in.sender_is_local = sender_is_ours(s->txn);
 	switch (chain_mail(s->chain, &s->txn->in, &s->txn->arena, &s->txn->log, mail_judged_later,
 			   s)) {
 	case SAY_WAIT:

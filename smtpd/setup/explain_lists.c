@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "modules/dnsbl/dnsbl.h"
+#include "modules/localsender/localsender.h"
 #include "modules/sender/sender.h"
 #include "smtpd/setup/explain.h"
 
@@ -78,10 +79,21 @@ static void sender_tell(struct judge *j)
 		       explain_shown(&j->arena, o->reason, 400));
 }
 
+static void local_sender_tell(struct judge *j)
+{
+	const struct localsender_outcome *o = localsender_state_outcome(chain_msg(j->conn, &localsender_module));
+
+	if (o != NULL && o->result == LOCALSENDER_PROVEN)
+		printf("  the sender's domain is served here, and %s\n", explain_shown(&j->arena, o->reason, 100));
+	else if (o != NULL)
+		printf("  %s\n", explain_shown(&j->arena, o->reason, 400));
+}
+
 void explain_lists(struct judge *j)
 {
 	deny_tell(j);
 	sender_tell(j);
+	local_sender_tell(j);
 	zones_tell(j);
 	trust_tell(j);
 }

@@ -173,6 +173,7 @@ static int read_configuration(struct judge *j, const char *file)
 	j->host = c->hostname;
 	j->authserv = c->verify->authserv_id.n > 0 ? c->verify->authserv_id : c->hostname;
 	j->confs = c->module_confs;
+	j->msg.sender_is_local = !j->msg.sender.is_null && config_domain_is_local(c, j->msg.sender.domain);
 	return read_knowledge(j, c);
 }
 

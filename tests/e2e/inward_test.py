@@ -32,6 +32,9 @@ strict.test TXT "v=spf1 a:client.test -all"
 _dmarc.strict.test TXT "v=DMARC1; p=reject"
 mx.far.test A 127.0.0.1
 s._domainkey.{DOMAIN} TXT "v=DKIM1; k=rsa; p={PUBLIC[:200]}" "{PUBLIC[200:]}"
+back.test MX 10 mx.far.test
+back.test TXT "v=spf1 -all"
+s._domainkey.back.test TXT "v=DKIM1; k=rsa; p={PUBLIC[:200]}" "{PUBLIC[200:]}"
 """
 MORE = CONFIG.replace('domain "office.test" {{', '''domain "copied.test" {{
 	copy = "archive@archive.test"
@@ -94,10 +97,10 @@ def house(request):
         yield h
 
 
-def signed(sender, body=BODY):
+def signed(sender, body=BODY, domain=DOMAIN):
     header = f"From: {sender}\r\nTo: team@here.test\r\nSubject: signed\r\nMIME-Version: 1.0\r\n".encode()
     message = header + b"Content-Type: text/plain; charset=latin1\r\nContent-Transfer-Encoding: 8bit\r\n\r\n" + body
-    return dkim.sign(message, b"s", DOMAIN.encode(), KEY, include_headers=[b"From", b"Subject"]) + message
+    return dkim.sign(message, b"s", domain.encode(), KEY, include_headers=[b"From", b"Subject"]) + message
 
 
 def test_what_is_forwarded_passes_there_and_comes_back(house):
@@ -125,6 +128,24 @@ def test_what_is_forwarded_passes_there_and_comes_back(house):
         c.ask(f"RCPT TO:<{there['sender']}>", 550)
     # What comes back to the alias ends there.
     house.receive(f"x@{DOMAIN}", "outer@here.test", there["text"], 554)
+
+
+@pytest.mark.parametrize("house", [{"extra": 'domain "back.test" {}\nforward { srs-domain = "back.test" }'}], indirect=True)
+def test_a_local_sender_from_outside_comes_back_or_is_refused(house):
+    """SPF lets nobody send for back.test, which is served here."""
+    message = signed("x@back.test", domain="back.test")
+    house.receive("x@back.test", "bob@here.test", message)                    # somebody forwarded what began here
+    house.receive("x@back.test", "bob@here.test", message + b"changed\r\n", 550)
+    assert "5.7.23" in house.receive("x@back.test", "bob@here.test", signed(f"x@{DOMAIN}"), 550)   # another's signature
+    house.receive("x@far.test", "outer@here.test", "From: x@far.test\r\n\r\nx\r\n")
+    srs = house.far.wait(rcpt="someone@far.test")["sender"]                   # forwarded from here, and there once more
+    assert srs.endswith("@back.test")
+    house.receive(srs, "bob@here.test", "From: x@far.test\r\n\r\nx\r\n")
+    forged = srs.replace(srs[5], "B" if srs[5] != "B" else "C", 1)
+    house.receive(forged, "bob@here.test", "From: x@far.test\r\n\r\nx\r\n", 550)
+    judged = house.run("verify", "-c", str(house.file), "--ip", "127.0.0.9", "--helo", "h", "--mail-from", "x@back.test", "--json",
+                       input="From: x@far.test\r\n\r\nx\r\n")
+    assert '"action": "reject"' in judged.stdout and "submission port" in judged.stdout, judged
 
 
 def test_the_secret_outlives_a_restart(house):
