@@ -83,6 +83,7 @@ struct message {                           /* envelope and header as far as know
 	struct bodyhash   *hashes;         /* wish in body_next, results in message and queue */
 	uint64_t           body_bytes;     /* in message */
 	int64_t            now;            /* seconds; the clock of this evaluation */
+	int64_t            not_before;     /* in queue: seconds; the message does not leave before; 0: at once */
 	str                host;           /* our host name */
 	str                authserv_id;
 };
@@ -105,8 +106,20 @@ struct mod {                               /* a module at work on one message */
 	unsigned              index;
 };
 
+/* What signing leaves for a message that leaves later than its signatures hold:
+ * with these hashes they are made anew and nobody reads its body again. */
+#define SIGNING_HASHES 2                   /* CANON_SIMPLE, CANON_RELAXED */
+struct signing {
+	bool    on;                        /* a domain of ours signs for its author */
+	bool    missing;                   /* no key of that domain is out now … */
+	bool    hold;                      /* … and until one is, the message has to wait */
+	int64_t until;                     /* seconds; when its first signature runs out; INT64_MAX: never */
+	str     author;                    /* the domain in From */
+	str     hashes[SIGNING_HASHES];    /* SHA-256 of the body, by enum canon; empty: not made */
+};
+
 /* Fields that a queue hook adds, in front of all others; each ends with CRLF. */
-struct added { str *v; size_t n, room; struct arena *arena; };
+struct added { str *v; size_t n, room; struct arena *arena; struct signing signing; };
 void added_field(struct added *, str field);    /* the last added stands first */
 
 /* The log's line about a message (message.judged): a method's verdict and why.

@@ -138,6 +138,16 @@ enum message_flag {
 	MESSAGE_RESTORED = 1024,  /* came back from a backup; with MESSAGE_HELD */
 	MESSAGE_FORGED = 4096,    /* its sender is most likely not who it says: see relay_conf.notify_forged */
 	MESSAGE_LAST = 2048,      /* the postmaster's: nobody is told when it fails, so that no bounce goes on for ever */
+	MESSAGE_UNSIGNED = 8192,  /* no DKIM key of its author's domain was out; with MESSAGE_HELD it waits for one */
+};
+
+/* Of a message that we signed: what is needed to do it again when it leaves later
+ * than its signatures hold. */
+#define QUEUE_HASHES 2
+struct queue_signing {
+	int64_t  until;            /* seconds; when they run out; 0: not ours, or for ever */
+	str      author;           /* the domain in From */
+	str      hashes[QUEUE_HASHES]; /* SHA-256 of the body, by enum canon (simple, relaxed); empty: not made */
 };
 
 struct queue_put;
@@ -152,6 +162,7 @@ void queue_put_rcpt(struct queue_put *, const struct path *rcpt, unsigned rcpt_f
 /* Of the recipient that was put last: with RCPT_OWN_SENDER, RCPT_OWN_HEAD. */
 void queue_put_own(struct queue_put *, str sender, str head);
 void queue_put_not_before(struct queue_put *, int64_t);   /* seconds: no try before (grace time, RFC 4865); 0: at once */
+void queue_put_signing(struct queue_put *, const struct queue_signing *);
 void queue_put_field(struct queue_put *, str field);       /* prepended in front of all before it; with CRLF */
 void queue_put_header_bytes(struct queue_put *, uint64_t); /* of the spool's front are header, empty line included */
 void queue_put_body(struct queue_put *, struct spool *);   /* takes the spool over */
@@ -212,6 +223,7 @@ struct queue_entry {               /* one stored message, in an arena of its own
 	uint64_t           id;
 	int64_t            arrived;    /* seconds */
 	int64_t            not_before; /* seconds; 0: was due at once */
+	struct queue_signing signing;
 	unsigned           lives;      /* that ended uncleanly while it was being tried */
 	bool               aside;      /* it was set aside for that */
 	const char        *damage;     /* static: what of it cannot be read ("its row", "its content"); NULL: whole.
@@ -228,6 +240,10 @@ struct queue_entry {               /* one stored message, in an arena of its own
 	char              *content_memory; /* malloc'ed, or NULL */
 };
 void queue_entry_free(struct queue_entry *);
+/* It is held until a DKIM key of its author's domain is out: since it came, or,
+ * its signatures having run out, since it was to leave. */
+#define QUEUE_WAITS_FOR_KEY "Not signed, so it is held: "   /* the latter's `said` begins so */
+bool queue_rcpt_waits_for_key(const struct queue_entry *, const struct queue_rcpt *);
 void queue_entry_forget_content(struct queue_entry *);     /* frees the memory copy; rows or file remain */
 
 /* News: each committed message, sent to `box` with the entry (content still in

@@ -12,6 +12,7 @@
 #include "smtpd/base/conf.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/dns.h"
+#include "smtpd/mail/addr.h"
 #include "smtpd/mail/bodyhash.h"
 #include "smtpd/mail/field.h"
 
@@ -126,7 +127,7 @@ struct dkim_signer {
 	enum canon header_canon, body_canon;
 	const struct strs *headers;           /* names; NULL: the default list with oversigning */
 	str  identity;                        /* i=; empty: left out */
-	int64_t expire_s;                     /* x= is now + this; 0: none */
+	int64_t expire_s;                     /* x= is this after the moment it may leave first; 0: none */
 	const struct dkim_gate *gate;         /* NULL: always open */
 };
 /* Before the body: the wish whose result dkim_sign needs. */
@@ -143,6 +144,56 @@ struct dkim_keyring;
 struct dkim_keyring *dkim_keyring_new(struct arena *);
 enum err dkim_keyring_add(struct dkim_keyring *, const struct dkim_signer *);   /* copied; the key stays the caller's */
 const struct dkim_signer *dkim_keyring_find(const struct dkim_keyring *, str domain, size_t *at); /* next from *at; NULL: no more */
+
+/* How a domain's mail is signed, by who wrote it and where it goes.  The first
+ * rule that fits counts; what it does not say is as the key has it. */
+struct dkim_rule {
+	const struct strs *from;              /* "alice@example.org", "@example.org"; NULL, empty: anybody */
+	const struct strs *to;                /* "example.net", ".example.net" for all below it; every recipient fits one; NULL, empty: anywhere */
+	const struct strs *selectors;         /* one '*' stands for any text; NULL, empty: all */
+	const struct strs *headers;           /* NULL, empty: as the key has it */
+	bool       has_canon, has_expire, has_identity;
+	enum canon header_canon, body_canon;
+	int64_t    expire_s;
+	bool       author;                    /* i= is the author's address */
+};
+enum err dkim_keyring_rule(struct dkim_keyring *, str domain, const struct dkim_rule *);   /* copied but for the lists */
+/* What becomes of mail while no key of the domain is out: held, or (the default)
+ * sent unsigned.  A domain with a policy and no keys has none out. */
+enum err dkim_keyring_policy(struct dkim_keyring *, str domain, bool hold);
+
+#define DKIM_SIGNERS_MAX 8                    /* keys that sign one message */
+struct dkim_choice {
+	bool   found;                         /* a domain of the ring signs for this author: his own, or the nearest above */
+	str    domain;                        /* that one */
+	bool   hold;                          /* its policy */
+	size_t known;                         /* its keys, out or not */
+	struct dkim_signer *v;                /* those that sign by the rule, out or not, as it wants them */
+	size_t n;
+};
+/* `author` is the first address of From, or has no more than a domain.  A rule
+ * whose selectors are not there (any more) or not out leaves all of them. */
+void dkim_keyring_choose(const struct dkim_keyring *, const struct path *author, const struct path *rcpts, size_t n,
+                         struct arena *, struct dkim_choice *out);
+bool dkim_signer_is_out(const struct dkim_signer *);
+
+/* A message that leaves late, signed anew from what was kept of it. */
+struct dkim_late {
+	str    head;                          /* the fields in front of it, signatures among them */
+	str    header;                        /* its own, as they will be sent */
+	const str *hashes;                    /* of its body, by enum canon: simple, relaxed; empty: not known */
+	const struct path *rcpts;
+	size_t nrcpts;
+	int64_t now;
+	/* the answer */
+	str    fresh;                         /* the head with new signatures instead of the old ones */
+	int64_t until;                        /* when the first of them runs out; INT64_MAX: never */
+	str    domain;
+	bool   hold;                          /* no key is out, and the policy says that it waits */
+	str    why;                           /* not OK: a sentence */
+};
+/* ERR_ABSENT: no key is out.  The head is as it was unless OK. */
+enum err dkim_sign_late(const struct dkim_keyring *, struct arena *, struct dkim_late *);
 /* The module's verify/signing settings; `keyring` is filled in by the main thread after reading. */
 struct dkim_conf {
 	struct conf_head head;

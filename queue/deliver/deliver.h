@@ -48,6 +48,20 @@ void     relay_wipe(struct relay_conf *);
 /* The `source` of that family; 0: none is set. */
 socklen_t relay_source(const struct relay_conf *, int family, struct sockaddr_storage *out);
 
+/* A message whose signatures run out before it can be delivered: it gets new ones
+ * on its way out, from the stored header and hashes.  Nothing of that is written. */
+struct late {
+	const struct queue_entry *entry;
+	str           header;              /* its own fields, as stored */
+	int64_t       now;
+	struct arena *arena;               /* of the answer */
+	/* the answer */
+	str           head;                /* instead of entry->head; p == NULL: it could not be signed */
+	int64_t       until;               /* when that runs out; 0: never */
+	str           why;                 /* why not … */
+	bool          hold;                /* … and it must not leave like that */
+};
+
 /* What a generation lends to the timetable and its clients: immutable, lives
  * until the timetable has sent `released` home for it. */
 struct deliver_setup {
@@ -59,6 +73,8 @@ struct deliver_setup {
 	/* `n` recipients of a login's message come back; timetable; may be NULL. */
 	void                   (*bounced)(void *arg, str login, size_t n);
 	void                    *bounced_arg;
+	void                   (*sign_late)(void *arg, struct late *);   /* disk desk; NULL: nobody signs */
+	void                    *sign_late_arg;
 	struct sts              *sts;         /* the process's, for who sends to MX hosts; NULL in units: no MTA-STS */
 };
 
@@ -83,6 +99,7 @@ struct queue_wish {                        /* malloc'ed by the sender */
 	struct baton baton;                /* home, arrived: the sender's */
 	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE } what;
 	uint64_t     id;                   /* 0: all */
+	const char  *by;                   /* static, for the log; NULL: the operator */
 	size_t       touched;              /* messages, when home */
 	enum err     result;
 	void        *user;

@@ -85,6 +85,10 @@ bool     server_made_breaker(struct server *);          /* before threads, with 
 void     server_write_allowances(struct server *);      /* what is to outlive the process */
 void     server_look_at_logins(const struct server *);  /* reload.c: who stands no more is not served any longer */
 
+/* unsigned.c: a key of this domain is out: what was held for want of one is
+ * released, to be signed on its way.  Main; comes back at once. */
+void     server_release_unsigned(struct server *, str domain);
+
 /* zones.c: the block lists' zones, tested at start, at reload and when due */
 void     server_test_zones(struct server *);
 void     server_end_zone_tests(struct server *);        /* before their generation or main's resolver goes */
