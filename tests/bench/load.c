@@ -2,17 +2,23 @@
 /*
  * load: many SMTP clients in one thread, each with one message in flight.
  *
- *   load --port P --from A --to A [--connections N] [--messages N] [--per-connection N]
- *        [--size OCTETS] [--seconds S] [--idle N]
+ *   load --port P [--host ADDRESS] [--from A] [--to A] [--connections N] [--messages N] [--per-connection N]
+ *        [--size OCTETS | --texts FOLDER] [--starttls | --implicit] [--login NAME --password WORD]
+ *        [--rate PER_SECOND] [--seconds S] [--quit]
+ *   load --port P --idle N [--starttls | --implicit] …     holds N connections until standard input closes
+ *   load --port P --churn [--seconds S] …                  connections that say EHLO and QUIT, again and again
  *
- * Sends to 127.0.0.1 alone.  Prints one JSON object: messages accepted and
- * refused, seconds, and the percentiles of the time from the first octet of
- * MAIL to the answer after the final dot.  --idle opens connections, reads
- * their greeting and holds them until standard input closes.
+ * MAIL, RCPT and DATA go in one piece, as a client with PIPELINING sends them.
+ * Prints one JSON object: messages accepted and refused, seconds, the CPU seconds
+ * of this program, and the percentiles of the time from the first octet of MAIL to
+ * the answer after the final dot.  Talks to loopback alone.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,38 +26,47 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
-#include <netinet/tcp.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum state { GREETING, EHLO, ENVELOPE, BODY };
+enum state { GREETING, EHLO, STARTTLS, HANDSHAKE, SECOND_EHLO, AUTH, READY, ENVELOPE, BODY, QUIT };
+
+struct text { char *p; size_t n; };
 
 struct client {
-	int        fd;
-	enum state state;
-	int        answers;       /* still to come in this state */
-	int        sent;          /* messages on this connection */
-	uint64_t   began_us;
+	int         fd;
+	SSL        *tls;
+	enum state  state;
+	int         answers;      /* still to come in this state */
+	int         sent;         /* messages on this connection */
+	uint64_t    began_us;
 	const char *out;
-	size_t     left;
-	char       in[4096];
-	size_t     n;
-	unsigned   life;          /* rises with each connection: descriptors come back */
+	size_t      left;
+	uint32_t    watched;
+	unsigned    life;         /* rises with each connection: descriptors come back */
+	size_t      n;
+	char        in[4096];
 };
 
 static struct {
-	int      port, connections, per_connection, idle;
-	long     messages, size, seconds;
-	const char *from, *to;
-} o = { .connections = 40, .per_connection = 10, .messages = 10000, .size = 4096, .seconds = 600,
+	int         port, connections, per_connection, idle;
+	long        messages, size, seconds, rate;
+	const char *host, *from, *to, *texts, *login, *password;
+	int         starttls, implicit, churn, quit;
+} o = { .host = "127.0.0.1", .connections = 40, .per_connection = 10, .messages = 10000, .size = 4096, .seconds = 600,
 	.from = "load@sender.test", .to = "sink@here.test" };
 
-static int       epoll;
-static char     *envelope, *body;
-static size_t    envelope_n, body_n;
-static long      begun, accepted, refused, lost;
-static uint32_t *times_us;
+static int           epoll;
+static SSL_CTX      *tls;
+static struct client *clients;
+static struct text   envelope, auth, *texts;
+static size_t        ntexts;
+static long          begun, accepted, refused, lost, churned;
+static uint32_t     *times_us;
+static uint64_t      start_us, until_us;
 
 static uint64_t now_us(void)
 {
@@ -61,20 +76,35 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-static void watch(struct client *c, uint32_t events, int how)
+static void *must_have(void *p)
+{
+	if (p == NULL) {
+		fprintf(stderr, "load: out of memory\n");
+		exit(1);
+	}
+	return p;
+}
+
+/* ---- a connection ----------------------------------------------------------------- */
+
+static void watch(struct client *c, uint32_t events)
 {
 	struct epoll_event e = { .events = events, .data.ptr = c };
 
-	epoll_ctl(epoll, how, c->fd, &e);
+	if (c->watched != events)
+		epoll_ctl(epoll, c->watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, c->fd, &e);
+	c->watched = events;
 }
 
 static void open_client(struct client *c)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)o.port),
-		                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)o.port) };
 	int one = 1;
 
-	memset(c, 0, offsetof(struct client, in));
+	memset(c, 0, offsetof(struct client, life));
+	c->life++;
+	c->n = 0;
+	inet_pton(AF_INET, o.host, &to.sin_addr);
 	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->fd < 0 || (connect(c->fd, (struct sockaddr *)&to, sizeof(to)) != 0 && errno != EINPROGRESS)) {
 		perror("load: connect");
@@ -83,135 +113,333 @@ static void open_client(struct client *c)
 	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	c->state = GREETING;
 	c->answers = 1;
-	c->n = 0;
-	c->life++;
-	watch(c, EPOLLIN, EPOLL_CTL_ADD);
+	watch(c, EPOLLIN | (o.implicit ? EPOLLOUT : 0u));
+}
+
+static void close_client(struct client *c)
+{
+	SSL_free(c->tls);
+	c->tls = NULL;
+	close(c->fd);
+	c->fd = -1;
+}
+
+static ssize_t put(struct client *c, const char *p, size_t n)
+{
+	int r;
+
+	if (c->tls == NULL)
+		return send(c->fd, p, n, MSG_NOSIGNAL);
+	r = SSL_write(c->tls, p, (int)n);
+	if (r <= 0)
+		errno = SSL_get_error(c->tls, r) == SSL_ERROR_WANT_WRITE || SSL_get_error(c->tls, r) == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
+	return r > 0 ? r : -1;
+}
+
+static ssize_t take(struct client *c, char *p, size_t n)
+{
+	int r;
+
+	if (c->tls == NULL)
+		return recv(c->fd, p, n, 0);
+	r = SSL_read(c->tls, p, (int)n);
+	if (r > 0)
+		return r;
+	r = SSL_get_error(c->tls, r);
+	errno = EAGAIN;
+	return r == SSL_ERROR_WANT_READ || r == SSL_ERROR_WANT_WRITE ? -1 : 0;
 }
 
 static void push(struct client *c)
 {
 	while (c->left > 0) {
-		ssize_t n = send(c->fd, c->out, c->left, MSG_NOSIGNAL);
+		ssize_t n = put(c, c->out, c->left);
 
 		if (n < 0 && errno == EAGAIN)
 			break;
 		if (n < 0)
-			return;
+			return;                /* the next read tells */
 		c->out += n;
 		c->left -= (size_t)n;
 	}
-	watch(c, EPOLLIN | (c->left > 0 ? EPOLLOUT : 0u), EPOLL_CTL_MOD);
+	watch(c, EPOLLIN | (c->left > 0 ? EPOLLOUT : 0u));
 }
 
-static void say(struct client *c, const char *text, size_t n, enum state next, int answers)
+static void say(struct client *c, struct text t, enum state next, int answers)
 {
-	c->out = text;
-	c->left = n;
+	c->out = t.p;
+	c->left = t.n;
 	c->state = next;
 	c->answers = answers;
 	push(c);
 }
 
+#define SAY(c, words, next) say((c), (struct text){ (char *)(uintptr_t)(words), sizeof(words) - 1 }, (next), 1)
+
+/* ---- what comes next ------------------------------------------------------------------ */
+
 static bool more_to_send(void)
 {
-	return begun < o.messages;
+	return o.churn ? now_us() < until_us : begun < o.messages;
+}
+
+/* With --rate, a message is due when its number says so. */
+static bool is_due(void)
+{
+	return o.rate == 0 || (uint64_t)begun * 1000000 / (uint64_t)o.rate <= now_us() - start_us;
+}
+
+static void done_with(struct client *c)
+{
+	close_client(c);
+	if (more_to_send())
+		open_client(c);
 }
 
 static void next_message(struct client *c)
 {
 	if (!more_to_send() || c->sent == o.per_connection) {
-		close(c->fd);
-		c->fd = -1;
-		if (more_to_send())
-			open_client(c);
+		if (o.quit)
+			SAY(c, "QUIT\r\n", QUIT);
+		else
+			done_with(c);
+		return;
+	}
+	if (!is_due()) {
+		c->state = READY;
 		return;
 	}
 	begun++;
 	c->sent++;
 	c->began_us = now_us();
-	say(c, envelope, envelope_n, ENVELOPE, 3);
+	say(c, envelope, ENVELOPE, 3);
+}
+
+static void at_ease(struct client *c)          /* greeted, in TLS if wanted, not yet logged in */
+{
+	if (o.idle > 0)
+		c->state = READY;
+	else if (o.churn)
+		SAY(c, "QUIT\r\n", QUIT);
+	else if (o.login != NULL)
+		say(c, auth, AUTH, 1);
+	else
+		next_message(c);
+}
+
+static void handshake(struct client *c)
+{
+	int r;
+
+	if (c->tls == NULL) {
+		c->tls = must_have(SSL_new(tls));
+		SSL_set_fd(c->tls, c->fd);
+		SSL_set_connect_state(c->tls);
+		c->state = HANDSHAKE;
+	}
+	r = SSL_do_handshake(c->tls);
+	if (r == 1 && o.implicit) {
+		c->state = GREETING;
+		c->answers = 1;
+		watch(c, EPOLLIN);
+	} else if (r == 1) {
+		SAY(c, "EHLO load.test\r\n", SECOND_EHLO);
+	} else {
+		watch(c, SSL_get_error(c->tls, r) == SSL_ERROR_WANT_WRITE ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	}
+}
+
+static void complain(struct client *c)
+{
+	refused++;
+	fprintf(stderr, "load: refused: %.*s\n", (int)strcspn(c->in, "\r\n"), c->in);
+	if (refused > 100)
+		exit(1);
+	done_with(c);
 }
 
 static void answered(struct client *c, int code)
 {
-	if (--c->answers > 0 && code < 400)
+	if (code >= 400) {
+		complain(c);
 		return;
-	if (c->state == GREETING && code < 400) {
-		say(c, "EHLO load.test\r\n", 16, EHLO, 1);
-	} else if (c->state == EHLO && code < 400) {
+	}
+	if (--c->answers > 0)
+		return;
+	switch (c->state) {
+	case GREETING:
+		SAY(c, "EHLO load.test\r\n", EHLO);
+		break;
+	case EHLO:
+		if (o.starttls)
+			SAY(c, "STARTTLS\r\n", STARTTLS);
+		else
+			at_ease(c);
+		break;
+	case STARTTLS:
+		handshake(c);
+		break;
+	case SECOND_EHLO:
+		at_ease(c);
+		break;
+	case AUTH:
 		next_message(c);
-	} else if (c->state == ENVELOPE && code < 400) {
-		say(c, body, body_n, BODY, 1);
-	} else if (c->state == BODY && code < 400) {
+		break;
+	case ENVELOPE:
+		say(c, texts[(size_t)begun % ntexts], BODY, 1);
+		break;
+	case BODY:
 		times_us[accepted++] = (uint32_t)(now_us() - c->began_us);
 		next_message(c);
-	} else {
-		refused++;
-		fprintf(stderr, "load: refused: %.*s\n", (int)strcspn(c->in, "\r\n"), c->in);
-		close(c->fd);
-		c->fd = -1;
-		if (refused > 100)
-			exit(1);
-		if (more_to_send())
-			open_client(c);
+		break;
+	case QUIT:
+		churned++;
+		done_with(c);
+		break;
+	default:
+		break;
 	}
+}
+
+static void lose(struct client *c)
+{
+	if (c->state != QUIT)
+		lost++;
+	close_client(c);
+	if (more_to_send() && lost < 1000)
+		open_client(c);
 }
 
 /* Whole reply lines; "250-" lines are not the last. */
 static void pull(struct client *c)
 {
-	ssize_t n = recv(c->fd, c->in + c->n, sizeof(c->in) - 1 - c->n, 0);
+	unsigned life = c->life;
 	char *eol;
+	ssize_t n;
 
-	if (n < 0 && errno == EAGAIN)
-		return;
-	if (n <= 0) {
-		lost++;
-		close(c->fd);
-		c->fd = -1;
-		if (more_to_send() && lost < 1000)
-			open_client(c);
-		return;
-	}
-	c->n += (size_t)n;
-	c->in[c->n] = '\0';
-	while (c->fd >= 0 && (eol = memchr(c->in, '\n', c->n)) != NULL) {
-		bool last = c->in[3] != '-';
-		int code = atoi(c->in);
-		unsigned life = c->life;
-		size_t used = (size_t)(eol + 1 - c->in);
-
-		if (last)
-			answered(c, code);
-		if (c->life != life || c->fd < 0)
+	while (c->fd >= 0 && c->life == life) {
+		n = take(c, c->in + c->n, sizeof(c->in) - 1 - c->n);
+		if (n < 0 && errno == EAGAIN)
 			return;
-		memmove(c->in, c->in + used, c->n - used);
-		c->n -= used;
-		c->in[c->n] = '\0';
+		if (n <= 0) {
+			lose(c);
+			return;
+		}
+		c->n += (size_t)n;
+		while (c->life == life && c->fd >= 0 && c->state != HANDSHAKE && (eol = memchr(c->in, '\n', c->n)) != NULL) {
+			size_t used = (size_t)(eol + 1 - c->in);
+
+			if (used > 3 && c->in[3] != '-')
+				answered(c, atoi(c->in));
+			if (c->life != life || c->fd < 0)
+				return;
+			memmove(c->in, c->in + used, c->n - used);
+			c->n -= used;
+		}
+		if (c->state == HANDSHAKE)
+			return;
 	}
 }
 
-static void make_texts(void)
+static void happened(struct client *c, uint32_t events)
+{
+	if (c->fd < 0)
+		return;
+	if (c->state == HANDSHAKE || (o.implicit && c->tls == NULL)) {
+		handshake(c);
+		if (c->state == HANDSHAKE)
+			return;
+	}
+	if ((events & EPOLLOUT) && c->left > 0)
+		push(c);
+	if (events & ~(uint32_t)EPOLLOUT)
+		pull(c);
+}
+
+/* ---- texts ------------------------------------------------------------------------------ */
+
+static void text_add(struct text t)
+{
+	texts = must_have(realloc(texts, (ntexts + 1) * sizeof(*texts)));
+	texts[ntexts++] = t;
+}
+
+/* RFC 5321 4.5.2; lines end in CRLF. */
+static struct text as_data(const char *p, size_t n)
+{
+	struct text t = { must_have(malloc(2 * n + 8)), 0 };
+
+	for (size_t i = 0; i < n; i++) {
+		if (p[i] == '.' && (i == 0 || p[i - 1] == '\n'))
+			t.p[t.n++] = '.';
+		if (p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
+			t.p[t.n++] = '\r';
+		t.p[t.n++] = p[i];
+	}
+	memcpy(t.p + t.n, ".\r\n", 3);
+	t.n += 3;
+	return t;
+}
+
+static void read_texts(const char *folder)
+{
+	DIR *d = opendir(folder);
+	struct dirent *e;
+
+	while (d != NULL && (e = readdir(d)) != NULL) {
+		char path[4096];
+		struct stat st;
+		FILE *f;
+		char *p;
+
+		snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
+		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (f = fopen(path, "r")) == NULL)
+			continue;
+		p = must_have(malloc((size_t)st.st_size + 1));
+		text_add(as_data(p, fread(p, 1, (size_t)st.st_size, f)));
+		free(p);
+		fclose(f);
+	}
+	if (d != NULL)
+		closedir(d);
+	if (ntexts == 0) {
+		fprintf(stderr, "load: %s holds no message\n", folder);
+		exit(1);
+	}
+}
+
+static void make_text(void)
 {
 	size_t room = (size_t)o.size + 1024;
+	char *p = must_have(malloc(room));
+	size_t n = (size_t)snprintf(p, room, "From: Load <%s>\r\nTo: <%s>\r\nSubject: load\r\n"
+	                            "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@load.test>\r\n\r\n", o.from, o.to);
 
-	envelope_n = (size_t)asprintf(&envelope, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", o.from, o.to);
-	body = malloc(room);
-	times_us = calloc((size_t)o.messages + 1, sizeof(*times_us));
-	if (body == NULL || times_us == NULL)
-		exit(1);
-	body_n = (size_t)snprintf(body, room, "From: Load <%s>\r\nTo: <%s>\r\nSubject: load\r\n"
-	                          "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@load.test>\r\n\r\n", o.from, o.to);
-	while (body_n < (size_t)o.size) {
-		size_t line = (size_t)o.size - body_n < 76 ? (size_t)o.size - body_n : 76;
+	while (n < (size_t)o.size) {
+		size_t line = (size_t)o.size - n < 76 ? (size_t)o.size - n : 76;
 
-		memset(body + body_n, 'x', line);
-		memcpy(body + body_n + line, "\r\n", 2);
-		body_n += line + 2;
+		memset(p + n, 'x', line);
+		memcpy(p + n + line, "\r\n", 2);
+		n += line + 2;
 	}
-	memcpy(body + body_n, ".\r\n", 3);
-	body_n += 3;
+	text_add(as_data(p, n));
+	free(p);
 }
+
+static void make_commands(void)
+{
+	char plain[512], coded[700];
+	int n;
+
+	envelope.n = (size_t)asprintf(&envelope.p, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", o.from, o.to);
+	if (o.login == NULL)
+		return;
+	n = snprintf(plain, sizeof(plain), "%c%s%c%s", 0, o.login, 0, o.password == NULL ? "" : o.password);
+	EVP_EncodeBlock((unsigned char *)coded, (unsigned char *)plain, n);
+	auth.n = (size_t)asprintf(&auth.p, "AUTH PLAIN %s\r\n", coded);
+}
+
+/* ---- running ------------------------------------------------------------------------------ */
 
 static int by_value(const void *a, const void *b)
 {
@@ -225,78 +453,121 @@ static double percentile_ms(double p)
 	return accepted == 0 ? 0 : times_us[(long)((double)(accepted - 1) * p)] / 1000.0;
 }
 
+static double cpu_seconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) + (double)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void wake_ready(void)
+{
+	for (int i = 0; i < o.connections && is_due(); i++)
+		if (clients[i].fd >= 0 && clients[i].state == READY)
+			next_message(&clients[i]);
+}
+
+static void turn(int wait_ms)
+{
+	struct epoll_event events[256];
+	int n = epoll_wait(epoll, events, 256, wait_ms);
+
+	for (int i = 0; i < n; i++)
+		happened(events[i].data.ptr, events[i].events);
+}
+
 static int run(void)
 {
-	struct client *clients = calloc((size_t)o.connections, sizeof(*clients));
-	struct epoll_event events[256];
-	uint64_t began = now_us(), until = began + (uint64_t)o.seconds * 1000000;
 	double s;
 
 	for (int i = 0; i < o.connections; i++)
 		open_client(&clients[i]);
-	while (accepted + refused + lost < o.messages && now_us() < until) {
-		int n = epoll_wait(epoll, events, 256, 1000);
-
-		for (int i = 0; i < n; i++) {
-			struct client *c = events[i].data.ptr;
-
-			if (c->fd >= 0 && (events[i].events & EPOLLOUT))
-				push(c);
-			if (c->fd >= 0 && (events[i].events & ~(uint32_t)EPOLLOUT))
-				pull(c);
-		}
+	while ((o.churn || accepted + refused + lost < o.messages) && now_us() < until_us) {
+		turn(o.rate > 0 ? 1 : 1000);
+		if (o.rate > 0)
+			wake_ready();
 	}
-	s = (double)(now_us() - began) / 1e6;
+	s = (double)(now_us() - start_us) / 1e6;
 	qsort(times_us, (size_t)accepted, sizeof(*times_us), by_value);
-	printf("{\"accepted\": %ld, \"refused\": %ld, \"lost\": %ld, \"seconds\": %.3f, \"per_second\": %.1f, "
-	       "\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f}\n",
-	       accepted, refused, lost, s, (double)accepted / s, percentile_ms(0.5), percentile_ms(0.99), percentile_ms(1));
-	return accepted == o.messages ? 0 : 1;
+	printf("{\"accepted\": %ld, \"refused\": %ld, \"lost\": %ld, \"churned\": %ld, \"seconds\": %.3f, \"per_second\": %.1f, "
+	       "\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f, \"own_cpu_s\": %.3f}\n", accepted, refused, lost, churned, s,
+	       (double)accepted / s, percentile_ms(0.5), percentile_ms(0.99), percentile_ms(1), cpu_seconds());
+	return o.churn || accepted == o.messages ? 0 : 1;
 }
 
 static int hold_idle(void)
 {
-	struct client *clients = calloc((size_t)o.idle, sizeof(*clients));
-	char piece[512];
+	char piece[64];
+	int ready;
 
 	for (int i = 0; i < o.idle; i++) {
 		open_client(&clients[i]);
-		while (recv(clients[i].fd, piece, sizeof(piece), 0) < 0 && (errno == EAGAIN || errno == ENOTCONN))
-			usleep(50);
+		while (i % 100 == 99 && clients[i].state != READY)
+			turn(1000);
 	}
-	printf("{\"idle\": %d}\n", o.idle);
+	do {
+		turn(1000);
+		ready = 0;
+		for (int i = 0; i < o.idle; i++)
+			ready += clients[i].state == READY;
+	} while (ready + lost < o.idle);
+	printf("{\"idle\": %d, \"lost\": %ld}\n", ready, lost);
 	fflush(stdout);
 	while (read(0, piece, sizeof(piece)) > 0)
 		;
 	return 0;
 }
 
+static int number(const char *text)
+{
+	return atoi(text);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "port", 1, NULL, 'p' }, { "from", 1, NULL, 'f' }, { "to", 1, NULL, 't' }, { "connections", 1, NULL, 'c' },
-		{ "messages", 1, NULL, 'm' }, { "per-connection", 1, NULL, 'k' }, { "size", 1, NULL, 's' },
-		{ "seconds", 1, NULL, 'l' }, { "idle", 1, NULL, 'i' }, { 0 },
+		{ "port", 1, NULL, 'p' }, { "host", 1, NULL, 'h' }, { "from", 1, NULL, 'f' }, { "to", 1, NULL, 't' },
+		{ "connections", 1, NULL, 'c' }, { "messages", 1, NULL, 'm' }, { "per-connection", 1, NULL, 'k' },
+		{ "size", 1, NULL, 's' }, { "texts", 1, NULL, 'd' }, { "seconds", 1, NULL, 'l' }, { "idle", 1, NULL, 'i' },
+		{ "rate", 1, NULL, 'r' }, { "login", 1, NULL, 'n' }, { "password", 1, NULL, 'w' },
+		{ "starttls", 0, &o.starttls, 1 }, { "implicit", 0, &o.implicit, 1 }, { "churn", 0, &o.churn, 1 },
+		{ "quit", 0, &o.quit, 1 }, { 0 },
 	};
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (c) {
-		case 'p': o.port = atoi(optarg); break;
+		case 0: break;
+		case 'p': o.port = number(optarg); break;
+		case 'h': o.host = optarg; break;
 		case 'f': o.from = optarg; break;
 		case 't': o.to = optarg; break;
-		case 'c': o.connections = atoi(optarg); break;
+		case 'c': o.connections = number(optarg); break;
 		case 'm': o.messages = atol(optarg); break;
-		case 'k': o.per_connection = atoi(optarg); break;
+		case 'k': o.per_connection = number(optarg); break;
 		case 's': o.size = atol(optarg); break;
+		case 'd': o.texts = optarg; break;
 		case 'l': o.seconds = atol(optarg); break;
-		case 'i': o.idle = atoi(optarg); break;
+		case 'i': o.idle = number(optarg); break;
+		case 'r': o.rate = atol(optarg); break;
+		case 'n': o.login = optarg; break;
+		case 'w': o.password = optarg; break;
 		default: return 2;
 		}
 	}
-	if (o.port == 0 || o.connections < 1 || o.size < 0)
+	if (o.port == 0 || o.connections < 1 || o.size < 0 || strncmp(o.host, "127.", 4) != 0)
 		return 2;
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	make_texts();
+	tls = must_have(SSL_CTX_new(TLS_client_method()));   /* who is there is not asked: it is our own server */
+	clients = must_have(calloc((size_t)(o.idle > 0 ? o.idle : o.connections), sizeof(*clients)));
+	times_us = must_have(calloc((size_t)o.messages + 1, sizeof(*times_us)));
+	if (o.texts != NULL)
+		read_texts(o.texts);
+	else
+		make_text();
+	make_commands();
+	start_us = now_us();
+	until_us = start_us + (uint64_t)o.seconds * 1000000;
 	return o.idle > 0 ? hold_idle() : run();
 }
