@@ -32,6 +32,7 @@ struct resolver_section {
 	str         trust_anchor;
 	uint64_t    timeout_ms;
 	str         records;            /* file of local answers, or empty */
+	uint64_t    authority_port;     /* where authoritative servers are asked directly */
 };
 
 struct log_section {

@@ -143,6 +143,7 @@ static const struct conf_option resolver_options[] = {
 	{ OPT(resolver_section, timeout_ms, CONF_TIME, "timeout", "5s", "how long one question may take"), .least = 100, .most = 60000 },
 	{ OPT(resolver_section, records, CONF_STRING, "records", NULL, "a file of local answers, one `NAME TYPE DATA` a line, that come before all others; the playground uses it"), .check = is_absolute,
 	  .example = "/etc/postern/records" },
+	{ OPT(resolver_section, authority_port, CONF_NUMBER, "authority-port", "53", "where the authoritative servers of a zone answer when they are asked one by one (keys, doctor); another than 53 is for tests"), .least = 1, .most = 65535 },
 	{ 0 },
 };
 

@@ -21,13 +21,17 @@ struct config;
 
 struct direct_conf {
 	const struct dns_conf *resolver;
-	uint16_t               port;          /* authoritative servers answer here: 53 */
-	uint64_t               timeout_ms;    /* one question to one server: 4,000, tried twice over UDP */
+	uint16_t               port;          /* authoritative servers answer here: 53 (also when 0) */
+	uint64_t               timeout_ms;    /* one question to one server: 4,000 (also when 0), tried twice over UDP within it */
 	bool                   ipv6;          /* this host has a way there */
 };
+/* Fills both; the second is what the first points to. */
 void direct_conf_of(const struct config *, struct direct_conf *, struct dns_conf *resolver);
 
 struct direct;
+/* Whether this host has a way to the IPv6 internet: a default route. */
+bool direct_has_ipv6(void);
+/* The arena outlives it.  NULL: `why`. */
 struct direct *direct_open(const struct direct_conf *, struct arena *, str *why);
 void           direct_close(struct direct *);
 
@@ -39,7 +43,9 @@ struct direct_server {
 	socklen_t               at_n;
 };
 
-/* The zone that holds a name (the nearest cut above it), and its servers. */
+/* The zone that holds a name (the nearest cut above it, or the name itself where
+ * it is a zone's apex), and its servers.  IPv6 addresses of a server that has
+ * IPv4, too, are left out where conf.ipv6 is false. */
 struct direct_zone {
 	str                   name;
 	struct direct_server *servers;
@@ -55,9 +61,10 @@ enum err direct_zone_of(struct direct *, str name, struct arena *, struct direct
 struct direct_reply {
 	const struct direct_server *server;
 	bool            tcp;
-	enum dns_status status;               /* this server's word; DNS_TIMEOUT: it did not answer */
+	enum dns_status status;               /* this server's word; FOUND: n > 0; TIMEOUT: it did not answer; SERVFAIL: REFUSED and its like */
 	bool            authoritative;        /* AA; without it the answer is somebody's cache */
-	bool            truncated;            /* over UDP, as is right for what does not fit */
+	bool            truncated;            /* over UDP, as is right for what does not fit; status is then TIMEOUT */
+	str             cname;                /* the name is an alias of this one, lower case; not followed: status is NODATA */
 	str            *records;              /* TXT: strings joined; else as a zone file has it; sorted */
 	size_t          n;
 	uint32_t        ttl_s;
@@ -65,7 +72,7 @@ struct direct_reply {
 	uint64_t        ms;
 };
 /* Everybody is asked, over both; a UDP answer that is truncated is no answer of
- * its own.  2 × zone->n replies, in the order of the servers. */
+ * its own.  2 × zone->n replies, in the order of the servers: UDP, TCP, UDP, … */
 enum err direct_ask(struct direct *, const struct direct_zone *, str name, enum dns_type, struct arena *,
                     struct direct_reply **replies, size_t *n);
 
@@ -81,25 +88,35 @@ struct gate_look {
 	enum gate_sight sight;
 	size_t          servers, answered;
 	str             said;                 /* one sentence: which server shows what */
-	struct strs     silent;               /* servers that did not answer, by name and address */
+	struct strs     silent;               /* servers that did not answer, by name and address: "ns1.example.net (192.0.2.1)" */
+	str             alias;                /* gate_judge: all that answer say that the name is an alias of this one */
 };
 /* Pure: replies in, verdict out.  A server answers if it does over UDP or TCP; if
- * both, they must agree.  Octet for octet, but for how the strings are cut. */
+ * both, they must agree.  Octet for octet, but for how the strings are cut.  Who
+ * refuses the question, fails, or answers without authority has not answered; but
+ * what he shows without authority and is not the record blocks, too. */
 void gate_judge(const struct direct_zone *, const struct direct_reply *, size_t n, str name, str wanted,
                 struct arena *, struct gate_look *);
-/* direct_zone_of, direct_ask, gate_judge. */
+/* direct_zone_of, direct_ask, gate_judge; through aliases (CNAME), each asked of its
+ * own zone's servers.  OK with *look filled; else DNS failed or memory is spent, and
+ * `said` says which (sight SILENT). */
 enum err gate_look(struct direct *, str name, str wanted, struct arena *, struct gate_look *);
 
 /* ---- updates -------------------------------------------------------------------------- */
 
 struct direct_update {
-	str       zone, server;               /* HOST:PORT or ADDR:PORT; empty: the zone's primary, port 53 */
+	struct direct *asker;                 /* finds addresses; NULL: `server` is ADDR:PORT */
+	str       zone, server;               /* HOST:PORT or ADDR:PORT; empty: the zone's primary, conf.port */
 	str       key_name, key_algorithm;    /* hmac-sha256 … */
 	str       key_secret;                 /* base64; never logged */
 };
+/* In this order (RFC 2136 2.5): remove with a value takes that record away, without
+ * one all of that name and type; what is not there is no fault. */
 struct direct_change { str name; const char *type; str value; uint32_t ttl_s; bool remove; };  /* value: as a zone file has it */
 /* All in one message, over TCP.  OK: the server says NOERROR to a signed question
- * and its answer's signature holds. */
+ * and its answer's signature holds.  ERR_DENIED: it refuses (key, clock, zone, policy);
+ * ERR_BAD: what was asked for is no update, or the answer is not the server's;
+ * ERR_ABSENT: no such server; ERR_BUSY, ERR_TIMEOUT, ERR_CLOSED: try again later. */
 enum err direct_tell(const struct direct_update *, const struct direct_change *, size_t n, uint64_t timeout_ms,
                      struct arena *, str *why);
 
