@@ -68,6 +68,7 @@ struct conf_section {
 	 * Called once the file is read, subsections first, for untitled sections
 	 * that are not in the file too; not called when the text itself is broken. */
 	void (*check)(void *section, struct conf_reader *);
+	bool                       optional;  /* its being there means something: commented out in the sample */
 	const char                *example;   /* titled: the title in the sample; NULL: the section is commented out */
 };
 

@@ -3,8 +3,8 @@
  * conf_sample: the tables written out as a configuration file.
  *
  * Every option stands there with its default under its help; one that has none
- * is commented out, with its example, unless it is required; so is a titled
- * section without an example title.  conf_read accepts the result.
+ * is commented out, with its example, unless it is required; so are a titled
+ * section without an example title and one whose being there means something.  conf_read accepts the result.
  */
 #include <string.h>
 
@@ -132,7 +132,7 @@ static void put_section(struct sample s, const struct conf_section *section)
 	const char *title = section->example != NULL ? section->example : "NAME";
 
 	put_help(&s, str_of(section->help));
-	s.commented = s.commented || (section->titled && section->example == NULL);
+	s.commented = s.commented || section->optional || (section->titled && section->example == NULL);
 	margin(&s);
 	buf_addf(s.out, "%s ", section->name);
 	if (section->titled) {

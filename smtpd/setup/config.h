@@ -63,7 +63,24 @@ struct dkim_section {                   /* inside domain */
 	int         algorithm;          /* 0: by the key */
 	struct strs headers;
 	uint64_t    expire_ms;
+	bool        gate;               /* closed when DNS shows another key, or none */
+	uint64_t    look_ms;
 };
+
+struct update_section {                 /* inside keys: the domain's DNS takes updates of ours */
+	struct conf_head head;
+	str server, key_name, key_algorithm, key_file;
+};
+
+struct keys_section {                   /* inside domain: its being there turns rotation on (keys/life.h) */
+	struct conf_head head;
+	uint64_t    rotate_ms, prepare, look_ms, first_look_ms;
+	struct strs algorithms;
+	bool        gate, revoke, publish;
+	int         unsigned_mail;      /* enum unsigned_mail */
+	struct update_section update;
+};
+enum unsigned_mail { UNSIGNED_SEND, UNSIGNED_HOLD };
 
 struct deliver_section {
 	struct conf_head head;
@@ -85,6 +102,7 @@ struct domain_section {
 	struct conf_head head;          /* title: the domain as written */
 	str      name;                  /* A-labels */
 	struct conf_list dkim, accounts;
+	struct keys_section keys;
 	str      aliases, catch_all, copy, route;
 	int      require;               /* enum auth_require */
 	struct deliver_section deliver;

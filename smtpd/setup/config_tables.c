@@ -9,6 +9,7 @@
 #include "smtpd/base/conn.h"
 #include "smtpd/mail/addr.h"
 #include "smtpd/setup/config_inside.h"
+#include "smtpd/setup/keys/life.h"
 
 /* ---- checks of single values --------------------------------------------- */
 
@@ -217,6 +218,8 @@ static const struct conf_option dkim_options[] = {
 	{ OPT(dkim_section, headers, CONF_LIST, "headers", NULL, "header fields that are signed; empty: the usual list, over-signed"),
 	  .example = "From,To,Subject,Date,Message-ID" },
 	{ OPT(dkim_section, expire_ms, CONF_TIME, "expire", "0s", "how long a signature is valid (x=); 0: without end") },
+	{ OPT(dkim_section, gate, CONF_BOOL, "gate", "yes", "whether the key stops signing while an authoritative server of the domain shows another record for it, or none") },
+	{ OPT(dkim_section, look_ms, CONF_TIME, "look", "1h", "how often those servers are asked; a minute after the start for the first time"), .least = 1000 },
 	{ 0 },
 };
 
@@ -224,6 +227,78 @@ static const struct conf_section dkim_section = {
 	.name = "dkim", .options = dkim_options, .size = sizeof(struct dkim_section), .titled = true,
 	.offset = offsetof(struct domain_section, dkim),
 	.help = "A DKIM key that signs what this domain sends; the title is its selector.",
+};
+
+static const char *const unsigned_words[] = { "send", "hold", NULL };
+
+static bool is_key_algorithm(str value, struct arena *a, str *why)
+{
+	enum life_algorithm algorithm;
+
+	(void)a;
+	*why = STR("must be rsa-2048, ed25519, rsa-1024, rsa-3072 or rsa-4096");
+	return life_algorithm_of(value, &algorithm);
+}
+
+static const struct conf_option update_options[] = {
+	{ OPT(update_section, server, CONF_STRING, "server", NULL, "the server that takes updates of the zone (RFC 2136), ADDR:PORT or HOST:PORT; empty: the records are pasted by a person"),
+	  .example = "192.0.2.53:53" },
+	{ OPT(update_section, key_name, CONF_STRING, "key-name", NULL, "the TSIG key's name on that server"),
+	  .example = "postern." },
+	{ OPT(update_section, key_algorithm, CONF_STRING, "key-algorithm", "hmac-sha256", "what the TSIG key is made for") },
+	{ OPT(update_section, key_file, CONF_STRING, "key-file", NULL, "the TSIG key's secret in base64, alone or as tsig-keygen and keymgr write it; the server's user must be able to read it"), .check = is_absolute,
+	  .example = "/etc/postern/tsig.key" },
+	{ 0 },
+};
+
+static void update_checked(void *section, struct conf_reader *r)
+{
+	const struct update_section *u = section;
+
+	if (u->server.n == 0 && u->key_name.n == 0 && u->key_file.n == 0)
+		return;
+	if (u->server.n == 0 || u->key_name.n == 0 || u->key_file.n == 0)
+		conf_fault(r, &u->head, u->server.n == 0 ? NULL : "server", "section `update` needs server, key-name and key-file: "
+		           "add what is missing, or take the section out");
+}
+
+static const struct conf_section update_section = {
+	.name = "update", .options = update_options, .size = sizeof(struct update_section), .optional = true,
+	.offset = offsetof(struct keys_section, update), .check = update_checked,
+	.help = "Where the domain's DNS takes updates: the keys' records are written there, emptied and removed without anybody's help.",
+};
+
+static const struct conf_option keys_options[] = {
+	{ OPT(keys_section, rotate_ms, CONF_TIME, "rotate", "90d", "how long a key signs until the next one's turn comes; 0s: until `postern key rotate`") },
+	{ OPT(keys_section, prepare, CONF_NUMBER, "prepare", "4", "how many sets of keys are made at a time, so that their records are pasted once for all of them"), .least = 1, .most = 26 },
+	{ OPT(keys_section, algorithms, CONF_LIST, "algorithms", "rsa-2048,ed25519", "a set has one key of each: rsa-2048, ed25519, or RSA of another size"), .check = is_key_algorithm },
+	{ OPT(keys_section, look_ms, CONF_TIME, "look", "1h", "time between the two looks after which a key may sign, and between all later ones"), .least = 1000 },
+	{ OPT(keys_section, first_look_ms, CONF_TIME, "first-look", "1m", "the same while no key of the domain is out"), .least = 1000 },
+	{ OPT(keys_section, gate, CONF_BOOL, "gate", "yes", "whether a key signs only once every authoritative server that answers shows its record; no: at once") },
+	{ OPT(keys_section, unsigned_mail, CONF_WORD, "unsigned", "send", "what becomes of mail while no key is out: it is sent without a signature, or held until one is"), .words = unsigned_words },
+	{ OPT(keys_section, revoke, CONF_BOOL, "revoke", "yes", "whether the record of a key that has served is to be emptied (p=), which says that it is revoked; no: it may be removed") },
+	{ OPT(keys_section, publish, CONF_BOOL, "publish-old-private-keys", "no", "whether the private part of a key is written to STATE/keys/DOMAIN/published once DNS does not show it any more, so that old mail proves nothing") },
+	{ 0 },
+};
+
+static const struct conf_section *const keys_sections[] = { &update_section, NULL };
+
+static void keys_checked(void *section, struct conf_reader *r)
+{
+	const struct keys_section *k = section;
+
+	if (k->algorithms.n == 0 || k->algorithms.n > LIFE_ALGORITHMS)
+		conf_fault(r, &k->head, "algorithms", "option `algorithms` in section `keys` must name one algorithm at least, such as "
+		           "\"rsa-2048\", and each once");
+	if (k->first_look_ms > k->look_ms)
+		conf_fault(r, &k->head, "first-look", "first-look must not be longer than look: shorten it");
+}
+
+static const struct conf_section keys_section = {
+	.name = "keys", .options = keys_options, .size = sizeof(struct keys_section), .optional = true, .sections = keys_sections,
+	.offset = offsetof(struct domain_section, keys), .check = keys_checked,
+	.help = "The server makes this domain's DKIM keys, lets them sign once DNS shows them, and replaces them: see postern-key(8). "
+	        "Without this section only those of dkim sections sign.",
 };
 
 static const struct conf_option deliver_options[] = {
@@ -324,7 +399,7 @@ static const struct conf_option domain_options[] = {
 	{ 0 },
 };
 
-static const struct conf_section *const domain_sections[] = { &dkim_section, &deliver_section, &account_section, NULL };
+static const struct conf_section *const domain_sections[] = { &dkim_section, &keys_section, &deliver_section, &account_section, NULL };
 
 static void domain_checked(void *section, struct conf_reader *r)
 {
