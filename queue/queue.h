@@ -137,6 +137,7 @@ enum message_flag {
 	MESSAGE_BREAKER = 512,    /* held by the account's circuit breaker; with MESSAGE_HELD */
 	MESSAGE_RESTORED = 1024,  /* came back from a backup; with MESSAGE_HELD */
 	MESSAGE_FORGED = 4096,    /* its sender is most likely not who it says: see relay_conf.notify_forged */
+	MESSAGE_FUTURE = 16384,   /* its not_before was asked for by the client (RFC 4865) */
 	MESSAGE_LAST = 2048,      /* the postmaster's: nobody is told when it fails, so that no bounce goes on for ever */
 	MESSAGE_UNSIGNED = 8192,  /* no DKIM key of its author's domain was out; with MESSAGE_HELD it waits for one */
 };

@@ -68,6 +68,7 @@ static size_t group(struct timetable *t, struct message *m, struct arena *a, str
 		struct group key = { .staged = r->place.n > 0, .held = r->state == RCPT_HELD };
 		size_t k = 0;
 
+		m->early = m->early || r->state == RCPT_SETTLED || r->tries > 0;
 		if (r->state == RCPT_SETTLED)
 			continue;
 		m->open++;

@@ -94,12 +94,15 @@ void timetable_reconfigure(struct timetable *, struct setup_swap *);
 void timetable_stop(struct timetable *, uint64_t within_ms);
 void timetable_free(struct timetable *);
 
-/* Wishes of the control socket: retry, hold, release, remove, flush. */
+/* Wishes of the control socket: retry, hold, release, remove, flush; and a sender's
+ * to stop a message that still waits for its time (not_before): ERR_BUSY when some
+ * of it has been tried, or is being. */
 struct queue_wish {                        /* malloc'ed by the sender */
 	struct baton baton;                /* home, arrived: the sender's */
-	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE } what;
+	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE, WISH_CANCEL } what;
 	uint64_t     id;                   /* 0: all */
 	const char  *by;                   /* static, for the log; NULL: the operator */
+	bool         early;                /* retry: before its time, too */
 	size_t       touched;              /* messages, when home */
 	enum err     result;
 	void        *user;

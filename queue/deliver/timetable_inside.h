@@ -82,6 +82,7 @@ struct message {
 	unsigned char       lives;     /* that ended uncleanly while it was being tried */
 	bool                from_null : 1, loading : 1, hold : 1, remove : 1, over : 1;
 	bool                utf8_header : 1;
+	bool                early : 1; /* tried before its time, or some of it was: its sender cannot stop it */
 	bool                aside : 1; /* held because it cannot be trusted: counted */
 	bool                damaged : 1;   /* its row cannot be read: it can only be removed */
 	bool                spoiled : 1;   /* its content cannot, and that was said */

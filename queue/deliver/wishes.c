@@ -45,9 +45,12 @@ static void write_down(struct timetable *t, struct part *p, struct wish *w, enum
 	part_fate(t, p, fate, p->message->since > clock_wall() ? p->message->since : clock_wall(), said, after);
 }
 
+/* Who asks for all does not mean what waits because its sender wants it to. */
 static bool retry(struct timetable *t, struct part *p, struct wish *w)
 {
-	(void)w;
+	if (p->message->since > clock_wall() && !w->asked->early)
+		return false;
+	p->message->early = true;
 	if (p->state == PART_SETTLING && p->after == AFTER_WAIT) {
 		p->again = true;
 		destination_wake(t, p->to);
@@ -93,8 +96,26 @@ static bool remove_it(struct timetable *t, struct part *p, struct wish *w)
 	return true;
 }
 
+/* While it waits for its time, nobody has been asked, and nobody is being asked. */
+static bool may_cancel(const struct message *m)
+{
+	if (m->since <= clock_wall() || m->early || m->damaged)
+		return false;
+	for (const struct part *p = m->parts; p != NULL; p = p->sibling)
+		if (is_out(p))
+			return false;
+	return true;
+}
+
+/* Only after may_cancel. */
+static bool cancel(struct timetable *t, struct part *p, struct wish *w)
+{
+	write_down(t, p, w, FATE_REMOVED, STR("stopped by its sender"), AFTER_DROP);
+	return true;
+}
+
 static bool (*const kinds[])(struct timetable *, struct part *, struct wish *) = {
-	[WISH_RETRY] = retry, [WISH_HOLD] = hold, [WISH_RELEASE] = release, [WISH_REMOVE] = remove_it,
+	[WISH_RETRY] = retry, [WISH_HOLD] = hold, [WISH_RELEASE] = release, [WISH_REMOVE] = remove_it, [WISH_CANCEL] = cancel,
 };
 
 static void log_wish(const struct message *m, const struct queue_wish *w)
@@ -102,10 +123,12 @@ static void log_wish(const struct message *m, const struct queue_wish *w)
 	static const char *const events[] = {
 		[WISH_RETRY] = "message.retried", [WISH_HOLD] = "message.held",
 		[WISH_RELEASE] = "message.released", [WISH_REMOVE] = "message.removed",
+		[WISH_CANCEL] = "message.stopped",
 	};
 	char id[QUEUE_ID_TEXT];
 
-	log_event(&(struct log){ .id = queue_id_text(m->id, id) }, LOG_NOTICE, events[w->what], KV_C("by", "operator"));
+	log_event(&(struct log){ .id = queue_id_text(m->id, id) }, LOG_NOTICE, events[w->what],
+	          KV_C("by", w->what == WISH_CANCEL ? "sender" : "operator"));
 }
 
 static void grant(struct timetable *t, struct message *m, struct wish *w)
@@ -129,6 +152,8 @@ static void wish_came(struct baton *b)
 	w->open = 1;
 	w->asked->touched = 0;
 	w->asked->result = t->stopping ? ERR_CLOSED : w->asked->id == 0 || m != NULL ? OK : ERR_ABSENT;
+	if (w->asked->result == OK && w->asked->what == WISH_CANCEL && (m == NULL || !may_cancel(m)))
+		w->asked->result = ERR_BUSY;
 	if (w->asked->result == OK && m != NULL)
 		grant(t, m, w);
 	else if (w->asked->result == OK)
