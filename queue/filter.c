@@ -26,6 +26,7 @@ static unsigned state_named(str word)
 	static const struct { const char *word; unsigned state; } states[] = {
 		{ "waiting", STATE_WAITING }, { "staged", STATE_STAGED }, { "held", STATE_HELD },
 		{ "damaged", STATE_DAMAGED }, { "aside", STATE_ASIDE }, { "breaker", STATE_BREAKER },
+		{ "unsigned", STATE_UNSIGNED },
 	};
 
 	for (size_t i = 0; i < COUNT(states); i++)
@@ -59,7 +60,7 @@ bool queue_filter_take(struct queue_filter *f, str option, str value, const char
 
 bool queue_filter_is_empty(const struct queue_filter *f)
 {
-	return f->login.n == 0 && f->to.n == 0 && f->from.n == 0 && f->older_s == 0 && f->states == 0;
+	return f->login.n == 0 && f->author.n == 0 && f->to.n == 0 && f->from.n == 0 && f->older_s == 0 && f->states == 0;
 }
 
 static bool holds_nocase(str text, str part)
@@ -87,6 +88,8 @@ static unsigned states_of(const struct queue_entry *e, const struct queue_rcpt *
 static bool fits_rcpt(const struct queue_filter *f, const struct queue_entry *e, const struct queue_rcpt *r, unsigned of_message)
 {
 	if (r->state == RCPT_SETTLED || (f->to.n > 0 && !holds_nocase(r->address, f->to)))
+	if (queue_rcpt_waits_for_key(e, r))
+		is |= STATE_UNSIGNED;
 		return false;
 	return f->states == 0 || ((states_of(e, r) | of_message) & f->states) != 0;
 }
@@ -97,11 +100,19 @@ bool queue_filter_fits(const struct queue_filter *f, const struct queue_entry *e
 
 	if (now - e->arrived < f->older_s || (f->login.n > 0 && !str_eq_nocase(e->login, f->login)))
 		return false;
+static bool is_within(str name, str domain)
+{
+	return str_eq_nocase(name, domain) || (name.n > domain.n && str_ends_nocase(name, domain) &&
+	                                       name.p[name.n - domain.n - 1] == '.');
+}
+
 	/* "<>" means the empty sender and no other. */
 	if (str_is(f->from, "<>") ? e->sender.n > 0 : f->from.n > 0 && !holds_nocase(e->sender, f->from))
 		return false;
 	for (size_t i = 0; i < e->nrcpts; i++)
 		if (fits_rcpt(f, e, &e->rcpts[i], of_message))
 			return true;
+	if (f->author.n > 0 && !is_within(e->signing.author, f->author))
+		return false;
 	return e->nrcpts == 0 && f->to.n == 0 && (f->states == 0 || (of_message & f->states) != 0);
 }

@@ -14,11 +14,13 @@
 
 enum queue_state {
 	STATE_WAITING = 1, STATE_STAGED = 2, STATE_HELD = 4, STATE_DAMAGED = 8, STATE_ASIDE = 16, STATE_BREAKER = 32,
+	STATE_UNSIGNED = 64,        /* held until a DKIM key is out */
 };
-#define QUEUE_STATES "waiting, staged, held, aside, breaker or damaged"
+#define QUEUE_STATES "waiting, staged, held, aside, breaker, unsigned or damaged"
 
 struct queue_filter {
 	str      login;           /* whose message it is, whole; empty: anybody's */
+	str      author;          /* the domain in From, or one above it; empty: any */
 	str      to, from;        /* part of an address, any case; empty: all */
 	int64_t  older_s;         /* at least so old */
 	unsigned states;          /* enum queue_state, or'ed; 0: all */

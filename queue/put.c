@@ -110,6 +110,19 @@ void queue_put_not_before(struct queue_put *p, int64_t at)
 		p->entry->not_before = at;
 }
 
+void queue_put_signing(struct queue_put *p, const struct queue_signing *s)
+{
+	struct queue_signing *out;
+
+	if (p->err != OK)
+		return;
+	out = &p->entry->signing;
+	out->until = s->until;
+	out->author = kept(p, s->author);
+	for (size_t i = 0; i < QUEUE_HASHES; i++)
+		out->hashes[i] = kept(p, s->hashes[i]);
+}
+
 void queue_put_field(struct queue_put *p, str field)
 {
 	if (p->err != OK)

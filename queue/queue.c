@@ -423,6 +423,13 @@ struct queue_entry *entry_new(void)
 	return &s->entry;
 }
 
+bool queue_rcpt_waits_for_key(const struct queue_entry *e, const struct queue_rcpt *r)
+{
+	if (r->state != RCPT_HELD || r->damaged || (e->flags & (MESSAGE_BREAKER | MESSAGE_RESTORED)))
+		return false;
+	return ((e->flags & MESSAGE_UNSIGNED) && r->changed == 0) || str_starts(r->said, QUEUE_WAITS_FOR_KEY);
+}
+
 void queue_entry_forget_content(struct queue_entry *e)
 {
 	struct stored_entry *s = SUPER(e, struct stored_entry, entry);

@@ -233,6 +233,7 @@ struct queue_entry {               /* one stored message, in an arena of its own
 	str                login, envid;
 	unsigned           flags;      /* enum message_flag */
 	str                head;       /* the prepended fields, in order */
+	str                fresh_head; /* the timetable's: the same with newer signatures, made on the way out; p == NULL: none */
 	uint64_t           header_bytes, bytes;   /* of the content: its header; all of it */
 	bool               in_file;    /* content is a file, not rows */
 	struct queue_rcpt *rcpts;

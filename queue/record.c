@@ -252,6 +252,30 @@ static bool take_own(struct row_reader *r, struct arena *a, struct queue_rcpt *o
 	return true;
 }
 
+/* Behind the recipients, and only when there is something to say: rows of before
+ * have nothing there, and a program of before does not look. */
+static void add_signing(struct buf *out, const struct queue_signing *s)
+{
+	if (s->until == 0)
+		return;
+	row_add_num(out, (uint64_t)s->until, 8);
+	row_add_str(out, s->author);
+	for (size_t i = 0; i < QUEUE_HASHES; i++)
+		row_add_str(out, s->hashes[i]);
+}
+
+static bool take_signing(struct row_reader *r, struct queue_signing *s)
+{
+	*s = (struct queue_signing){ 0 };
+	if (r->bad || r->rest.n == 0)
+		return !r->bad;
+	s->until = (int64_t)row_take_num(r, 8);
+	s->author = row_take_str(r);
+	for (size_t i = 0; i < QUEUE_HASHES; i++)
+		s->hashes[i] = row_take_str(r);
+	return !r->bad;
+}
+
 /* The numbers stand first, for record_peek. */
 void record_message(struct buf *out, const struct queue_entry *e)
 {
@@ -274,6 +298,7 @@ void record_message(struct buf *out, const struct queue_entry *e)
 		row_add_str(out, e->rcpts[i].orcpt);
 		add_own(out, &e->rcpts[i]);
 	}
+	add_signing(out, &e->signing);
 	row_end(out, at, message_name(e->id));
 }
 
@@ -315,7 +340,7 @@ static bool read_message(struct row_reader *r, uint64_t id, struct arena *a, str
 	e->login = row_take_str(r);
 	e->envid = row_take_str(r);
 	e->head = row_take_str(r);
-	return read_rcpts(r, a, e) && e->id == id;
+	return read_rcpts(r, a, e) && take_signing(r, &e->signing) && e->id == id;
 }
 
 bool record_read_message(str row, uint64_t id, struct queue_entry *e)

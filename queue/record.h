@@ -18,6 +18,9 @@
  *   0 magic (4)   4 kind (2)   6 version (2)   8 length of what follows (4)
  *   12 number (4)   16 id (8)   24 checksum of both (8)
  *
+ * A message row's recipients may be followed by how it was signed (until when,
+ * whose From, its body's hashes); where nothing follows, nothing is known.
+ *
  * Version 1 is read and never written: 0 magic, kind, version as above, 8 length
  * (8), 16 checksum of what follows (8); it does not say whose it is.  Its number
  * rows are eight octets and no head.

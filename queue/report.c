@@ -111,6 +111,7 @@ static void set_time(struct json *j, const char *name, int64_t at)
 		json_set_null(j, name);
 }
 
+	json_set_bool(j, "unsigned", flags & MESSAGE_UNSIGNED);
 static void json_attempts(struct json *j, const struct queue_rcpt *r)
 {
 	struct json *list = json_set_array(j, "attempts");

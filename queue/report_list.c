@@ -43,10 +43,18 @@ static void cut_line(struct buf *out, size_t begun, size_t width)
 	buf_add_char(out, '\n');
 }
 
-static void add_rcpt(struct listing *l, struct arena *a, const struct queue_rcpt *r)
+/* Held as it came, it has heard nothing yet. */
+static str said_of(const struct queue_entry *e, const struct queue_rcpt *r)
+{
+	if (r->said.n == 0 && queue_rcpt_waits_for_key(e, r))
+		return STR("no DKIM key is out: `postern key list`");
+	return r->said;
+}
+
+static void add_rcpt(struct listing *l, struct arena *a, const struct queue_entry *e, const struct queue_rcpt *r)
 {
 	size_t width = l->list->look.width;
-	str said = report_plain(a, width > 0 ? r->said : str_head(r->said, LIST_SAID));
+	str whole = said_of(e, r), said = report_plain(a, width > 0 ? whole : str_head(whole, LIST_SAID));
 
 	buf_addf(l->out, "%-28.*s  %5" PRIu32 "  %-9.*s  %.*s%s", STR_ARG(report_path(a, r->address)), r->tries,
 	         STR_ARG(report_next(a, r, l->list->now)), STR_ARG(said),
@@ -73,7 +81,7 @@ static void add_message(struct listing *l, const struct queue_entry *e)
 			begun = l->out->n;
 			buf_addf(l->out, "%*s", LEFT_MARGIN, "");
 		}
-		add_rcpt(l, &a, &e->rcpts[i]);
+		add_rcpt(l, &a, e, &e->rcpts[i]);
 	}
 	cut_line(l->out, begun, l->list->look.width);
 	if (open > shown)

@@ -102,6 +102,14 @@ static void line(struct story *s, const char *name, str value)
 		buf_addf(s->out, "%-11s %.*s\n", name, STR_ARG(value));
 }
 
+static bool waits_for_key(const struct queue_entry *e)
+{
+	for (size_t i = 0; i < e->nrcpts; i++)
+		if (queue_rcpt_waits_for_key(e, &e->rcpts[i]))
+			return true;
+	return false;
+}
+
 static void tell_flags(struct story *s)
 {
 	const struct queue_entry *e = s->e;
@@ -111,6 +119,9 @@ static void tell_flags(struct story *s)
 	if (e->flags & MESSAGE_BREAKER)
 		line(s, "held", arena_printf(s->a, "by the account's circuit breaker: `postern account release %.*s` or `drop` decides",
 		                             STR_ARG(report_plain(s->a, e->login))));
+	if (waits_for_key(e))
+		line(s, "held", arena_printf(s->a, "no DKIM key of %.*s is out: when one is, it is signed and sent; `postern key list` says "
+		                             "what is missing, `postern queue release` sends it unsigned", STR_ARG(e->signing.author)));
 	if (e->flags & MESSAGE_RESTORED)
 		line(s, "held", STR("it came back from a backup, and may have been delivered since: `postern queue release` sends it, remove drops it"));
 	if (e->aside)

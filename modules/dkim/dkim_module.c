@@ -5,16 +5,15 @@
  * When the header is complete, signatures are read and capped, body hashes
  * wished for and keys asked for, all at once and equal ones once; the final dot
  * waits for the keys that are still out.  Signing wishes at the same point and
- * happens in the queue hook, over the fields that will be sent.  Loop thread.
+ * happens in the queue hook, over the fields that will be sent (dkim_out.c).
+ * Loop thread.
  */
 #include <string.h>
 
 #include "modules/author.h"
-#include "modules/dkim/dkim.h"
-#include "modules/module.h"
+#include "modules/dkim/dkim_inside.h"
 
 #define READ_MAX    100   /* signatures that are read at all; the others are only counted */
-#define SIGNERS_MAX 8     /* keys that sign one message */
 
 enum { PASS, FAIL, POLICY, TEMPERROR, PERMERROR, SIGNED };
 
@@ -53,9 +52,7 @@ struct dkim_msg {
 	struct key_wanted  **keys;
 	size_t               nkeys, out;/* asked; not yet answered */
 	bool                 waiting, judged;
-	const struct dkim_signer *signers[SIGNERS_MAX];
-	int                  sign_wish[SIGNERS_MAX];
-	size_t               nsigners;
+	struct dkim_out      signing;
 };
 
 /* ---- verifying ------------------------------------------------------------ */
@@ -150,23 +147,6 @@ static void signatures_read(struct mod *m, struct dkim_msg *d, size_t most)
 	}
 }
 
-static void signers_find(struct mod *m, struct dkim_msg *d)
-{
-	const struct dkim_conf *conf = m->conf;
-	const struct dkim_signer *s;
-	size_t at = 0;
-
-	if (conf == NULL || conf->keyring == NULL || m->in->from.state != FROM_GOOD)
-		return;
-	while (d->nsigners < SIGNERS_MAX &&
-	       (s = dkim_keyring_find(conf->keyring, m->in->from.domain, &at)) != NULL) {
-		if (s->gate != NULL && !s->gate->open)
-			continue;
-		d->sign_wish[d->nsigners] = dkim_sign_wish(s, m->in->hashes);
-		d->signers[d->nsigners++] = s;
-	}
-}
-
 static void body_next(struct mod *m)
 {
 	const struct dkim_conf *conf = m->conf;
@@ -174,7 +154,8 @@ static void body_next(struct mod *m)
 
 	d->mod = m;
 	if (m->in->origin != FROM_STRANGER) {
-		signers_find(m, d);
+		if (conf != NULL && conf->keyring != NULL)
+			dkim_out_begin(m, conf->keyring, &d->signing);
 		return;
 	}
 	d->judging = conf == NULL || conf->verify;
@@ -322,60 +303,14 @@ static enum say message(struct mod *m)
 
 /* ---- signing -------------------------------------------------------------- */
 
-/* The fields as they will be sent: what other modules put in front, then the
- * message's own. */
-static bool fields_joined(struct mod *m, const struct added *add, struct fields *out)
-{
-	const struct fields *own = m->in->fields;
-
-	*out = (struct fields){ .v = ARENA_ARRAY(m->arena, struct field, add->n + own->n + 1) };
-	if (out->v == NULL)
-		return false;
-	for (size_t i = add->n; i-- > 0;) {
-		str raw = add->v[i];
-		size_t colon = str_find(raw, ':');
-
-		out->v[out->n++] = (struct field){ .name = str_trim(str_head(raw, colon)), .raw = raw,
-		                                   .value = str_trim(str_skip(raw, colon + 1)) };
-	}
-	if (own->n > 0)
-		memcpy(&out->v[out->n], own->v, own->n * sizeof(own->v[0]));
-	out->n += own->n;
-	return true;
-}
-
 static enum say queue(struct mod *m, struct added *add)
 {
 	struct dkim_msg *d = m->msg;
-	struct fields fields;
-	str signature[SIGNERS_MAX];
 	size_t n = 0;
+	enum say say = dkim_out_sign(m, &d->signing, add, &n);
 
-	if (d->nsigners == 0)
-		return SAY_NEXT;
-	if (!fields_joined(m, add, &fields))
-		return SAY_DEFER;
-	for (size_t i = 0; i < d->nsigners; i++) {
-		str hash = d->sign_wish[i] < 0 ? STR_NONE : bodyhash_result(m->in->hashes, d->sign_wish[i]);
-		enum err e = hash.n == 0 ? ERR_MEMORY
-		           : dkim_sign(d->signers[i], &fields, hash, m->in->now, m->arena, &signature[n]);
-
-		if (e == OK) {
-			n++;
-			continue;
-		}
-		log_event(m->log, LOG_WARN, "dkim.unsigned", KV("domain", d->signers[i]->domain),
-		          KV("selector", d->signers[i]->selector), KV_C("why", err_text(e)));
-		if (e == ERR_MEMORY) {
-			mod_reply(m, 451, "4.3.0", STR("The message could not be signed now; try again later"));
-			return SAY_DEFER;
-		}
-	}
-	while (n > 0) {         /* the last added stands first: keep the keyring's order */
-		added_field(add, signature[--n]);
-		stat_add(m->stats + SIGNED, 1);
-	}
-	return SAY_NEXT;
+	stat_add(m->stats + SIGNED, n);
+	return say;
 }
 
 /* ---- what others see ------------------------------------------------------ */

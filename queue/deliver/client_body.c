@@ -91,7 +91,7 @@ void client_body_say(struct client *c)
 	c->at = 0;
 	dot_out_init(&c->dot);
 	feed(c, c->head);
-	feed(c, c->lease->entry->head);
+	feed(c, lease_head(c->lease));
 	client_body_more(c);
 }
 

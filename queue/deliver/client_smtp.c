@@ -166,7 +166,7 @@ static bool is_ascii(str s)
 
 static uint64_t size_of(const struct lease *l)
 {
-	return l->entry->head.n + l->entry->bytes;
+	return lease_head(l).n + l->entry->bytes;
 }
 
 static str asked_for(const struct lease_rcpt *r)

@@ -102,6 +102,7 @@ struct queue_wish {                        /* malloc'ed by the sender */
 	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE, WISH_CANCEL } what;
 	uint64_t     id;                   /* 0: all */
 	const char  *by;                   /* static, for the log; NULL: the operator */
+	bool         as_is;                /* released for good: it is not held again for want of a signature */
 	bool         early;                /* retry: before its time, too */
 	size_t       touched;              /* messages, when home */
 	enum err     result;

@@ -352,7 +352,7 @@ static bool serve_one(struct timetable *t, struct destination *d)
 
 	if (part_marks(t, p))
 		return true;
-	if (p->message->entry == NULL) {
+	if (p->message->entry == NULL || late_is(t, p)) {
 		if (t->loads >= LOADS_MOST)
 			return false;
 		part_leave_line(t, p);

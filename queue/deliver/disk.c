@@ -45,10 +45,12 @@ static struct part *next_for_disk(struct timetable *t)
 	while ((p = t->maildir->first) != NULL && may_go(t, p)) {
 		if (part_marks(t, p))
 			continue;
-		if (p->message->entry == NULL && t->loads >= LOADS_MOST)
+		bool ready = p->message->entry != NULL && !late_is(t, p);
+
+		if (!ready && t->loads >= LOADS_MOST)
 			return NULL;
 		part_leave_line(t, p);
-		if (p->message->entry != NULL)
+		if (ready)
 			return p;
 		load(t, p);
 	}
@@ -107,9 +109,13 @@ struct loading {
 	struct job          job;
 	struct queue       *queue;
 	uint64_t            id;
-	struct queue_entry *entry;
+	struct queue_entry *entry;      /* as it was read … */
+	struct queue_entry *there;      /* … unless the message still has it: then it is only signed anew */
 	bool                utf8_header;
 	enum err            result;
+	struct settings    *settings;   /* whoever signs */
+	struct arena        arena;
+	struct late         late;
 };
 
 /* RFC 6531 3.4: whether a field really holds more than ASCII. */
@@ -133,16 +139,24 @@ static enum err look_for_utf8(struct loading *l)
 	return OK;
 }
 
-static void read_again(struct job *j)                              /* disk desk */
+static void read_entry(struct loading *l)
 {
-	struct loading *l = SUPER(j, struct loading, job);
-
 	l->result = queue_load(l->queue, l->id, &l->entry);
 	if (l->result == OK && (l->entry->flags & MESSAGE_SMTPUTF8))
 		l->result = look_for_utf8(l);
 	/* Who delivers it meets the damage in its content again, and holds it. */
 	if (l->result == ERR_BAD && l->entry != NULL)
 		l->result = OK;
+}
+
+static void read_again(struct job *j)                              /* disk desk */
+{
+	struct loading *l = SUPER(j, struct loading, job);
+
+	if (l->there == NULL)
+		read_entry(l);
+	if (l->result == OK)
+		late_sign(l->queue, l->settings->setup, l->there != NULL ? l->there : l->entry, &l->late);
 }
 
 static struct part *one_that_waits(const struct message *m)
@@ -154,14 +168,18 @@ static struct part *one_that_waits(const struct message *m)
 	return p;
 }
 
-static void was_read(struct timetable *t, struct part *p)
+static void was_read(struct timetable *t, struct part *p, const struct loading *l, bool hold)
 {
 	part_set(t, p, PART_NEW);
-	p->read = true;
+	p->read = p->read || l->there == NULL;
+	hold = hold && !p->staged;
+	p->signed_now = !hold;
 	if (part_wish_takes(t, p))
 		return;
 	if (p->judged)
 		part_judge(t, p);
+	else if (hold)
+		late_hold(t, p, l->late.why);
 	else
 		part_enter_line(t, p, true);
 }
@@ -207,28 +225,32 @@ static void loaded(struct baton *b)
 	struct loading *l = SUPER(SUPER(b, struct job, baton), struct loading, job);
 	struct message *m = message_find(t, l->id);
 	struct part *p;
+	bool hold;
 
 	t->loads--;
 	must(m != NULL && m->loading);
 	m->loading = false;
 	message_lend(m);                 /* it stays until all its parts have been told */
-	if (l->result == OK) {
+	if (l->result != OK) {
+		queue_entry_free(l->entry);
+	} else if (l->there == NULL) {
 		message_has(t, m, l->entry);
 		m->utf8_header = l->utf8_header;
-	} else {
-		queue_entry_free(l->entry);
 	}
+	hold = l->result == OK && late_came_home(m, &l->late);
 	while ((p = one_that_waits(m)) != NULL) {
 		if (!p->judged) {
 			p->to->loading--;
 			destination_ready(t, p->to);     /* for those behind, wherever this one goes */
 		}
 		if (l->result == OK)
-			was_read(t, p);
+			was_read(t, p, l, hold);
 		else
 			was_not_read(t, p, l->result);
 	}
 	message_returned(t, m);
+	settings_let_go(t, l->settings);
+	arena_fini(&l->arena);
 	free(l);
 }
 
@@ -258,6 +280,10 @@ void load(struct timetable *t, struct part *p)
 	p->message->loading = true;
 	l->queue = t->queue;
 	l->id = p->message->id;
+	l->there = p->message->entry;
+	l->settings = settings_use(t);
+	arena_init(&l->arena, ARENA_UNBOUNDED);
+	l->late.arena = &l->arena;
 	l->job.work = read_again;
 	l->job.baton.home = t->inbox;
 	l->job.baton.arrived = loaded;

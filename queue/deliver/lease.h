@@ -46,6 +46,7 @@ struct lease {
 	struct arena  arena;       /* of what is said; the timetable's before and after */
 	const struct deliver_setup *setup;
 	const struct queue_entry   *entry;
+	str           head;        /* the fields in front, with newer signatures; p == NULL: the entry's */
 	struct route  route;
 	struct lease_rcpt *v;
 	size_t        n;
@@ -64,6 +65,11 @@ struct lease {
 	void         *part, *channel, *settings, *provider;
 	struct lease *next;        /* in a batch for the disk desk */
 };
+
+static inline str lease_head(const struct lease *l)
+{
+	return l->head.p != NULL ? l->head : l->entry->head;
+}
 
 static inline str lease_sender(const struct lease *l, const struct lease_rcpt *r)
 {

@@ -37,6 +37,7 @@ struct lease *lease_blank(struct timetable *t, struct part *p)
 	l->n = p->n;
 	l->part = p;
 	l->entry = e;
+	l->head = e->fresh_head;
 	l->utf8_header = p->message->utf8_header;
 	l->settings = settings_use(t);
 	l->setup = t->settings->setup;

@@ -140,7 +140,7 @@ static bool write_message(struct maildir_item *i, int fd, char *window, size_t r
 	put_lines(&w, trace_return_path(a, lease_sender(i->lease, i->rcpt)));
 	put_lines(&w, trace_delivered_to(a, i->rcpt->address));
 	put_lines(&w, i->rcpt->head);
-	put_lines(&w, e->head);
+	put_lines(&w, lease_head(i->lease));
 	if (e->content.p != NULL)
 		put_lines(&w, e->content);
 	else

@@ -285,7 +285,7 @@ void part_wait(struct timetable *t, struct part *p, int64_t next)
 	int64_t notice = notice_due(t, p);
 
 	p->next = next;
-	p->read = p->judged = false;
+	p->read = p->judged = p->signed_now = false;
 	part_set(t, p, PART_WAITING);
 	set_clock(t, p, notice < next ? notice : next);
 	message_rest(t, p->message);

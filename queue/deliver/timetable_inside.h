@@ -10,6 +10,7 @@
  *   providers.c     destinations whose hosts belong together share their pace
  *   leases.c        parts become leases, leases come home
  *   disk.c          batches for the Maildirs, and entries read again
+ *   late.c          signatures that have run out are made anew
  *   settle.c        fates to the committer and home again
  *   aside.c         marks of what is being tried; what is set aside
  *   letters.c       bounces and notices
@@ -67,6 +68,7 @@ struct part {                          /* about 100 bytes: there may be a millio
 	bool                marked : 1;/* … and written */
 	bool                judged : 1;/* being read because its deadline passed */
 	bool                read : 1;  /* its message was read for this try */
+	bool                signed_now : 1;/* its message's signatures were seen to for this try */
 	bool                again : 1; /* to be tried as soon as its fate is written: the operator wants it */
 };
 
@@ -83,6 +85,8 @@ struct message {
 	bool                from_null : 1, loading : 1, hold : 1, remove : 1, over : 1;
 	bool                utf8_header : 1;
 	bool                early : 1; /* tried before its time, or some of it was: its sender cannot stop it */
+	bool                as_is : 1; /* the operator let it go: it is not held for want of a signature */
+	bool                unsigned_told : 1; /* that it could not be signed anew was said */
 	bool                aside : 1; /* held because it cannot be trusted: counted */
 	bool                damaged : 1;   /* its row cannot be read: it can only be removed */
 	bool                spoiled : 1;   /* its content cannot, and that was said */
@@ -247,6 +251,14 @@ void load(struct timetable *, struct part *);     /* the part comes back in line
 
 /* ---- settle.c */
 void lease_done(struct timetable *, struct part *, struct lease *);
+/* ---- late.c */
+/* Its message has an entry, and is to be signed anew before this try. */
+bool late_is(const struct timetable *, const struct part *);
+/* Disk desk; l->arena is set.  l->entry stays NULL when there was nothing to do. */
+void late_sign(struct queue *, const struct deliver_setup *, const struct queue_entry *, struct late *);
+bool late_came_home(struct message *, const struct late *);     /* true: it must not leave like that */
+void late_hold(struct timetable *, struct part *, str why);     /* in no line and no heap */
+
 void part_fate(struct timetable *, struct part *, enum fate, int64_t next, str said, enum after);
 void part_expire(struct timetable *, struct part *);
 void part_put_off_unasked(struct timetable *, struct part *);   /* its destination rests: written down once */

@@ -98,6 +98,7 @@ static bool remove_it(struct timetable *t, struct part *p, struct wish *w)
 
 /* While it waits for its time, nobody has been asked, and nobody is being asked. */
 static bool may_cancel(const struct message *m)
+	p->message->as_is = p->message->as_is || w->asked->as_is;
 {
 	if (m->since <= clock_wall() || m->early || m->damaged)
 		return false;
@@ -128,7 +129,7 @@ static void log_wish(const struct message *m, const struct queue_wish *w)
 	char id[QUEUE_ID_TEXT];
 
 	log_event(&(struct log){ .id = queue_id_text(m->id, id) }, LOG_NOTICE, events[w->what],
-	          KV_C("by", w->what == WISH_CANCEL ? "sender" : "operator"));
+	          KV_C("by", w->by != NULL ? w->by : w->what == WISH_CANCEL ? "sender" : "operator"));
 }
 
 static void grant(struct timetable *t, struct message *m, struct wish *w)

@@ -172,7 +172,24 @@ static unsigned message_flags(const struct txn *t)
 		flags |= MESSAGE_OWN;
 	if (t->held)
 		flags |= MESSAGE_HELD | MESSAGE_BREAKER;
+	if (t->added.signing.missing)
+		flags |= MESSAGE_UNSIGNED;
+	if (t->added.signing.hold)
+		flags |= MESSAGE_HELD;
 	return flags;
+}
+
+/* What it takes to sign it anew, should it leave late. */
+static void put_signing(struct txn *t, struct queue_put *p)
+{
+	const struct signing *s = &t->added.signing;
+	struct queue_signing kept = { .until = s->until, .author = s->author };
+
+	if (!s->on || s->until == INT64_MAX)
+		return;
+	for (size_t i = 0; i < QUEUE_HASHES; i++)
+		kept.hashes[i] = s->hashes[i];
+	queue_put_signing(p, &kept);
 }
 
 static void put_message(struct txn *t)
@@ -187,6 +204,7 @@ static void put_message(struct txn *t)
 	queue_put_from(p, &t->in.sender, message_flags(t), t->envid, t->peer->login);
 	put_recipients(t, p);
 	put_fields(t, p);
+	put_signing(t, p);
 	queue_put_header_bytes(p, t->header_bytes);
 	if (l != NULL && l->settles_id != 0)
 		queue_put_settles(p, l->settles_id, l->settles, l->nsettles);

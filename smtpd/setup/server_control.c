@@ -223,6 +223,7 @@ static void wish_begin(struct control_call *call, int what, uint64_t id, const s
 	w->filter = *filter;
 	w->wish.what = what;
 	w->wish.id = id;
+	w->wish.as_is = filter->login.n == 0;       /* an account's release says nothing of signatures */
 	w->wish.baton.home = s->main->mbox;
 	w->wish.baton.arrived = wish_came_home;
 	w->job.work = find_ids;

@@ -267,7 +267,8 @@ static void logins_are_signed_with_every_key(void **state)
 static void others_are_not_signed(void **state)
 {
 	static const struct { const char *text; enum origin origin; } cases[] = {
-		{ "From: user@sub.home.test\r\n\r\nHi.\r\n", FROM_LOGIN },
+		{ "From: user@homehome.test\r\n\r\nHi.\r\n", FROM_LOGIN },
+		{ "From: user@test\r\n\r\nHi.\r\n", FROM_LOGIN },
 		{ "From: user@other.test\r\n\r\nHi.\r\n", FROM_LOGIN },
 		{ "From: a@home.test, b@other.test\r\n\r\nHi.\r\n", FROM_LOGIN },
 		{ "Subject: x\r\n\r\nHi.\r\n", FROM_OURSELVES },
