@@ -71,6 +71,12 @@ static bool holds_nocase(str text, str part)
 	return false;
 }
 
+bool queue_rcpt_is_breakers(const struct queue_entry *e, const struct queue_rcpt *r)
+{
+	return r->state == RCPT_HELD && !r->damaged &&
+	       (e->flags & MESSAGE_BREAKER || str_starts(r->said, QUEUE_HELD_BY_BREAKER));
+}
+
 static unsigned states_of(const struct queue_entry *e, const struct queue_rcpt *r)
 {
 	static const unsigned states[] = {
@@ -80,7 +86,7 @@ static unsigned states_of(const struct queue_entry *e, const struct queue_rcpt *
 
 	if (r->damaged)
 		is |= STATE_DAMAGED;
-	if (r->state == RCPT_HELD && (e->flags & MESSAGE_BREAKER))
+	if (queue_rcpt_is_breakers(e, r))
 		is |= STATE_BREAKER;
 	return is;
 }

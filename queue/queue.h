@@ -246,6 +246,10 @@ void queue_entry_free(struct queue_entry *);
  * its signatures having run out, since it was to leave. */
 #define QUEUE_WAITS_FOR_KEY "Not signed, so it is held: "   /* the latter's `said` begins so */
 bool queue_rcpt_waits_for_key(const struct queue_entry *, const struct queue_rcpt *);
+/* It is held by its account's circuit breaker: since it came, or, having waited
+ * when that tripped, since then. */
+#define QUEUE_HELD_BY_BREAKER "Held with all mail of its account"   /* the latter's `said` begins so */
+bool queue_rcpt_is_breakers(const struct queue_entry *, const struct queue_rcpt *);
 void queue_entry_forget_content(struct queue_entry *);     /* frees the memory copy; rows or file remain */
 
 /* News: each committed message, sent to `box` with the entry (content still in

@@ -91,14 +91,25 @@ str report_next(struct arena *a, const struct queue_rcpt *r, int64_t now)
 	return STR("now");
 }
 
+bool report_is_breakers(const struct queue_entry *e)
+{
+	bool held = e->flags & MESSAGE_BREAKER;
+
+	for (size_t i = 0; i < e->nrcpts && !held; i++)
+		held = queue_rcpt_is_breakers(e, &e->rcpts[i]);
+	return held;
+}
+
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static void set_flags(struct json *j, unsigned flags)
+static void set_flags(struct json *j, const struct queue_entry *e)
 {
+	unsigned flags = e->flags;
+
 	json_set_bool(j, "smtputf8", flags & MESSAGE_SMTPUTF8);
 	json_set_bool(j, "eightbit", flags & MESSAGE_8BIT);
 	json_set_bool(j, "own", flags & MESSAGE_OWN);
-	json_set_bool(j, "breaker", flags & MESSAGE_BREAKER);
+	json_set_bool(j, "breaker", report_is_breakers(e));
 	json_set_bool(j, "restored", flags & MESSAGE_RESTORED);
 	json_set_bool(j, "requiretls", flags & MESSAGE_REQUIRETLS);
 }
@@ -156,7 +167,7 @@ void report_json(struct json *j, const struct queue_entry *e, int64_t now)
 	json_set(j, "damage", e->damage != NULL ? str_of(e->damage) : STR_NONE);
 	json_set_num(j, "lives", e->lives);
 	set_time(j, "not_before", e->not_before);
-	set_flags(j, e->flags);
+	set_flags(j, e);
 	rcpts = json_set_array(j, "recipients");
 	for (size_t i = 0; i < e->nrcpts; i++)
 		json_rcpt(json_add_object(rcpts), &e->rcpts[i]);

@@ -19,6 +19,7 @@ str report_path(struct arena *, str path);                  /* an address, or <>
 /* "waiting", "held", "delivered", … */
 const char *report_state(const struct queue_rcpt *);
 str report_next(struct arena *, const struct queue_rcpt *, int64_t now);     /* "in 5 min", "now", the state */
+bool report_is_breakers(const struct queue_entry *);        /* some recipient of it is held by the breaker */
 
 void report_json(struct json *, const struct queue_entry *, int64_t now);
 void report_add_json(struct buf *, struct json *root);      /* frees it */

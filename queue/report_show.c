@@ -116,7 +116,7 @@ static void tell_flags(struct story *s)
 
 	if (e->not_before > s->now)
 		line(s, "waits", arena_printf(s->a, "until %.*s, as was asked for", STR_ARG(report_when(s->a, e->not_before))));
-	if (e->flags & MESSAGE_BREAKER)
+	if (report_is_breakers(e))
 		line(s, "held", arena_printf(s->a, "by the account's circuit breaker: `postern account release %.*s` or `drop` decides",
 		                             STR_ARG(report_plain(s->a, e->login))));
 	if (waits_for_key(e))

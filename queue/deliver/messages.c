@@ -335,6 +335,14 @@ void part_leave_line(struct timetable *t, struct part *p)
 
 /* ---- what is due ---------------------------------------------------------------------------------------- */
 
+void part_break(struct timetable *t, struct part *p)
+{
+	char id[QUEUE_ID_TEXT];
+
+	log_event(&(struct log){ .id = queue_id_text(p->message->id, id) }, LOG_INFO, "message.held", KV_C("by", "breaker"));
+	part_fate(t, p, FATE_HELD, 0, STR(QUEUE_HELD_BY_BREAKER ": it has sent more than it may, and the operator decides"), AFTER_HOLD);
+}
+
 bool part_wish_takes(struct timetable *t, struct part *p)
 {
 	struct message *m = p->message;
@@ -343,7 +351,9 @@ bool part_wish_takes(struct timetable *t, struct part *p)
 		part_fate(t, p, FATE_REMOVED, 0, STR("removed by the operator"), AFTER_DROP);
 	else if (m->hold)
 		part_fate(t, p, FATE_HELD, 0, STR_NONE, AFTER_HOLD);
-	return m->remove || m->hold;
+	else if (m->breaks)
+		part_break(t, p);
+	return m->remove || m->hold || m->breaks;
 }
 
 static void go_on(struct timetable *t, struct part *p)

@@ -90,6 +90,7 @@ struct message {
 	bool                aside : 1; /* held because it cannot be trusted: counted */
 	bool                damaged : 1;   /* its row cannot be read: it can only be removed */
 	bool                spoiled : 1;   /* its content cannot, and that was said */
+	bool                breaks : 1;    /* its account's breaker holds it, once it is home */
 };
 
 struct channel {                       /* one client */
@@ -205,6 +206,7 @@ void part_leave_line(struct timetable *, struct part *);
 void part_due(struct timetable *, struct part *);
 void part_judge(struct timetable *, struct part *);             /* with its entry: too old, or a notice is due */
 void part_move(struct timetable *, struct part *, struct destination *);
+void part_break(struct timetable *, struct part *);             /* held by its account's breaker; in no line */
 bool part_wish_takes(struct timetable *, struct part *);        /* hold or remove was wished meanwhile */
 void messages_free(struct timetable *);
 

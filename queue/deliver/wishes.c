@@ -76,9 +76,25 @@ static bool hold(struct timetable *t, struct part *p, struct wish *w)
 	return true;
 }
 
+/* What is out is on its way: only should it come home it is held, and counted then. */
+static bool break_off(struct timetable *t, struct part *p, struct wish *w)
+{
+	if (is_out(p)) {
+		p->message->breaks = true;
+		return false;
+	}
+	if (p->state == PART_HELD || p->staged)
+		return false;
+	take_away(t, p);
+	p->wish = w;
+	w->open++;
+	part_break(t, p);
+	return true;
+}
+
 static bool release(struct timetable *t, struct part *p, struct wish *w)
 {
-	p->message->hold = false;
+	p->message->hold = p->message->breaks = false;
 	if (p->state != PART_HELD || p->message->damaged)
 		return false;
 	message_set_aside(t, p->message, false);
@@ -117,6 +133,7 @@ static bool cancel(struct timetable *t, struct part *p, struct wish *w)
 
 static bool (*const kinds[])(struct timetable *, struct part *, struct wish *) = {
 	[WISH_RETRY] = retry, [WISH_HOLD] = hold, [WISH_RELEASE] = release, [WISH_REMOVE] = remove_it, [WISH_CANCEL] = cancel,
+	[WISH_BREAK] = break_off,
 };
 
 static void log_wish(const struct message *m, const struct queue_wish *w)
@@ -141,7 +158,8 @@ static void grant(struct timetable *t, struct message *m, struct wish *w)
 	if (!touched)
 		return;
 	w->asked->touched++;
-	log_wish(m, w->asked);
+	if (w->asked->what != WISH_BREAK)
+		log_wish(m, w->asked);
 }
 
 static void wish_came(struct baton *b)

@@ -6,8 +6,11 @@
  * the postmaster, in a letter.  Main thread.
  */
 #include <stdlib.h>
+#include <string.h>
 
+#include "queue/filter.h"
 #include "queue/letter.h"
+#include "queue/report.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/mail/trace.h"
 #include "smtpd/setup/serve.h"
@@ -55,6 +58,86 @@ static bool read_one(void *arg, str key, str value)
 	return true;
 }
 
+/* ---- what waits already ---------------------------------------------------------------- */
+
+/* The messages of an account that wait, one after the other. */
+struct gathering {
+	struct job        job;            /* finds them, on the slow desk */
+	struct queue_wish wish;
+	struct server    *server;
+	void            (*then)(struct server *, void *arg);
+	void             *arg;
+	uint64_t         *ids;
+	size_t            n, at, held;
+	enum err          found;
+	char              account[ADDR_PATH_MAX + 1];
+};
+
+static void gather_end(struct gathering *g)
+{
+	log_event(NULL, g->found == OK ? LOG_NOTICE : LOG_WARN, "account.gathered", KV_C("account", g->account),
+	          KV_N("messages", g->held), KV_C("why", g->found == OK ? "they waited when it was held" : err_text(g->found)));
+	if (g->then != NULL)
+		g->then(g->server, g->arg);
+	free(g->ids);
+	free(g);
+}
+
+static void gather_next(struct gathering *g)
+{
+	if (g->found != OK || g->at == g->n) {
+		gather_end(g);
+		return;
+	}
+	g->wish.id = g->ids[g->at++];
+	timetable_wish(g->server->timetable, &g->wish);
+}
+
+/* What was delivered meanwhile is gone. */
+static void gathered_one(struct baton *b)
+{
+	struct gathering *g = SUPER(SUPER(b, struct queue_wish, baton), struct gathering, wish);
+
+	g->held += g->wish.touched;
+	if (g->wish.result != OK && g->wish.result != ERR_ABSENT)
+		g->found = g->wish.result;
+	gather_next(g);
+}
+
+static void find_waiting(struct job *j)
+{
+	struct gathering *g = SUPER(j, struct gathering, job);
+	const struct queue_filter waiting = { .login = str_of(g->account), .states = STATE_WAITING };
+
+	g->found = queue_select(g->server->queue, &waiting, &g->ids, &g->n);
+}
+
+static void found_waiting(struct baton *b)
+{
+	gather_next(SUPER(SUPER(b, struct job, baton), struct gathering, job));
+}
+
+/* What it sent before and is not out yet is held as what it sends from now on,
+ * so that one decision is about all of it. */
+void server_hold_waiting(struct server *s, str account, void (*then)(struct server *, void *), void *arg)
+{
+	struct gathering *g = calloc(1, sizeof(*g));
+
+	must(g != NULL);
+	account = str_head(account, sizeof(g->account) - 1);
+	memcpy(g->account, account.p, account.n);
+	g->server = s;
+	g->then = then;
+	g->arg = arg;
+	g->wish.what = WISH_BREAK;
+	g->wish.baton.home = s->main->mbox;
+	g->wish.baton.arrived = gathered_one;
+	g->job.work = find_waiting;
+	g->job.baton.home = s->main->mbox;
+	g->job.baton.arrived = found_waiting;
+	desk_submit_anyway(s->slow, &g->job);
+}
+
 /* ---- letters ------------------------------------------------------------------------ */
 
 struct post { struct baton baton; struct letter *letter; };
@@ -86,7 +169,7 @@ static str letter_text(struct arena *a, const struct breaker_news *n, str to, st
 	return arena_printf(a, "From: Mail server <%.*s>\r\nTo: <%.*s>\r\nSubject: The mail of %.*s is held\r\n%.*s%.*s"
 		"Auto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n"
 		"%.*s has sent more than it may%.*s: %llu %s,\r\nof which %llu are allowed.\r\n\r\n"
-		"Nothing was refused and nothing is lost: what it sends is kept in the queue of\r\n%.*s until somebody decides.\r\n\r\n"
+		"Nothing was refused and nothing is lost: what it sends, and what still waited, is kept\r\nin the queue of %.*s until somebody decides.\r\n\r\n"
 		"Was this not you?  Then somebody else knows the password.  Ask the postmaster to\r\n"
 		"lock the account and to throw the held mail away, and set another password:\r\n\r\n"
 		"    postern queue list --state breaker\r\n"
@@ -133,6 +216,7 @@ static void account_shut(struct baton *b)
 	          KV_N("count", n->count), KV_N("allowed", n->most),
 	          KV_C("next", "`postern account release`, drop or lock decides"));
 	server_write_allowances(here);
+	server_hold_waiting(here, account, NULL, NULL);
 	arena_init(&a, 4096);
 	postmaster = arena_printf(&a, "postmaster@%.*s", STR_ARG(domain));
 	tell(here, n, account);

@@ -83,6 +83,8 @@ void     server_when_all_turned(struct server *, void (*then)(struct server *, v
 /* breaker_watch.c: accounts that have used up their allowance */
 bool     server_made_breaker(struct server *);          /* before threads, with main's loop there */
 void     server_write_allowances(struct server *);      /* what is to outlive the process */
+/* Its mail that is in the queue and not out; `then` runs on main when it is held. */
+void     server_hold_waiting(struct server *, str account, void (*then)(struct server *, void *arg), void *arg);
 void     server_look_at_logins(const struct server *);  /* reload.c: who stands no more is not served any longer */
 
 /* unsigned.c: a key of this domain is out: what was held for want of one is

@@ -317,6 +317,12 @@ static void decide(struct control_call *call, enum breaker_state state, int what
 	server_write_allowances(s);
 }
 
+static void locked(struct server *s, void *call)
+{
+	server_when_all_turned(s, in_use, call);
+}
+
+/* It sends no more, neither what comes nor what still waits. */
 static void lock(struct control_call *call)
 {
 	struct server *s = call->house;
@@ -328,7 +334,7 @@ static void lock(struct control_call *call)
 	}
 	server_write_allowances(s);
 	server_look_at_logins(s);
-	server_when_all_turned(s, in_use, call);
+	server_hold_waiting(s, call->words[2], locked, call);
 }
 
 /* words: account release|drop|lock ADDRESS */

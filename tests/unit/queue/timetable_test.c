@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include "queue/report.h"
+
 static const char *peer_route(const struct peer *p)
 {
 	static char text[64];
@@ -441,6 +443,46 @@ static void wishes_are_granted(void **state)
 	finish(&y, &p);
 }
 
+/* The breaker's: by it, what waits and what comes home is held, what the operator
+ * holds is not its own, and its release is. */
+static void broken_off(void **state)
+{
+	const struct queue_filter breakers = { .states = STATE_BREAKER };
+	struct yard y;
+	struct peer p;
+	struct queue_rcpt r;
+	char said[1001];
+	uint64_t a, b, *ids;
+	size_t touched, n;
+
+	(void)state;
+	start(&y, &p, &(struct script){ .at = { [STEP_RCPT] = "450 4.7.1 greylisted" } });
+	y.relay.retry_first_ms = y.relay.retry_most_ms = 3600000;
+	yard_open(&y, false);
+	a = yard_put_one(&y, "a@far.test", 0);
+	b = yard_put_one(&y, "b@far.test", 0);
+	until(figures(&y).deferred == 2 && figures(&y).leased == 0);
+	assert_int_equal(yard_wish(&y, WISH_HOLD, a, &touched), OK);
+	assert_int_equal(yard_wish(&y, WISH_BREAK, a, &touched), OK);
+	assert_int_equal(touched, 0);
+	assert_int_equal(yard_wish(&y, WISH_BREAK, b, &touched), OK);
+	assert_int_equal(touched, 1);
+	assert_int_equal(yard_rcpt_of(&y, b, 0, &r, said), OK);
+	assert_int_equal(r.state, RCPT_HELD);
+	assert_true(str_starts(r.said, QUEUE_HELD_BY_BREAKER));
+	assert_int_equal(queue_select(y.h.q, &breakers, &ids, &n), OK);
+	assert_int_equal(n, 1);
+	assert_int_equal(ids[0], b);
+	free(ids);
+	peer_change(&p, STEP_RCPT, NULL);
+	assert_int_equal(yard_wish(&y, WISH_RELEASE, b, &touched), OK);
+	until(left(&y) == 1);
+	assert_int_equal(yard_wish(&y, WISH_REMOVE, a, &touched), OK);
+	until(left(&y) == 0);
+	assert_int_equal(p.messages, 1);
+	finish(&y, &p);
+}
+
 /* What is out when it is wished away: not called back, but not tried again. */
 static void removed_while_it_is_out(void **state)
 {
@@ -460,6 +502,31 @@ static void removed_while_it_is_out(void **state)
 	assert_int_equal(yard_rcpt_of(&y, id, 0, &r, said), OK);
 	peer_stop(&p);                                   /* the connection breaks */
 	until(left(&y) == 0);
+	finish(&y, NULL);
+}
+
+/* Out when the breaker trips: it is held when it comes home undelivered. */
+static void broken_off_while_it_is_out(void **state)
+{
+	struct yard y;
+	struct peer p;
+	struct queue_rcpt r;
+	char said[1001];
+	size_t touched;
+	uint64_t id;
+
+	(void)state;
+	start(&y, &p, &(struct script){ .at = { [STEP_BANNER] = "raw " } });
+	y.relay.connect_ms = 2000;
+	yard_open(&y, false);
+	id = yard_put_one(&y, "a@far.test", 0);
+	until(p.connections == 1 && figures(&y).leased == 1);
+	assert_int_equal(yard_wish(&y, WISH_BREAK, id, &touched), OK);
+	assert_int_equal(touched, 0);
+	peer_stop(&p);                                   /* the connection breaks */
+	until(figures(&y).held == 1);
+	assert_int_equal(yard_rcpt_of(&y, id, 0, &r, said), OK);
+	assert_true(str_starts(r.said, QUEUE_HELD_BY_BREAKER));
 	finish(&y, NULL);
 }
 
@@ -558,6 +625,8 @@ int main(void)
 		cmocka_unit_test(delays_are_told_once),
 		cmocka_unit_test(success_is_told_when_asked_for),
 		cmocka_unit_test(wishes_are_granted),
+		cmocka_unit_test(broken_off),
+		cmocka_unit_test(broken_off_while_it_is_out),
 		cmocka_unit_test(removed_while_it_is_out),
 		cmocka_unit_test(stop_lets_go_of_what_is_out),
 		cmocka_unit_test(settings_are_swapped),
