@@ -88,16 +88,22 @@ static unsigned states_of(const struct queue_entry *e, const struct queue_rcpt *
 		is |= STATE_DAMAGED;
 	if (queue_rcpt_is_breakers(e, r))
 		is |= STATE_BREAKER;
+	if (queue_rcpt_waits_for_key(e, r))
+		is |= STATE_UNSIGNED;
 	return is;
 }
 
 static bool fits_rcpt(const struct queue_filter *f, const struct queue_entry *e, const struct queue_rcpt *r, unsigned of_message)
 {
 	if (r->state == RCPT_SETTLED || (f->to.n > 0 && !holds_nocase(r->address, f->to)))
-	if (queue_rcpt_waits_for_key(e, r))
-		is |= STATE_UNSIGNED;
 		return false;
 	return f->states == 0 || ((states_of(e, r) | of_message) & f->states) != 0;
+}
+
+static bool is_within(str name, str domain)
+{
+	return str_eq_nocase(name, domain) || (name.n > domain.n && str_ends_nocase(name, domain) &&
+	                                       name.p[name.n - domain.n - 1] == '.');
 }
 
 bool queue_filter_fits(const struct queue_filter *f, const struct queue_entry *e, int64_t now)
@@ -106,19 +112,13 @@ bool queue_filter_fits(const struct queue_filter *f, const struct queue_entry *e
 
 	if (now - e->arrived < f->older_s || (f->login.n > 0 && !str_eq_nocase(e->login, f->login)))
 		return false;
-static bool is_within(str name, str domain)
-{
-	return str_eq_nocase(name, domain) || (name.n > domain.n && str_ends_nocase(name, domain) &&
-	                                       name.p[name.n - domain.n - 1] == '.');
-}
-
+	if (f->author.n > 0 && !is_within(e->signing.author, f->author))
+		return false;
 	/* "<>" means the empty sender and no other. */
 	if (str_is(f->from, "<>") ? e->sender.n > 0 : f->from.n > 0 && !holds_nocase(e->sender, f->from))
 		return false;
 	for (size_t i = 0; i < e->nrcpts; i++)
 		if (fits_rcpt(f, e, &e->rcpts[i], of_message))
 			return true;
-	if (f->author.n > 0 && !is_within(e->signing.author, f->author))
-		return false;
 	return e->nrcpts == 0 && f->to.n == 0 && (f->states == 0 || (of_message & f->states) != 0);
 }

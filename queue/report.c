@@ -111,6 +111,7 @@ static void set_flags(struct json *j, const struct queue_entry *e)
 	json_set_bool(j, "own", flags & MESSAGE_OWN);
 	json_set_bool(j, "breaker", report_is_breakers(e));
 	json_set_bool(j, "restored", flags & MESSAGE_RESTORED);
+	json_set_bool(j, "unsigned", flags & MESSAGE_UNSIGNED);
 	json_set_bool(j, "requiretls", flags & MESSAGE_REQUIRETLS);
 }
 
@@ -122,7 +123,6 @@ static void set_time(struct json *j, const char *name, int64_t at)
 		json_set_null(j, name);
 }
 
-	json_set_bool(j, "unsigned", flags & MESSAGE_UNSIGNED);
 static void json_attempts(struct json *j, const struct queue_rcpt *r)
 {
 	struct json *list = json_set_array(j, "attempts");

@@ -99,8 +99,7 @@ void timetable_free(struct timetable *);
  * of it has been tried, or is being. */
 struct queue_wish {                        /* malloc'ed by the sender */
 	struct baton baton;                /* home, arrived: the sender's */
-	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE, WISH_CANCEL,
-	       WISH_BREAK /* hold, as the breaker's */ } what;
+	enum { WISH_RETRY, WISH_HOLD, WISH_RELEASE, WISH_REMOVE, WISH_CANCEL, WISH_BREAK /* hold, as the breaker's */ } what;
 	uint64_t     id;                   /* 0: all */
 	const char  *by;                   /* static, for the log; NULL: the operator */
 	bool         as_is;                /* released for good: it is not held again for want of a signature */

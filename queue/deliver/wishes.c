@@ -98,6 +98,7 @@ static bool release(struct timetable *t, struct part *p, struct wish *w)
 	if (p->state != PART_HELD || p->message->damaged)
 		return false;
 	message_set_aside(t, p->message, false);
+	p->message->as_is = p->message->as_is || w->asked->as_is;
 	p->message->lives = 0;
 	write_down(t, p, w, FATE_RELEASED, STR_NONE, AFTER_WAIT);
 	return true;
@@ -114,7 +115,6 @@ static bool remove_it(struct timetable *t, struct part *p, struct wish *w)
 
 /* While it waits for its time, nobody has been asked, and nobody is being asked. */
 static bool may_cancel(const struct message *m)
-	p->message->as_is = p->message->as_is || w->asked->as_is;
 {
 	if (m->since <= clock_wall() || m->early || m->damaged)
 		return false;
