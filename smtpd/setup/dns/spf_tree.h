@@ -53,6 +53,7 @@ struct spf_tree_term {
 	struct spf_node *node;           /* include, redirect: where it leads */
 	struct cidr *nets;               /* the addresses it stands for, as far as known now */
 	size_t n_nets;
+	size_t hosts;                    /* mx: names; exp: texts */
 };
 
 struct spf_node {
@@ -63,6 +64,7 @@ struct spf_node {
 	str    record;                   /* when there is exactly one */
 	size_t strings;                  /* that it is cut into */
 	size_t records;                  /* SPF records at the name */
+	str    nearly;                   /* a text there that was meant as one, and is none */
 	struct spf_tree_term *terms;
 	size_t n_terms;
 	unsigned lookups, voids, voids6; /* of this record and all below it; `lookups` without the one that led here */
