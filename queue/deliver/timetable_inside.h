@@ -251,8 +251,6 @@ void lease_free(struct timetable *, struct lease *);
 void serve_disk(struct timetable *);
 void load(struct timetable *, struct part *);     /* the part comes back in line, at the front, with its entry */
 
-/* ---- settle.c */
-void lease_done(struct timetable *, struct part *, struct lease *);
 /* ---- late.c */
 /* Its message has an entry, and is to be signed anew before this try. */
 bool late_is(const struct timetable *, const struct part *);
@@ -261,6 +259,8 @@ void late_sign(struct queue *, const struct deliver_setup *, const struct queue_
 bool late_came_home(struct message *, const struct late *);     /* true: it must not leave like that */
 void late_hold(struct timetable *, struct part *, str why);     /* in no line and no heap */
 
+/* ---- settle.c */
+void lease_done(struct timetable *, struct part *, struct lease *);
 void part_fate(struct timetable *, struct part *, enum fate, int64_t next, str said, enum after);
 void part_expire(struct timetable *, struct part *);
 void part_put_off_unasked(struct timetable *, struct part *);   /* its destination rests: written down once */

@@ -62,9 +62,16 @@ struct dkim_section {                   /* inside domain */
 	str         key;
 	int         algorithm;          /* 0: by the key */
 	struct strs headers;
-	uint64_t    expire_ms;
+	str         expire;             /* signing.h */
 	bool        gate;               /* closed when DNS shows another key, or none */
 	uint64_t    look_ms;
+};
+
+struct signing_section {                /* inside domain: signing.h */
+	struct conf_head head;
+	struct strs from, to, selectors, headers;
+	str         expire;
+	int         canon, identity;
 };
 
 struct update_section {                 /* inside keys: the domain's DNS takes updates of ours */
@@ -101,7 +108,7 @@ struct account_section {                /* inside domain: what one account has o
 struct domain_section {
 	struct conf_head head;          /* title: the domain as written */
 	str      name;                  /* A-labels */
-	struct conf_list dkim, accounts;
+	struct conf_list dkim, signings, accounts;
 	struct keys_section keys;
 	str      aliases, catch_all, copy, route;
 	int      require;               /* enum auth_require */

@@ -19,6 +19,7 @@
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/config.h"
 #include "smtpd/setup/generation.h"
+#include "smtpd/setup/signing.h"
 
 struct look { const struct config *c; conf_open *open_file; struct arena *a; struct conf_faults *faults; };
 
@@ -77,14 +78,19 @@ static void look_at_key(const struct look *l, str file, const struct conf_head *
 {
 	const char *option = conf_given(head, "key") ? "key" : NULL;
 	struct arena secret;
-	struct key *key;
+	struct key *key = NULL;
 	str pem, why = STR_NONE;
+	enum err e;
 
 	if (!look_at(l, file, head, option, mend))
 		return;
 	arena_init(&secret, 256 << 10);
-	key = file_read(l->open_file, file, 64 << 10, &secret, &pem, &why) == OK ? key_private_pem(pem, &why) : NULL;
-	if (key == NULL)
+	e = signing_key_text(l->open_file, file, &secret, &pem, &why);
+	if (e == OK)
+		key = key_private_pem(pem, &why);
+	if (e != OK)
+		conf_fault_add(l->faults, l->a, head, option, "%.*s", STR_ARG(why));
+	else if (key == NULL)
 		conf_fault_add(l->faults, l->a, head, option, "%.*s: %.*s: %s", STR_ARG(file), STR_ARG(why), mend);
 	else if ((algorithm == 1 && key_kind(key) != KEY_RSA) || (algorithm == 2 && key_kind(key) != KEY_ED25519))
 		conf_fault_add(l->faults, l->a, head, "algorithm", "the key in %.*s is not made for that algorithm: "

@@ -10,6 +10,7 @@
 #include "smtpd/mail/addr.h"
 #include "smtpd/setup/config_inside.h"
 #include "smtpd/setup/keys/life.h"
+#include "smtpd/setup/signing.h"
 
 /* ---- checks of single values --------------------------------------------- */
 
@@ -217,7 +218,7 @@ static const struct conf_option dkim_options[] = {
 	{ OPT(dkim_section, algorithm, CONF_WORD, "algorithm", "auto", "auto takes what the key is made for"), .words = algorithms },
 	{ OPT(dkim_section, headers, CONF_LIST, "headers", NULL, "header fields that are signed; empty: the usual list, over-signed"),
 	  .example = "From,To,Subject,Date,Message-ID" },
-	{ OPT(dkim_section, expire_ms, CONF_TIME, "expire", "0s", "how long a signature is valid (x=); 0: without end") },
+	{ OPT(dkim_section, expire, CONF_STRING, "expire", "auto", "how long a signature is valid (x=), from when the message may leave first: auto (as long as relay {} tries, and a day), none, or a time; what leaves later is signed anew"), .check = signing_expire_ok },
 	{ OPT(dkim_section, gate, CONF_BOOL, "gate", "yes", "whether the key stops signing while an authoritative server of the domain shows another record for it, or none") },
 	{ OPT(dkim_section, look_ms, CONF_TIME, "look", "1h", "how often those servers are asked; a minute after the start for the first time"), .least = 1000 },
 	{ 0 },
@@ -399,7 +400,7 @@ static const struct conf_option domain_options[] = {
 	{ 0 },
 };
 
-static const struct conf_section *const domain_sections[] = { &dkim_section, &keys_section, &deliver_section, &account_section, NULL };
+static const struct conf_section *const domain_sections[] = { &dkim_section, &keys_section, &config_signing, &deliver_section, &account_section, NULL };
 
 static void domain_checked(void *section, struct conf_reader *r)
 {
@@ -409,6 +410,9 @@ static void domain_checked(void *section, struct conf_reader *r)
 	if (d->route.n > 0 && !endpoint_parse(d->route, 0, &e))
 		conf_fault(r, &d->head, "route", "option `route` in section `domain`: `%.*s` must be HOST:PORT, such as \"127.0.0.1:25\"",
 		           STR_ARG(d->route));
+	if (d->signings.n > 0 && d->dkim.n == 0 && !d->keys.head.given)
+		conf_fault(r, &d->head, NULL, "section `signing` in domain \"%.*s\", which has no keys: add a section `keys`, or take it out",
+		           STR_ARG(d->head.title));
 	deliver_checked(&d->deliver, r);
 }
 

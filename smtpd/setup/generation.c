@@ -14,6 +14,7 @@
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/key_files.h"
+#include "smtpd/setup/signing.h"
 #include "smtpd/setup/verbs.h"
 
 /* ---- directory ---------------------------------------------------------------- */
@@ -149,7 +150,7 @@ static struct key *read_key(struct generation *g, conf_open *open_file, str file
 	enum err e;
 
 	arena_init(&secret, 256 << 10);
-	e = file_read(open_file, file, 64 << 10, &secret, &pem, &said);
+	e = signing_key_text(open_file, file, &secret, &pem, &said);
 	if (e == OK)
 		key = key_private_pem(pem, &said);
 	if (key == NULL)
@@ -170,7 +171,7 @@ static enum err load_key(struct generation *g, conf_open *open_file, const struc
 		.domain = d->name, .selector = s->head.title,
 		.header_canon = CANON_RELAXED, .body_canon = CANON_RELAXED,
 		.headers = s->headers.n > 0 ? &s->headers : NULL,
-		.expire_s = (int64_t)(s->expire_ms / 1000),
+		.expire_s = signing_expire_s(g->config, s->expire),
 	};
 	enum err e;
 	struct key *key = read_key(g, open_file, s->key, &e, why);
@@ -200,6 +201,8 @@ static enum err load_keys(struct generation *g, conf_open *open_file, struct dki
 			if (e != OK)
 				return e;
 		}
+		if (signing_add(ring, g->config, d, &g->arena) != OK)
+			return ERR_MEMORY;
 	}
 	return OK;
 }
@@ -347,6 +350,7 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 	g->deliver = (struct deliver_setup){
 		.relay = &c->relay, .directory = g->directory, .hostname = c->hostname,
 		.bounced = server_bounced, .bounced_arg = &g->session,
+		.sign_late = signing_late, .sign_late_arg = ring,
 		.srs_secret = c->forward.srs ? needs->secret : NULL, .srs_domain = c->forward.srs_domain,
 	};
 	return OK;

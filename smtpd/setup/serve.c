@@ -306,6 +306,7 @@ static void a_minute_passed(struct loop_timer *t)
 	loop_timer_set(t, 60000);
 }
 
+	server_release_unsigned_again(the_server);
 static void watchdog_is_due(struct loop_timer *t)
 {
 	notify_say("WATCHDOG=1");
@@ -411,6 +412,7 @@ static void server_end(struct server *s)
 	timetable_free(s->timetable);
 	for (size_t i = 0; i < s->nloops; i++) {
 		front_free(s->fronts[i]);
+	server_release_unsigned_again(s);
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
 	}
