@@ -93,6 +93,10 @@ struct tls_state conn_tls(const struct conn *);
 /* The names (addresses) in the client's certificate, when it verified: none else.
  * `which`: enum tls_name, or'ed.  They live in the arena. */
 void  conn_tls_names(const struct conn *, unsigned which, struct arena *, struct strs *out);
+/* A certificate of the client's that verified then does so now, with what `now`
+ * has read since: it has not expired, and nobody has revoked it.  True when there
+ * was none.  Cheap while the authorities stay the same. */
+bool  conn_tls_client_stands(const struct conn *, struct tls_server *now);
 size_t conn_tls_binding(const struct conn *, unsigned char *out, size_t room, const char **type); /* RFC 9266, 5929; 0: none */
 
 /* The certificates that the peer showed, leaf first; at most `room`. */

@@ -35,6 +35,7 @@ struct conn_tls {
 	bool   stopped;               /* reading found its end behind bytes that had to be shown first */
 	enum conn_end stopped_how;
 	int    stopped_errno;
+	const void *stood_under;      /* the authorities that the client's certificate was last looked at with */
 	char   why[160];
 };
 

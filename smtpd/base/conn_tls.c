@@ -310,6 +310,11 @@ void conn_tls_names(const struct conn *c, unsigned which, struct arena *a, struc
 		tls_names_of(SSL_get0_peer_certificate(c->tls->ssl), which, a, out);
 }
 
+bool conn_tls_client_stands(const struct conn *c, struct tls_server *now)
+{
+	return now == NULL || !conn_tls(c).client_cert || tls_client_stands(now, c->tls->ssl, &c->tls->stood_under);
+}
+
 /* tls-unique (RFC 5929 3): the first Finished of the handshake, the client's
  * unless it was resumed.  Unsafe without the extended master secret (RFC 7627). */
 static size_t first_finished(const SSL *ssl, unsigned char *out, size_t room)

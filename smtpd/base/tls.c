@@ -11,6 +11,7 @@
  * is freed under a reader.
  */
 #include <openssl/err.h>
+#include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -114,6 +115,35 @@ SSL *tls_server_ssl(struct tls_server *s, enum tls_ask how)
 	SSL_set_accept_state(ssl);
 	ask(ssl, how);
 	return ssl;
+}
+
+/* ---- a client's certificate, later ---------------------------------------------------- */
+
+/* As at the handshake: signatures, times, and whether its authority revoked it. */
+static bool verifies(X509_STORE *authorities, SSL *ssl, X509 *x)
+{
+	X509_STORE_CTX *ctx = X509_STORE_CTX_new();
+	bool good = ctx != NULL && X509_STORE_CTX_init(ctx, authorities, x, SSL_get_peer_cert_chain(ssl)) == 1 &&
+	            X509_STORE_CTX_set_default(ctx, "ssl_client") == 1 && X509_verify_cert(ctx) == 1;
+
+	X509_STORE_CTX_free(ctx);
+	ERR_clear_error();
+	return good;
+}
+
+bool tls_client_stands(struct tls_server *s, SSL *ssl, const void **by)
+{
+	const struct tls_set *set = atomic_load_explicit(&s->now, memory_order_acquire);
+	X509 *x = SSL_get0_peer_certificate(ssl);
+
+	if (x == NULL)
+		return true;
+	if (*by == set && X509_cmp_current_time(X509_get0_notAfter(x)) > 0)
+		return true;
+	if (!verifies(SSL_CTX_get_cert_store(set->ctx[0]), ssl, x))
+		return false;
+	*by = set;
+	return true;
 }
 
 /* ---- building and renewing a set ---------------------------------------------------- */

@@ -17,6 +17,10 @@ SSL *tls_client_ssl(struct tls_client *, const char *name);   /* name may be NUL
 SSL *tls_client_ssl_for(struct tls_client *, const struct tls_expect *);
 void tls_judge(const SSL *, struct tls_state *);   /* fills verified, by_dane, fault and why */
 
+/* Whether the client's certificate still verifies under the authorities that are
+ * in force now; *by remembers under which that was found, begins with NULL. */
+bool tls_client_stands(struct tls_server *, SSL *, const void **by);
+
 void tls_ignore_sigpipe(void);                     /* OpenSSL writes to sockets with write(2) */
 
 /* tls_names.c: `which` of enum tls_name, in that order; at most 16. */

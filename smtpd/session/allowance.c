@@ -87,11 +87,19 @@ bool may_send_as(const struct session_setup *s, struct arena *a, str login, cons
 	return auth_owns(s->directory, a, login, as) || (r != NULL && is_granted(r, as));
 }
 
+/* Under what is configured now: the session may be older than that.  Its login
+ * may rest on the certificate, as EXTERNAL's does, so it goes with it. */
+static bool certificate_stands(const struct session *s)
+{
+	return !s->peer.tls.client_cert || s->front->era == NULL ||
+	       conn_tls_client_stands(s->conn, s->front->era->setup->tls);
+}
+
 bool login_stands(const struct session *s)
 {
 	const struct session_setup *setup = s->setup;
 
-	return auth_still(&s->login) &&
+	return auth_still(&s->login) && certificate_stands(s) &&
 	       (setup->breaker == NULL || breaker_state(setup->breaker, s->peer.login) != BREAKER_LOCKED);
 }
 

@@ -197,7 +197,7 @@ struct session;
 
 /* Its own address, or one that send-as grants. */
 bool may_send_as(const struct session_setup *, struct arena *, str login, const struct path *as);
-bool login_stands(const struct session *);   /* not revoked, not locked */
+bool login_stands(const struct session *);   /* not revoked (nor its certificate), not locked */
 /* Counts a login's message, complete; true: it has to be held. */
 bool allowance_is_spent(struct txn *);
 

@@ -497,8 +497,7 @@ void server_look_again(struct server *s)
 		changed = true;
 	server_look_at_denied(s);
 	server_test_zones(s);
-	if (changed)
-		server_look_at_logins(s);
+	server_look_at_logins(s);               /* certificates may have been revoked, or have expired */
 	if (changed && server_reload(s, &why) != OK)
 		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", s->file), KV("why", why));
 	arena_fini(&a);

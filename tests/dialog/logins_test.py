@@ -371,7 +371,12 @@ def test_certificates_of_the_offices_own(tmp_path):
         again, newer, *_ = issue(s, ALICE, tmp_path)
         listed = json.loads(verb(s, "certificate", "list", ALICE, "--json").stdout)
         assert [c["serial"] for c in listed] == [serial, newer] and {c["state"] for c in listed} == {"valid"}
-        verb(s, "certificate", "revoke", ALICE, serial)
+        with secured(s, pem) as c, secured(s, again) as kept:          # two sessions that are open
+            for one in (c, kept):
+                one.ask(b"AUTH PLAIN " + base64.b64encode(f"\0{ALICE}\0{PASSWORD}".encode()), 235)
+            verb(s, "certificate", "revoke", ALICE, serial)
+            assert c.ask("NOOP")[:3] in ("421", "")
+            kept.ask("NOOP", 250)
         assert not gets_in(s, ALICE, pem) and gets_in(s, ALICE, again)
         crl = openssl("crl", "-in", ca, "-noout", "-text")
         assert serial in crl.lower() and newer not in crl.lower()
