@@ -303,10 +303,10 @@ static void a_minute_passed(struct loop_timer *t)
 	server_look_again(the_server);
 	server_note_pace(the_server);
 	server_write_allowances(the_server);
+	server_release_unsigned_again(the_server);
 	loop_timer_set(t, 60000);
 }
 
-	server_release_unsigned_again(the_server);
 static void watchdog_is_due(struct loop_timer *t)
 {
 	notify_say("WATCHDOG=1");
@@ -409,10 +409,10 @@ static void server_end(struct server *s)
 	if (!desk_close_within(s->login, LOGIN_END_MS))
 		server_leave(s);
 	desk_close(s->disk);
+	server_release_unsigned_again(s);
 	timetable_free(s->timetable);
 	for (size_t i = 0; i < s->nloops; i++) {
 		front_free(s->fronts[i]);
-	server_release_unsigned_again(s);
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
 	}

@@ -90,8 +90,8 @@ void     server_look_at_logins(const struct server *);  /* reload.c: who stands 
 /* unsigned.c: a key of this domain is out: what was held for want of one is
  * released, to be signed on its way.  Main; comes back at once. */
 void     server_release_unsigned(struct server *, str domain);
-
 void     server_release_unsigned_again(struct server *);   /* each minute, and at the end */
+
 /* zones.c: the block lists' zones, tested at start, at reload and when due */
 void     server_test_zones(struct server *);
 void     server_end_zone_tests(struct server *);        /* before their generation or main's resolver goes */
