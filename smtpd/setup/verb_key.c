@@ -19,6 +19,7 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/setup/config.h"
 #include "smtpd/setup/key_files.h"
+#include "smtpd/setup/keys/verb_key_parts.h"
 #include "smtpd/setup/verbs.h"
 
 struct asked {
@@ -186,8 +187,11 @@ int verb_key(int argc, char **argv)
 	struct asked asked;
 	struct arena a;
 	struct config *c;
-	int status = parse(argc, argv, &asked);
+	int status;
 
+	if (argc > 1 && strcmp(argv[1], "test") == 0)
+		return verb_key_test(argc - 1, argv + 1);
+	status = parse(argc, argv, &asked);
 	if (status < 0)
 		status = words_fit(&asked);
 	if (status >= 0)

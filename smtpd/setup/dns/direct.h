@@ -90,6 +90,12 @@ struct gate_look {
 	str             said;                 /* one sentence: which server shows what */
 	struct strs     silent;               /* servers that did not answer, by name and address: "ns1.example.net (192.0.2.1)" */
 	str             alias;                /* gate_judge: all that answer say that the name is an alias of this one */
+
+	/* gate_look: what was asked last (an alias's name), of whom, and what they said */
+	str             name;
+	struct direct_zone   zone;
+	struct direct_reply *replies;         /* each of a server of `zone` */
+	size_t          nreplies;
 };
 /* Pure: replies in, verdict out.  A server answers if it does over UDP or TCP; if
  * both, they must agree.  Octet for octet, but for how the strings are cut.  Who
@@ -97,6 +103,8 @@ struct gate_look {
  * what he shows without authority and is not the record blocks, too. */
 void gate_judge(const struct direct_zone *, const struct direct_reply *, size_t n, str name, str wanted,
                 struct arena *, struct gate_look *);
+/* What one reply shows, for "ns1 says: …": "the record", "no such name (NXDOMAIN)", … */
+str gate_reply_text(const struct direct_reply *, str wanted, struct arena *);
 /* direct_zone_of, direct_ask, gate_judge; through aliases (CNAME), each asked of its
  * own zone's servers.  OK with *look filled; else DNS failed or memory is spent, and
  * `said` says which (sight SILENT). */

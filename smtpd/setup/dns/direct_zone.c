@@ -162,6 +162,15 @@ enum err direct_find_hosts(struct direct *d, struct direct_host *h, size_t n, st
 
 /* ---- the cut ------------------------------------------------------------------------------ */
 
+/* S._domainkey.D and its like are hardly a zone: when the resolver fails at such a
+ * name (an alias of itself), the servers of the zone above say more than it does. */
+static bool is_leaf(str name)
+{
+	str parent = str_skip(name, str_find(name, '.') + 1);
+
+	return parent.n > 0 && parent.p[0] == '_';
+}
+
 /* A name with a SOA record of its own is a zone's apex; an alias has none. */
 static enum err find_cut(struct direct *d, str name, struct arena *a, struct direct_zone *z, str *why)
 {
@@ -172,7 +181,7 @@ static enum err find_cut(struct direct *d, str name, struct arena *a, struct dir
 			return ERR_MEMORY;
 		*q = (struct question){ .name = name, .type = DNS_SOA };
 		ask_all(d, q, 1, a);
-		if (dns_failed(q->got.status))
+		if (dns_failed(q->got.status) && (q->got.status == DNS_TIMEOUT || !is_leaf(name)))
 			return failure(q, a, why);
 		if (q->got.status != DNS_FOUND || q->got.cname)
 			continue;

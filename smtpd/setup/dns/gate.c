@@ -110,6 +110,16 @@ static struct sight sight_of(const struct direct_reply *r, str wanted, struct ar
 	return (struct sight){ SEES_OTHER, STR("no TXT record"), STR_NONE };
 }
 
+str gate_reply_text(const struct direct_reply *r, str wanted, struct arena *a)
+{
+	struct sight seen = sight_of(r, wanted, a);
+
+	if (seen.kind != SEES_NOTHING)
+		return seen.text;
+	return r->truncated ? STR("truncated, as what does not fit is: TCP has it")
+	                    : arena_printf(a, "no answer%s%.*s", seen.text.n > 0 ? ": " : "", STR_ARG(seen.text));
+}
+
 static bool same_sight(const struct sight *a, const struct sight *b)
 {
 	return a->kind == b->kind && str_eq(a->text, b->text);

@@ -3,6 +3,8 @@
  * One look through the gate: the zone of a name, all its servers asked, their
  * answers judged; an alias that all agree on is followed.  Blocks.
  */
+#include <string.h>
+
 #include "smtpd/base/dns_name.h"
 #include "smtpd/setup/dns/direct_inside.h"
 
@@ -31,10 +33,10 @@ static enum err nowhere(enum err e, str why, struct gate_look *look)
 
 static enum err look_once(struct direct *d, str name, str wanted, struct arena *a, struct gate_look *look)
 {
-	struct direct_reply *replies;
+	struct direct_reply *replies = NULL;
 	struct direct_zone zone;
 	str why = STR_NONE;
-	size_t n;
+	size_t n = 0;
 	enum err e = direct_zone_of(d, name, a, &zone, &why);
 
 	*look = (struct gate_look){ .sight = GATE_SILENT };
@@ -51,12 +53,30 @@ static enum err look_once(struct direct *d, str name, str wanted, struct arena *
 		return e;
 	}
 	gate_judge(&zone, replies, n, name, wanted, a, look);
+	look->name = name;
+	look->zone = zone;
+	look->replies = replies;
+	look->nreplies = n;
 	return OK;
+}
+
+/* Who was silent on the way to an alias is silent still. */
+static void keep_silent(const struct strs *before, struct arena *a, struct gate_look *look)
+{
+	str *all = before->n > 0 ? ARENA_ARRAY(a, str, before->n + look->silent.n) : NULL;
+
+	if (all == NULL)
+		return;
+	memcpy(all, before->v, before->n * sizeof(str));
+	if (look->silent.n > 0)
+		memcpy(all + before->n, look->silent.v, look->silent.n * sizeof(str));
+	look->silent = (struct strs){ all, before->n + look->silent.n };
 }
 
 enum err gate_look(struct direct *d, str name, str wanted, struct arena *a, struct gate_look *look)
 {
 	str checked = dns_name_check(name), first = checked;
+	struct strs silent = { 0 };
 	enum err e = OK;
 
 	*look = (struct gate_look){ .sight = GATE_SILENT };
@@ -66,6 +86,8 @@ enum err gate_look(struct direct *d, str name, str wanted, struct arena *a, stru
 	}
 	for (unsigned i = 0; i <= ALIASES_MAX; i++) {
 		e = look_once(d, checked, wanted, a, look);
+		keep_silent(&silent, a, look);
+		silent = look->silent;
 		if (e != OK || look->alias.n == 0)
 			break;
 		checked = look->alias;
