@@ -167,6 +167,10 @@ void report_json(struct json *j, const struct queue_entry *e, int64_t now)
 	json_set(j, "damage", e->damage != NULL ? str_of(e->damage) : STR_NONE);
 	json_set_num(j, "lives", e->lives);
 	set_time(j, "not_before", e->not_before);
+	if (e->not_before != 0)
+		json_set_c(j, "waits_for", e->flags & MESSAGE_FUTURE ? "future-release" : "grace");
+	else
+		json_set_null(j, "waits_for");
 	set_flags(j, e);
 	rcpts = json_set_array(j, "recipients");
 	for (size_t i = 0; i < e->nrcpts; i++)

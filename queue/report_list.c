@@ -43,18 +43,23 @@ static void cut_line(struct buf *out, size_t begun, size_t width)
 	buf_add_char(out, '\n');
 }
 
-/* Held as it came, it has heard nothing yet. */
-static str said_of(const struct queue_entry *e, const struct queue_rcpt *r)
+/* Nobody has been asked yet: held as it came, or waiting for its time. */
+static str said_of(const struct listing *l, const struct queue_entry *e, const struct queue_rcpt *r)
 {
-	if (r->said.n == 0 && queue_rcpt_waits_for_key(e, r))
+	if (r->said.n > 0)
+		return r->said;
+	if (queue_rcpt_waits_for_key(e, r))
 		return STR("no DKIM key is out: `postern key list`");
-	return r->said;
+	if (r->state != RCPT_WAITING || e->not_before <= l->list->now)
+		return STR_NONE;
+	return e->flags & MESSAGE_FUTURE ? STR("waits as asked for, `queue remove` stops it")
+	                                 : STR("in its grace time, `queue remove` stops it");
 }
 
 static void add_rcpt(struct listing *l, struct arena *a, const struct queue_entry *e, const struct queue_rcpt *r)
 {
 	size_t width = l->list->look.width;
-	str whole = said_of(e, r), said = report_plain(a, width > 0 ? whole : str_head(whole, LIST_SAID));
+	str whole = said_of(l, e, r), said = report_plain(a, width > 0 ? whole : str_head(whole, LIST_SAID));
 
 	buf_addf(l->out, "%-28.*s  %5" PRIu32 "  %-9.*s  %.*s%s", STR_ARG(report_path(a, r->address)), r->tries,
 	         STR_ARG(report_next(a, r, l->list->now)), STR_ARG(said),

@@ -110,12 +110,33 @@ static bool waits_for_key(const struct queue_entry *e)
 	return false;
 }
 
+/* Its time has not come, and the operator has not sent it early. */
+static bool waits_still(const struct story *s)
+{
+	bool waits = s->e->not_before > s->now && s->finished == 0;
+
+	for (size_t i = 0; i < s->e->nrcpts; i++)
+		waits = waits && s->e->rcpts[i].tries == 0 && s->e->rcpts[i].state != RCPT_SETTLED;
+	return waits;
+}
+
+static void tell_wait(struct story *s)
+{
+	char id[QUEUE_ID_TEXT];
+	str text = queue_id_text(s->e->id, id);
+
+	line(s, "waits", arena_printf(s->a, "until %.*s, %s: `postern queue remove %.*s` stops it, retry sends it now",
+	                              STR_ARG(report_when(s->a, s->e->not_before)),
+	                              s->e->flags & MESSAGE_FUTURE ? "as its sender's mail program asked for" : "in its sender's grace time",
+	                              STR_ARG(text)));
+}
+
 static void tell_flags(struct story *s)
 {
 	const struct queue_entry *e = s->e;
 
-	if (e->not_before > s->now)
-		line(s, "waits", arena_printf(s->a, "until %.*s, as was asked for", STR_ARG(report_when(s->a, e->not_before))));
+	if (waits_still(s))
+		tell_wait(s);
 	if (report_is_breakers(e))
 		line(s, "held", arena_printf(s->a, "by the account's circuit breaker: `postern account release %.*s` or `drop` decides",
 		                             STR_ARG(report_plain(s->a, e->login))));

@@ -69,6 +69,16 @@ static void finish_without_room(struct txn *t, const char *reason)
 
 /* ---- the put --------------------------------------------------------------------- */
 
+static str queued(struct txn *t)
+{
+	str before = t->cancelled ? STR("The other message is stopped, it was not sent. ") : STR("");
+
+	if (t->in.not_before == 0)
+		return arena_printf(&t->arena, "%.*sQueued as %.*s", STR_ARG(before), STR_ARG(t->log.id));
+	return arena_printf(&t->arena, "%.*sQueued as %.*s, leaves at %.*s", STR_ARG(before), STR_ARG(t->log.id),
+	                    STR_ARG(grace_when(&t->arena, t->in.not_before)));
+}
+
 static void stored(struct queue_put *p, enum err e, void *arg)
 {
 	struct txn   *t = arg;
@@ -78,8 +88,9 @@ static void stored(struct queue_put *p, enum err e, void *arg)
 	t->lent = false;
 	switch (e) {
 	case OK:
-		a.text = arena_printf(&t->arena, "Queued as %.*s", STR_ARG(t->log.id));
+		a.text = queued(t);
 		log_stored(t);
+		grace_tell(t);
 		t->finished(t, &a);
 		break;
 	case ERR_IO:
@@ -206,6 +217,7 @@ static void put_message(struct txn *t)
 	put_fields(t, p);
 	put_signing(t, p);
 	queue_put_header_bytes(p, t->header_bytes);
+	queue_put_not_before(p, t->in.not_before);
 	if (l != NULL && l->settles_id != 0)
 		queue_put_settles(p, l->settles_id, l->settles, l->nsettles);
 	if (l != NULL && l->settles_said != NULL)
@@ -247,8 +259,32 @@ static void signed_and_sealed(struct chain_conn *c, void *user)
 		put_message(t);
 }
 
+/* A reply to a notice alone: there is nothing to store. */
+static void finish_cancelled(struct txn *t)
+{
+	struct answer a = { .code = 250, .esc = "2.0.0", .text = STR("The message is stopped, it was not sent") };
+
+	t->finished(t, &a);
+}
+
+static void accepted(struct txn *t);
+
+static void cancel_known(struct txn *t)
+{
+	if (t->refusal.code != 0)
+		finish_refused(t);
+	else if (t->in.nrcpts == 0)
+		finish_cancelled(t);
+	else
+		accepted(t);
+}
+
 static void accepted(struct txn *t)
 {
+	if (t->cancels != 0 && !t->cancelled) {
+		grace_cancel(t, cancel_known);
+		return;
+	}
 	if (!recipients_gather(t)) {
 		finish_without_room(t, "memory");
 		return;
@@ -259,6 +295,7 @@ static void accepted(struct txn *t)
 		return;
 	}
 	t->held = allowance_is_spent(t);
+	grace_begin(t);
 	t->added.arena = &t->arena;
 	if (chain_queue(t->chain, &t->added, signed_and_sealed, t) != SAY_WAIT)
 		signed_and_sealed(t->chain, t);

@@ -66,6 +66,15 @@ const struct allowance_conf *allowance_of(const struct session_setup *s, str log
 	return r != NULL ? r->allowance : s->allowance;
 }
 
+struct grace_conf grace_of(const struct session_setup *s, str login)
+{
+	const struct account_rights *r = rights_of(s, login);
+
+	if (r != NULL)
+		return *r->grace;
+	return s->submission != NULL ? s->submission->grace : (struct grace_conf){ 0 };
+}
+
 /* "info@example.org", or "@example.org" for all of a domain. */
 static bool is_granted(const struct account_rights *r, const struct path *as)
 {

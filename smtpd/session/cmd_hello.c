@@ -8,7 +8,9 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
+#include "smtpd/base/clock.h"
 #include "smtpd/session/internal.h"
 
 /* ---- greeting ----------------------------------------------------------------- */
@@ -71,6 +73,21 @@ static void offer_logins(struct session *s, char *out, size_t room)
 	arena_wipe(&a);
 }
 
+/* RFC 4865 4: the most seconds, and the last date.  Said before the login, too:
+ * few programs say EHLO again behind it. */
+static int offer_release(const struct session *s, char *out, size_t room)
+{
+	uint64_t most = s->setup->submission != NULL ? s->setup->submission->future_release_ms / 1000 : 0;
+	time_t last = (time_t)(clock_wall() + (int64_t)most);
+	struct tm tm;
+	char when[32];
+
+	if (!s->peer.submission || most == 0 || gmtime_r(&last, &tm) == NULL)
+		return 0;
+	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
+	return snprintf(out, room, "\nFUTURERELEASE %llu %s", (unsigned long long)most, when);
+}
+
 static enum step offer_extensions(struct session *s)
 {
 	const struct limits_conf *l = s->setup->limits;
@@ -79,7 +96,7 @@ static enum step offer_extensions(struct session *s)
 	char     text[1024];
 	int      n;
 
-	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422, 8689 (behind TLS only). */
+	/* RFC 2920, 1870, 6152, 6531, 3030, 2034, 3461, 9422, 8689 (behind TLS only), 4865 (submission). */
 	n = snprintf(text, sizeof(text),
 		     "%.*s\nPIPELINING\nSIZE "
 		     "%llu\n8BITMIME\nSMTPUTF8\nCHUNKING\nENHANCEDSTATUSCODES\nDSN\n"
@@ -87,6 +104,7 @@ static enum step offer_extensions(struct session *s)
 		     STR_ARG(s->setup->hostname), (unsigned long long)l->message_size,
 		     (unsigned long long)mails, (unsigned long long)l->recipients,
 		     starttls_offered(s) ? "\nSTARTTLS" : "", s->peer.tls.on ? "\nREQUIRETLS" : "");
+	n += offer_release(s, text + n, sizeof(text) - (size_t)n);
 	if (submission && s->peer.tls.on && s->peer.login.n == 0 && n > 0 &&
 	    (size_t)n < sizeof(text))
 		offer_logins(s, text + n, sizeof(text) - (size_t)n);

@@ -5,6 +5,7 @@
  * What can be known to fail later fails here: too large, no room on the disk or
  * in memory, a sender that is not the login's own.  Loop thread.
  */
+#include "smtpd/base/clock.h"
 #include "smtpd/session/internal.h"
 
 #define RESERVE_MOST    ((uint64_t)256 << 10)   /* beyond, the body is in a file */
@@ -98,6 +99,30 @@ static bool sender_is_ours(struct txn *t)
 
 /* ---- the command --------------------------------------------------------------------- */
 
+/* RFC 4865: for those who log in; else it is as unknown as on port 25. */
+static bool release_good(struct session *s, const struct mail_params *p, enum step *step)
+{
+	const struct submission_conf *c = s->setup->submission;
+	int64_t most = c != NULL ? (int64_t)(c->future_release_ms / 1000) : 0, now = clock_wall();
+	int64_t at = p->hold_for > 0 ? now + p->hold_for : p->hold_until;
+
+	if (at == 0)
+		return true;
+	if (!s->peer.submission || s->peer.login.n == 0 || most == 0)
+		*step = refuse(s, 555, "5.5.4", "MAIL: this parameter is not known here");
+	else if (at < now)
+		*step = refuse(s, 501, "5.5.4", "MAIL: HOLDUNTIL is in the past: it is %.*s here",
+		               STR_ARG(grace_when(&s->txn->arena, now)));
+	else if (at > now + most)
+		*step = refuse(s, 501, "5.5.4", "MAIL: a message waits %lld seconds here at most, until %.*s",
+		               (long long)most, STR_ARG(grace_when(&s->txn->arena, now + most)));
+	else {
+		s->txn->release = at;
+		return true;
+	}
+	return false;
+}
+
 static bool read_mail(struct session *s, str args, enum step *step)
 {
 	struct txn *t = s->txn;
@@ -122,6 +147,8 @@ static bool read_mail(struct session *s, str args, enum step *step)
 		*step = refuse(s, 530, "5.7.10", "REQUIRETLS needs TLS here, too: say STARTTLS first");
 		return false;
 	}
+	if (!release_good(s, &p, step))
+		return false;
 	t->declared = p.size;
 	t->in.smtputf8 = p.utf8;
 	t->in.body8bit = p.body8bit;

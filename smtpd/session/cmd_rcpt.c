@@ -99,12 +99,36 @@ static bool may_send_out(const struct session *s)
 	return s->txn->in.origin == FROM_LOGIN && (s->device == NULL || s->device->to == DEVICE_ANY);
 }
 
+/* The address that stops a message: nothing is delivered to it. */
+static enum step cancels(struct session *s, struct asked *a, uint64_t id)
+{
+	struct txn *t = s->txn;
+
+	if (t->cancels != 0 && t->cancels != id)
+		return rcpt_refused(s, 452, "4.5.3", &a->to, "One message stops one other: send another for this one");
+	t->cancels = id;
+	s->phase = RCPT;
+	s->good_rcpt = true;
+	return tell(s, 250, "2.1.5", "The end of your message stops the one that this address names");
+}
+
 static enum step admitted(struct session *s, struct asked *a)
 {
+	uint64_t stopped;
+
 	struct directory_answer found = { 0 };
 	struct txn *t = s->txn;
 	struct path to;
 
+	switch (grace_reads(t, s->device != NULL, &a->to, &stopped)) {
+	case CANCEL_GOOD:
+		return cancels(s, a, stopped);
+	case CANCEL_FOREIGN:
+		return rcpt_refused(s, 550, "5.7.1", &a->to,
+		                    "This address is for the account whose message it stops, after its login");
+	case CANCEL_NOT:
+		break;
+	}
 	switch (admit_return(t, &a->to, &to)) {
 	case ADMIT_RETURN:
 		return returned(s, a, &to);

@@ -21,8 +21,8 @@
 #define LEADS_ON    64u    /* to a message, one day: whoever says it is not yet useless */
 
 /* Increments of line lengths: RFC 1870 3 (26), 6152 2 (17), 3461 4 (107; RCPT
- * 500), 6531 3.1 (10), 4954 3 (500). */
-#define MORE_FOR_MAIL (26 + 17 + 107 + 10 + 500)
+ * 500), 6531 3.1 (10), 4954 3 (500), 4865 4 (34). */
+#define MORE_FOR_MAIL (26 + 17 + 107 + 10 + 500 + 34)
 #define MORE_FOR_RCPT (500 + 10)
 #define MORE_FOR_AUTH (LINE_MAX_ANY - LINE_MAX_COMMAND)
 

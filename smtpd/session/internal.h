@@ -24,6 +24,7 @@
 #include "smtpd/base/conn.h"
 #include "smtpd/base/log.h"
 #include "smtpd/base/stat.h"
+#include "smtpd/mail/cancel.h"
 #include "smtpd/mail/dot.h"
 #include "smtpd/mail/reply.h"
 #include "smtpd/mail/srs.h"
@@ -121,6 +122,8 @@ struct txn {
 	/* envelope */
 	unsigned           flags;    /* enum message_flag */
 	str                envid;
+	int64_t            release;  /* seconds: asked for by HOLDFOR, HOLDUNTIL; 0: it was not */
+	uint64_t           cancels;  /* the message that this one stops; 0: none */
 	struct path       *paths;    /* in.rcpts */
 	struct rcpt       *rcpts;    /* beside them */
 	size_t             room, tried;
@@ -154,7 +157,10 @@ struct txn {
 	const char        *quarantined_by;
 	str                quarantined_why;
 	bool               held;     /* for its account's allowance */
-	bool               lent;     /* the put is with the committer */
+	struct cancel      cancel;
+	void             (*then)(struct txn *);      /* when it is home */
+	bool               cancelled;/* what it stops is stopped */
+	bool               lent;     /* the put is with the committer, or the cancel is out */
 	void             (*ready)(struct txn *);     /* intake may go on */
 	void             (*finished)(struct txn *, const struct answer *);
 	void              *owner;
@@ -200,6 +206,20 @@ bool may_send_as(const struct session_setup *, struct arena *, str login, const 
 bool login_stands(const struct session *);   /* not revoked (nor its certificate), not locked */
 /* Counts a login's message, complete; true: it has to be held. */
 bool allowance_is_spent(struct txn *);
+
+struct grace_conf grace_of(const struct session_setup *, str login);
+
+/* ---- grace.c: mail that waits, and what stops it ---------------------------------------- */
+
+enum cancel_reads grace_reads(struct txn *, bool by_device, const struct path *to, uint64_t *id);   /* at RCPT */
+/* Before the queue hook: when the message may leave, to in.not_before and flags. */
+void grace_begin(struct txn *);
+/* Stops t->cancels; then() when that is known: done, or refused. */
+void grace_cancel(struct txn *, void (*then)(struct txn *));
+/* It is stored and waits: its sender is told, if that is wanted. */
+void grace_tell(struct txn *);
+/* "2026-11-22T05:10:00+00:00" */
+str  grace_when(struct arena *, int64_t at);
 
 /* ---- device.c: who needs no login ------------------------------------------------------ */
 const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */
@@ -328,8 +348,15 @@ struct param { str key, value; bool has_value; };
 /* Takes " KEY[=VALUE]" off the front.  1: one came, 0: the end, -1: malformed. */
 int  param_next(str *rest, struct param *);
 bool xtext_decode(struct arena *, str, bool utf8, str *out);           /* RFC 3461 4, strict */
+bool param_date_time(str, int64_t *epoch);                             /* RFC 3339 5.6 */
 
-struct mail_params { uint64_t size; bool utf8, body8bit; unsigned flags; str envid; };
+struct mail_params {
+	uint64_t size;
+	bool     utf8, body8bit;
+	unsigned flags;
+	str      envid;
+	int64_t  hold_for, hold_until;   /* seconds, of waiting and of the epoch; 0: not given (RFC 4865) */
+};
 struct rcpt_params { unsigned flags; str orcpt; };
 struct param_fault { int code; const char *text; };                    /* esc 5.5.4 */
 bool mail_params(struct arena *, str rest, struct mail_params *, struct param_fault *);

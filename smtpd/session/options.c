@@ -216,12 +216,22 @@ const struct conf_section forward_section = {
 
 static const char *const unmarked_words[] = { "mark", "refuse", "pass", NULL };
 
+static const char *const notice_words[] = { "auto", "yes", "no", NULL };
+
 static const struct conf_option submission_options[] = {
 	{ .name = "unmarked-8bit", .type = CONF_WORD, .offset = AT(unmarked), .fallback = "mark", .words = unmarked_words,
 	  .help = "text with octets beyond ASCII and no MIME fields that say what it is: mark it (as UTF-8 where it is "
 	          "that, else as unknown-8bit), refuse it with 554 5.6.0, or pass it on as it came" },
 	{ .name = "hide-client", .type = CONF_BOOL, .offset = AT(hide_client), .fallback = "yes",
 	  .help = "whether Received says nothing of the address and name of who logged in; the log always does" },
+	{ .name = "grace", .type = CONF_TIME, .offset = AT(grace.wait_ms), .fallback = "0s", .most = 7 * DAY,
+	  .help = "how long each message waits in the queue before it leaves, for people here, too; until then its sender "
+	          "can stop it by a reply to the notice, and you by `postern queue remove`; an account may have another" },
+	{ .name = "grace-notice", .type = CONF_WORD, .offset = AT(grace.notice), .fallback = "auto", .words = notice_words,
+	  .help = "whether the sender is sent a notice of each message that waits, whose answer stops it: auto is yes for "
+	          "those that wait five minutes or longer" },
+	{ .name = "future-release", .type = CONF_TIME, .offset = AT(future_release_ms), .fallback = "30d", .most = (uint64_t)999999999 * 1000,
+	  .help = "the longest that a mail program may ask a message to wait (FUTURERELEASE, RFC 4865); 0s: that is not offered" },
 	{ 0 },
 };
 

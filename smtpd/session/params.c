@@ -6,6 +6,8 @@
  * a keyword that came twice, is not in the table, or whose value does not fit
  * its grammar to the letter is refused.  Pure; memory is the arena's.
  */
+#include <time.h>
+
 #include "smtpd/mail/orcpt.h"
 #include "smtpd/session/internal.h"
 
@@ -154,6 +156,102 @@ static bool requiretls_came(struct reading *r, str value)      /* RFC 8689 2 */
 	return true;
 }
 
+/* RFC 4865 4: one of the two, and not both. */
+static bool holds_once(struct reading *r)
+{
+	return (r->mail->hold_for == 0 && r->mail->hold_until == 0) ||
+	       wrong(r, "HOLDFOR and HOLDUNTIL do not go together: take one of them out");
+}
+
+static bool holdfor_came(struct reading *r, str value)         /* RFC 4865 4 */
+{
+	uint64_t seconds;
+
+	if (value.n > 9 || value.p[0] == '0' || !str_to_u64(value, &seconds))
+		return wrong(r, "HOLDFOR takes a number of seconds, at most 9 digits");
+	if (!holds_once(r))
+		return false;
+	r->mail->hold_for = (int64_t)seconds;
+	return true;
+}
+
+/* `n` digits, and then `behind`. */
+static bool digits(str *rest, size_t n, char behind, int *out)
+{
+	*out = 0;
+	if (rest->n < n + (behind != 0))
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		if (!is_digit(rest->p[i]))
+			return false;
+		*out = *out * 10 + (rest->p[i] - '0');
+	}
+	if (behind != 0 && to_lower(rest->p[n]) != behind)
+		return false;
+	*rest = str_skip(*rest, n + (behind != 0));
+	return true;
+}
+
+static bool zone_of(str rest, int64_t *ahead)
+{
+	int hours, minutes;
+	char sign = rest.n > 0 ? rest.p[0] : 0;
+
+	*ahead = 0;
+	if (rest.n == 1)
+		return to_lower(sign) == 'z';
+	if (sign != '+' && sign != '-')
+		return false;
+	rest = str_skip(rest, 1);
+	if (!digits(&rest, 2, ':', &hours) || !digits(&rest, 2, 0, &minutes) || rest.n > 0 || hours > 23 || minutes > 59)
+		return false;
+	*ahead = (sign == '-' ? -60 : 60) * (int64_t)(hours * 60 + minutes);
+	return true;
+}
+
+/* RFC 3339 5.6 date-time, "2026-12-24T18:00:00Z": erratum 2040 of RFC 4865 says
+ * that this is meant.  Fractions of a second are read and forgotten. */
+bool param_date_time(str text, int64_t *epoch)
+{
+	struct tm tm = { 0 }, given;
+	int64_t ahead;
+
+	if (!digits(&text, 4, '-', &tm.tm_year) || !digits(&text, 2, '-', &tm.tm_mon) || !digits(&text, 2, 't', &tm.tm_mday) ||
+	    !digits(&text, 2, ':', &tm.tm_hour) || !digits(&text, 2, ':', &tm.tm_min) || !digits(&text, 2, 0, &tm.tm_sec))
+		return false;
+	if (text.n > 1 && text.p[0] == '.') {
+		text = str_skip(text, 1);
+		if (!is_digit(text.p[0]))
+			return false;
+		while (text.n > 0 && is_digit(text.p[0]))
+			text = str_skip(text, 1);
+	}
+	if (tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60 || !zone_of(text, &ahead))
+		return false;
+	tm.tm_sec -= tm.tm_sec == 60;             /* a leap second */
+	tm.tm_year -= 1900;
+	tm.tm_mon--;
+	given = tm;
+	*epoch = (int64_t)timegm(&tm);
+	/* 31 April comes back as 1 May. */
+	if (tm.tm_year != given.tm_year || tm.tm_mon != given.tm_mon || tm.tm_mday != given.tm_mday)
+		return false;
+	*epoch -= ahead;
+	return *epoch > 0;
+}
+
+static bool holduntil_came(struct reading *r, str value)       /* RFC 4865 4 */
+{
+	int64_t at;
+
+	if (!param_date_time(value, &at))
+		return wrong(r, "HOLDUNTIL takes a date and time such as 2026-12-24T18:00:00Z");
+	if (!holds_once(r))
+		return false;
+	r->mail->hold_until = at;
+	return true;
+}
+
 /* RFC 4954 5: read and not believed; who sends is known by the login. */
 static bool auth_came(struct reading *r, str value)
 {
@@ -225,6 +323,8 @@ static const struct known of_mail[] = {
 	{"ENVID", envid_came, true},
 	{"AUTH", auth_came, true},
 	{"REQUIRETLS", requiretls_came, false},
+	{"HOLDFOR", holdfor_came, true},
+	{"HOLDUNTIL", holduntil_came, true},
 	{0},
 };
 static const struct known of_rcpt[] = {

@@ -52,12 +52,22 @@ struct forward_conf {                     /* mail that leaves us again for an al
 	int      doomed;                  /* enum doomed */
 };
 
+enum grace_notice { GRACE_NOTICE_AUTO, GRACE_NOTICE_YES, GRACE_NOTICE_NO };
+#define GRACE_NOTICE_S 300                /* auto: a message that waits as long is told of */
+
+struct grace_conf {                       /* how long what an account sends waits first */
+	uint64_t wait_ms;
+	int      notice;                  /* enum grace_notice */
+};
+
 enum unmarked { UNMARKED_MARK, UNMARKED_REFUSE, UNMARKED_PASS };
 
 struct submission_conf {                  /* mail from those who log in */
 	struct conf_head head;
 	int  unmarked;                    /* enum unmarked: 8-bit text without MIME */
 	bool hide_client;                 /* in Received */
+	struct grace_conf grace;          /* of accounts that have none of their own */
+	uint64_t future_release_ms;       /* the most that FUTURERELEASE may ask for; 0: it is not offered */
 };
 
 extern const struct conf_section listener_section, limits_section, forward_section, submission_section;
@@ -77,6 +87,20 @@ struct account_rights {
 	str                          address;
 	const struct strs           *send_as;      /* addresses, or "@domain" */
 	const struct allowance_conf *allowance;    /* never NULL */
+	const struct grace_conf     *grace;        /* never NULL */
+};
+
+/* A sender's wish to stop a message that still waits.  Whose wish it is was
+ * looked at.  The session's again when it comes home. */
+struct cancel {
+	struct baton baton;               /* home, arrived: the session's */
+	uint64_t     id;
+	enum cancel_says {
+		CANCEL_STOPPED,           /* it has not been sent, and will not be */
+		CANCEL_STOPPED_BEFORE,    /* so it was before */
+		CANCEL_LEFT,              /* some of it has left, or is leaving just now */
+		CANCEL_LATER,             /* not known now: no memory, the server ends */
+	} says;
 };
 
 /* One generation, as sessions need it.  Immutable.  Loops count their own
@@ -92,6 +116,7 @@ struct session_setup {
 	const struct forward_conf  *forward;       /* NULL: nothing is rewritten */
 	const struct submission_conf *submission;  /* NULL: the defaults */
 	const unsigned char        *secret;        /* SRS_SECRET octets; NULL: nothing is rewritten or marked */
+	void                      (*cancel)(struct cancel *);   /* the process's; any thread; NULL: nothing can be stopped */
 	struct breaker             *breaker;       /* the process's; NULL: nothing is counted */
 	const struct allowance_conf *allowance;    /* of all accounts that have none of their own */
 	const struct account_rights *rights;

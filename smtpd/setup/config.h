@@ -102,6 +102,7 @@ struct account_section {                /* inside domain: what one account has o
 	struct deliver_section deliver;
 	struct allowance_conf allowance;
 	struct strs send_as;
+	struct grace_conf grace;
 	struct place place;             /* made of deliver, and of the domain's where that is silent */
 };
 

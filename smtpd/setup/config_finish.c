@@ -115,6 +115,10 @@ static void finish_account(struct config *c, const struct domain_section *d, str
 		s->address = p.text;
 	make_place(c, &s->deliver, &d->place, &s->place, a, faults);
 	allowance_inherit(&s->allowance, &c->allowance);
+	if (!conf_given(&s->head, "grace"))
+		s->grace.wait_ms = c->submission.grace.wait_ms;
+	if (!conf_given(&s->head, "grace-notice"))
+		s->grace.notice = c->submission.grace.notice;
 }
 
 /* Who is nobody here could not be answered, and would have no allowance of ours. */
@@ -145,7 +149,7 @@ static enum err give_rights(struct config *c, struct arena *a)
 		for (size_t k = 0; k < d->accounts.n; k++) {
 			const struct account_section *s = d->accounts.v[k];
 
-			c->rights[c->nrights++] = (struct account_rights){ s->address, &s->send_as, &s->allowance };
+			c->rights[c->nrights++] = (struct account_rights){ s->address, &s->send_as, &s->allowance, &s->grace };
 		}
 	}
 	return OK;

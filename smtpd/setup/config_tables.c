@@ -373,9 +373,15 @@ static bool is_grant(str value, struct arena *a, str *why)
 	return path_of(a, value, &p) && p.domain.n > 0;
 }
 
+static const char *const notice_words[] = { "auto", "yes", "no", NULL };
+
 static const struct conf_option account_section_options[] = {
 	{ OPT(account_section, send_as, CONF_LIST, "send-as", NULL, "addresses beside its own and its aliases that the account may send as; @example.org is every one of a domain"), .check = is_grant,
 	  .example = "info@example.org,@example.com" },
+	{ OPT(account_section, grace.wait_ms, CONF_TIME, "grace", NULL, "how long each of its messages waits before it leaves; default: as submission {} has it"),
+	  .example = "2m", .most = (uint64_t)7 * 86400 * 1000 },
+	{ OPT(account_section, grace.notice, CONF_WORD, "grace-notice", NULL, "whether it is sent a notice of each message that waits; default: as submission {} has it"),
+	  .example = "yes", .words = notice_words },
 	{ 0 },
 };
 

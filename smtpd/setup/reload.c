@@ -113,6 +113,7 @@ void server_use(struct server *s, struct generation *next)
 		sts_reconfigure(s->sts, &sts);
 	next->deliver.sts = s->sts;
 	next->session.breaker = s->breaker;
+	server_lends_cancel(s, &next->session);
 	next->users = (unsigned)s->nloops + 1;
 	server_end_zone_tests(s);
 	if (old != NULL)

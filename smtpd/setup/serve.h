@@ -92,6 +92,9 @@ void     server_look_at_logins(const struct server *);  /* reload.c: who stands 
 void     server_release_unsigned(struct server *, str domain);
 void     server_release_unsigned_again(struct server *);   /* each minute, and at the end */
 
+/* cancel.c: sessions may stop what still waits */
+void     server_lends_cancel(struct server *, struct session_setup *);
+
 /* zones.c: the block lists' zones, tested at start, at reload and when due */
 void     server_test_zones(struct server *);
 void     server_end_zone_tests(struct server *);        /* before their generation or main's resolver goes */

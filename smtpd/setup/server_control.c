@@ -224,6 +224,7 @@ static void wish_begin(struct control_call *call, int what, uint64_t id, const s
 	w->wish.what = what;
 	w->wish.id = id;
 	w->wish.as_is = filter->login.n == 0;       /* an account's release says nothing of signatures */
+	w->wish.early = id != 0;
 	w->wish.baton.home = s->main->mbox;
 	w->wish.baton.arrived = wish_came_home;
 	w->job.work = find_ids;
