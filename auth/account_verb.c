@@ -216,16 +216,83 @@ static const struct seen *last_use(const struct map *seen, const struct account 
 	return newest;
 }
 
-static void list_text(const struct account *a)
+/* What the circuit breaker (or an operator's lock) says of it. */
+struct shut { bool locked; int64_t since; str why; };
+
+static bool is_shut(const struct work *w, const struct account *a, struct shut *out)
+{
+	str all = w->tools->shut, line, state, since, address;
+	uint64_t t;
+
+	while (all.n > 0 && str_cut(&all, '\n', &line)) {
+		if (!str_cut(&line, ' ', &state) || !str_cut(&line, ' ', &since) || !str_cut(&line, ' ', &address) ||
+		    !str_eq_nocase(address, a->address) || !str_to_u64(since, &t))
+			continue;
+		*out = (struct shut){ str_is(state, "locked"), (int64_t)t, line };
+		return true;
+	}
+	return false;
+}
+
+static str shut_next(struct work *w, const struct account *a, const struct shut *s)
+{
+	if (s->locked)
+		return arena_printf(&w->arena, "`postern account release %.*s` opens it, drop throws away what is held",
+		                    STR_ARG(a->address));
+	return arena_printf(&w->arena, "`postern account release %.*s` sends what is held, drop throws it away, lock ends its logins",
+	                    STR_ARG(a->address));
+}
+
+static str shut_since(const struct shut *s, char when[FIELDS_TIME])
+{
+	return s->since > 0 ? fields_time_text(s->since, when) : STR_NONE;
+}
+
+static void shut_text(struct work *w, const struct account *a)
+{
+	char when[FIELDS_TIME];
+	struct shut s;
+
+	if (!is_shut(w, a, &s))
+		return;
+	printf("\t%s", s.locked ? "locked" : "held");
+	if (s.since > 0)
+		printf(" since %.*s", STR_ARG(shut_since(&s, when)));
+	if (s.why.n > 0)
+		printf(": %.*s", STR_ARG(s.why));
+	printf(": %.*s", STR_ARG(shut_next(w, a, &s)));
+}
+
+/* Null when there is no server to ask. */
+static void shut_json(struct json *j, struct work *w, const struct account *a)
+{
+	char when[FIELDS_TIME];
+	struct json *b;
+	struct shut s;
+	bool shut = is_shut(w, a, &s);
+
+	if (w->tools->shut.p == NULL) {
+		json_set_null(j, "breaker");
+		return;
+	}
+	b = json_set_object(j, "breaker");
+	json_set_c(b, "state", !shut ? "open" : s.locked ? "locked" : "held");
+	json_set(b, "since", shut ? shut_since(&s, when) : STR_NONE);
+	json_set(b, "why", shut && s.why.n > 0 ? s.why : STR_NONE);
+	json_set(b, "next", shut ? shut_next(w, a, &s) : STR_NONE);
+}
+
+static void list_text(struct work *w, const struct account *a)
 {
 	printf("%.*s\t%.*s", STR_ARG(a->address),
 	       STR_ARG(a->scheme.n > 0 ? a->scheme : STR("no password")));
 	if (a->require != REQUIRE_PASSWORD)
 		printf("\trequires %s", auth_require_words[a->require]);
+	shut_text(w, a);
 	putchar('\n');
 }
 
-static void list_json(struct json *all, const struct account *a, const struct seen *s)
+static void list_json(struct json *all, struct work *w, const struct account *a, const struct seen *s)
 {
 	struct json *j = json_add_object(all);
 	char when[FIELDS_TIME];
@@ -238,6 +305,7 @@ static void list_json(struct json *all, const struct account *a, const struct se
 	json_set_bool(j, "totp", a->code_secret.n > 0);
 	json_set(j, "last_use", s != NULL ? fields_time_text(s->when, when) : STR_NONE);
 	json_set(j, "last_ip", s != NULL ? s->ip : STR_NONE);
+	shut_json(j, w, a);
 }
 
 int account_list(struct work *w)
@@ -264,9 +332,9 @@ int account_list(struct work *w)
 		if (account_is_device(a) || (w->key.n > 0 && !str_eq(w->key, a->key)))
 			continue;
 		if (all != NULL)
-			list_json(all, a, last_use(&seen, a));
+			list_json(all, w, a, last_use(&seen, a));
 		else
-			list_text(a);
+			list_text(w, a);
 	}
 	if (all != NULL)
 		json_print(all, stdout);

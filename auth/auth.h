@@ -201,6 +201,7 @@ struct account_tools {
 	const char *issuer;                    /* what an authenticator program shows: the host name */
 	char        mark;                      /* between account and label in a device's login name */
 	unsigned    iterations;
+	str         shut;                      /* "held|locked SINCE ADDRESS WHY" lines of the running server; p NULL: none answers */
 	bool      (*local)(void *, str domain);   /* is it one of ours? */
 	void       *arg;
 };

@@ -4,6 +4,8 @@
  * or tried to; the newest first.  No threads.
  */
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 
 #include "auth/verb_inside.h"
 #include "smtpd/base/json.h"
@@ -36,16 +38,70 @@ static void show_json(const struct accounts *t, const struct login *v, size_t n)
 	json_print(all, stdout);
 }
 
-static void show_text(const struct accounts *t, const struct login *v, size_t n)
+/* ---- a table for people ------------------------------------------------------------- */
+
+#define COLUMNS 5
+
+/* The clock on the wall, and which one that is. */
+static str local_time(struct arena *a, int64_t when)
 {
-	char when[FIELDS_TIME];
+	time_t t = (time_t)when;
+	char text[64];
+	struct tm tm;
 
-	for (size_t i = 0; i < n; i++) {
-		str time = fields_time_text(v[i].when, when), label = label_of(t, v[i].by);
+	if (localtime_r(&t, &tm) == NULL || strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S %z", &tm) == 0)
+		return STR("?");
+	return str_keep(a, str_of(text));
+}
 
-		printf("%.*s\t%.*s\t%.*s\t%.*s\t%.*s\n", STR_ARG(time), STR_ARG(v[i].ip),
-		       STR_ARG(v[i].mechanism), STR_ARG(v[i].result), STR_ARG(label));
-	}
+/* What stands beneath each other begins in one column, in cells of a terminal:
+ * labels are any UTF-8. */
+static size_t width_of(str text)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++)
+		n += ((unsigned char)text.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+static void fill_row(struct arena *a, const struct accounts *t, const struct login *v, str cell[static COLUMNS])
+{
+	cell[0] = local_time(a, v->when);
+	cell[1] = v->ip;
+	cell[2] = v->mechanism;
+	cell[3] = v->result;
+	cell[4] = label_of(t, v->by);
+}
+
+static void print_row(const str cell[static COLUMNS], const size_t width[static COLUMNS])
+{
+	size_t last = COLUMNS - 1;
+
+	while (last > 0 && cell[last].n == 0)
+		last--;
+	for (size_t c = 0; c < last; c++)
+		printf("%.*s%*s", STR_ARG(cell[c]), (int)(width[c] - width_of(cell[c]) + 2), "");
+	printf("%.*s\n", STR_ARG(cell[last]));
+}
+
+static void show_text(struct arena *a, const struct accounts *t, const struct login *v, size_t n)
+{
+	static const str heads[COLUMNS] = { STR("TIME"), STR("FROM"), STR("MECHANISM"), STR("RESULT"), STR("DEVICE") };
+	str (*rows)[COLUMNS] = arena_alloc(a, (n + 1) * sizeof(*rows));
+	size_t width[COLUMNS] = { 0 };
+
+	if (rows == NULL || n == 0)
+		return;
+	memcpy(rows[0], heads, sizeof(heads));
+	for (size_t i = 0; i < n; i++)
+		fill_row(a, t, &v[i], rows[i + 1]);
+	for (size_t i = 0; i <= n; i++)
+		for (size_t c = 0; c < COLUMNS; c++)
+			if (width_of(rows[i][c]) > width[c])
+				width[c] = width_of(rows[i][c]);
+	for (size_t i = 0; i <= n; i++)
+		print_row(rows[i], width);
 }
 
 int account_logins(struct work *w)
@@ -64,7 +120,7 @@ int account_logins(struct work *w)
 	else if (w->wishes.json)
 		show_json(t, v, n);
 	else
-		show_text(t, v, n);
+		show_text(&w->arena, t, v, n);
 	accounts_free(t);
 	return status;
 }

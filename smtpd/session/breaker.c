@@ -23,6 +23,7 @@
 #define DAY      96u
 #define SETS     512u
 #define WAYS     8u
+#define WHY_ROOM 256u
 
 enum kind { MESSAGES, RECIPIENTS, STRANGERS, BOUNCES, KINDS };
 
@@ -32,6 +33,8 @@ struct sender {
 	atomic_bool      changed;
 	_Atomic uint64_t count[KINDS][QUARTERS];     /* quarter << 32 | n */
 	_Atomic uint32_t known[SETS][WAYS];          /* the newest first; 0: free */
+	int64_t          since;          /* shut since; with `why` main's alone */
+	char             why[WHY_ROOM];
 	char             text[];
 };
 
@@ -237,6 +240,17 @@ enum breaker_state breaker_state(const struct breaker *b, str account)
 	return s == NULL ? BREAKER_OPEN : (enum breaker_state)atomic_load(&s->state);
 }
 
+/* On one line: it is written down so. */
+static void explain(struct sender *s, str why)
+{
+	size_t n = why.n < WHY_ROOM - 1 ? why.n : WHY_ROOM - 1;
+
+	for (size_t i = 0; i < n; i++)
+		s->why[i] = (unsigned char)why.p[i] < 0x20 ? '?' : why.p[i];
+	s->why[n] = '\0';
+	s->since = clock_wall();
+}
+
 bool breaker_set(struct breaker *b, str account, enum breaker_state state)
 {
 	struct sender *s = find(b, account, true);
@@ -247,8 +261,33 @@ bool breaker_set(struct breaker *b, str account, enum breaker_state state)
 		for (size_t q = 0; q < QUARTERS; q++)
 			atomic_store(&s->count[k][q], 0);
 	atomic_store(&s->state, (int)state);
+	s->since = 0;
+	s->why[0] = '\0';
+	if (state == BREAKER_LOCKED)
+		explain(s, STR("somebody locked it with `postern account lock`"));
 	atomic_store(&s->changed, true);
 	return true;
+}
+
+void breaker_explain(struct breaker *b, str account, str why)
+{
+	struct sender *s = find(b, account, false);
+
+	if (s == NULL || atomic_load(&s->state) == BREAKER_OPEN)
+		return;
+	explain(s, why);
+	atomic_store(&s->changed, true);
+}
+
+void breaker_each_shut(const struct breaker *b, void (*seen)(void *, const struct breaker_shut *), void *arg)
+{
+	for (size_t i = 0; i < SLOTS; i++) {
+		const struct sender *s = atomic_load(&b->slot[i]);
+		enum breaker_state state = s == NULL ? BREAKER_OPEN : (enum breaker_state)atomic_load(&s->state);
+
+		if (state != BREAKER_OPEN)
+			seen(arg, &(struct breaker_shut){ s->name, str_of(s->why), state, s->since });
+	}
 }
 
 /* ---- what outlives the process ----------------------------------------------------- */
@@ -256,7 +295,7 @@ bool breaker_set(struct breaker *b, str account, enum breaker_state state)
 #define FORM "postern-allowance-1"
 
 /* Text: FORM STATE, then lines "c KIND QUARTER N" and "k SET TAG...", tags with
- * the newest last. */
+ * the newest last, and "h SINCE WHY" of one that is shut. */
 static void write_known(const struct sender *s, size_t set, struct buf *out)
 {
 	bool begun = false;
@@ -278,6 +317,8 @@ static void write_known(const struct sender *s, size_t set, struct buf *out)
 static void write_down(const struct sender *s, struct buf *out)
 {
 	buf_addf(out, FORM " %d\n", atomic_load(&s->state));
+	if (s->since > 0)
+		buf_addf(out, "h %lld %s\n", (long long)s->since, s->why);
 	for (size_t k = 0; k < KINDS; k++)
 		for (size_t q = 0; q < QUARTERS; q++) {
 			uint64_t is = atomic_load(&s->count[k][q]);
@@ -318,13 +359,26 @@ static void restore_known(struct sender *s, const char *text)
 	}
 }
 
+static void restore_why(struct sender *s, str line)
+{
+	uint64_t since;
+	str word;
+
+	if (!str_cut(&line, ' ', &word) || !str_to_u64(word, &since) || since > INT64_MAX)
+		return;
+	explain(s, line);
+	s->since = (int64_t)since;
+}
+
 static void restore_line(struct sender *s, str line)
 {
 	char text[128];
 	unsigned long long q, n;
 	size_t k;
 
-	if (line.n >= sizeof(text))
+	if (str_starts(line, "h "))
+		restore_why(s, str_skip(line, 2));
+	if (line.n >= sizeof(text) || line.n == 0)
 		return;
 	memcpy(text, line.p, line.n);
 	text[line.n] = '\0';

@@ -60,6 +60,10 @@ enum breaker_state breaker_state(const struct breaker *, str account);        /*
 
 /* BREAKER_OPEN: its counters begin again; whom it wrote to stays known. */
 bool breaker_set(struct breaker *, str account, enum breaker_state);          /* false: no memory */
+/* Why it was shut, for those who ask; kept with it. */
+void breaker_explain(struct breaker *, str account, str why);
+struct breaker_shut { str account, why; enum breaker_state state; int64_t since; };   /* since 0: nobody knows */
+void breaker_each_shut(const struct breaker *, void (*seen)(void *, const struct breaker_shut *), void *arg);
 /* What is to outlive the process: each account that has changed since it was
  * asked last, as a value of at most 64 KiB. */
 void breaker_each_changed(struct breaker *, void (*seen)(void *, str account, str value), void *arg);

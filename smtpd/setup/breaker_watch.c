@@ -215,9 +215,11 @@ static void account_shut(struct baton *b)
 	log_event(NULL, LOG_WARN, "account.held", KV("account", account), KV_C("ip", n->ip), KV_C("what", n->what),
 	          KV_N("count", n->count), KV_N("allowed", n->most),
 	          KV_C("next", "`postern account release`, drop or lock decides"));
+	arena_init(&a, 4096);
+	breaker_explain(here->breaker, account, arena_printf(&a, "%llu %s, of which %llu are allowed%s%s", (unsigned long long)n->count,
+	                n->what, (unsigned long long)n->most, n->ip[0] != '\0' ? ", lately from the address " : "", n->ip));
 	server_write_allowances(here);
 	server_hold_waiting(here, account, NULL, NULL);
-	arena_init(&a, 4096);
 	postmaster = arena_printf(&a, "postmaster@%.*s", STR_ARG(domain));
 	tell(here, n, account);
 	if (!str_eq_nocase(postmaster, account))

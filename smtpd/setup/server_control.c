@@ -338,13 +338,32 @@ static void lock(struct control_call *call)
 	server_hold_waiting(s, call->words[2], locked, call);
 }
 
-/* words: account release|drop|lock ADDRESS */
+static void name_shut(void *arg, const struct breaker_shut *b)
+{
+	struct control_call *call = arg;
+
+	say_line(call, arena_printf(&call->arena, "%s %lld %.*s %.*s", b->state == BREAKER_LOCKED ? "locked" : "held",
+	                            (long long)b->since, STR_ARG(b->account), STR_ARG(b->why)));
+}
+
+/* words: account shut: "held|locked SINCE ADDRESS WHY", a line for each. */
+static void shut_asked(struct control_call *call)
+{
+	struct server *s = call->house;
+
+	breaker_each_shut(s->breaker, name_shut, call);
+	control_end(call, EXIT_DONE);
+}
+
+/* words: account release|drop|lock ADDRESS, account shut */
 static void account_asked(struct control_call *call)
 {
 	struct server *s = call->house;
 	str what = call->nwords == 3 ? call->words[1] : STR("");
 
-	if (call->nwords == 3 && !is_account(s, &call->arena, call->words[2]))
+	if (call->nwords == 2 && str_is(call->words[1], "shut"))
+		shut_asked(call);
+	else if (call->nwords == 3 && !is_account(s, &call->arena, call->words[2]))
 		finish(call, ERR_ABSENT, arena_printf(&call->arena, "%.*s is no account here: see `postern account list`",
 		                                      STR_ARG(call->words[2])));
 	else if (str_is(what, "release"))

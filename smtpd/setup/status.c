@@ -125,6 +125,20 @@ static void json_figures(struct json *j, const struct figures *f)
 	json_set_num(pace, "bounced", (int64_t)(f->bounced + 0.5));
 }
 
+static void json_one_shut(void *arg, const struct breaker_shut *b)
+{
+	struct json *one = json_add_object(arg);
+
+	json_set(one, "account", b->account);
+	json_set_c(one, "state", b->state == BREAKER_LOCKED ? "locked" : "held");
+	if (b->since > 0)
+		json_set_num(one, "since", b->since);
+	else
+		json_set_null(one, "since");
+	json_set(one, "why", b->why.n > 0 ? b->why : STR_NONE);
+	json_set(one, "next", STR("postern account release, drop or lock decides"));
+}
+
 static void say_json(struct asking *a, const struct figures *f, const struct troubles_ask *t)
 {
 	struct json *j = json_new_object(), *counters;
@@ -135,6 +149,7 @@ static void say_json(struct asking *a, const struct figures *f, const struct tro
 	json_set_num(j, "up_seconds", f->up_s);
 	json_figures(j, f);
 	json_troubles(j, t);
+	breaker_each_shut(a->server->breaker, json_one_shut, json_set_array(j, "accounts_held"));
 	counters = json_set_object(j, "counters");
 	for (unsigned i = 0; i < stat_count(); i++)
 		json_set_num(counters, stat_name(i), (int64_t)stat_sum(i));
@@ -216,6 +231,17 @@ static void say_troubles(struct asking *a, const struct troubles_ask *t)
 		control_say(a->call, arena_printf(arena, "           and %zu more\n", t->all - t->n));
 }
 
+static void say_one_shut(void *arg, const struct breaker_shut *b)
+{
+	struct asking *a = arg;
+	struct arena *arena = &a->call->arena;
+	str since = b->since > 0 ? arena_printf(arena, " for %.*s", STR_ARG(span_text(arena, clock_wall() - b->since))) : STR("");
+
+	control_say(a->call, arena_printf(arena, "account    %.*s is %s%.*s: %.*s; `postern account release`, drop or lock decides\n",
+	                                  STR_ARG(plain(arena, b->account)), b->state == BREAKER_LOCKED ? "locked" : "held",
+	                                  STR_ARG(since), STR_ARG(plain(arena, b->why))));
+}
+
 /* ---- asked --------------------------------------------------------------------------------------------- */
 
 static void troubles_came(struct baton *b)
@@ -229,6 +255,7 @@ static void troubles_came(struct baton *b)
 		say_json(a, &f, t);
 	} else {
 		control_say(a->call, figures_text(a->server, &f, &a->call->arena));
+		breaker_each_shut(a->server->breaker, say_one_shut, a);
 		say_troubles(a, t);
 	}
 	control_end(a->call, EXIT_DONE);

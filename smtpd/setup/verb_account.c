@@ -83,6 +83,26 @@ static int decide(int argc, char **argv, struct config *c, struct arena *a)
 	return status;
 }
 
+/* What the running server holds; NULL: none answers. */
+static str ask_who_is_shut(struct config *c, struct arena *a)
+{
+	const char *const words[] = { "account", "shut" };
+	char *text = NULL;
+	size_t n = 0;
+	FILE *out = open_memstream(&text, &n);
+	int status = -1;
+	str said = STR_NONE;
+
+	if (out == NULL)
+		return STR_NONE;
+	status = control_ask(str_cstr(a, server_control_path(c, a)), words, COUNT(words), out);
+	fclose(out);
+	if (status == EXIT_DONE)
+		said = n > 0 ? str_keep(a, (str){ text, n }) : STR("");
+	free(text);
+	return said;
+}
+
 static int run(int argc, char **argv, struct config *c, struct arena *a)
 {
 	const char *const words[] = { "accounts" };
@@ -93,6 +113,7 @@ static int run(int argc, char **argv, struct config *c, struct arena *a)
 		.ca = str_cstr(a, arena_printf(a, "%.*s/ca", STR_ARG(c->state))),
 		.client_ca = str_cstr(a, c->tls.client_ca), .issuer = str_cstr(a, c->hostname),
 		.mark = c->auth.mark.p[0], .iterations = (unsigned)c->auth.iterations,
+		.shut = strcmp(argv[1], "list") == 0 ? ask_who_is_shut(c, a) : STR_NONE,
 		.local = config_domain_is_local, .arg = c,
 	};
 	bool changed;

@@ -4,6 +4,7 @@ hurts the guesser, while the account's owner logs in from the usual network and 
 comes in; nothing tells who exists."""
 
 import base64
+import datetime
 import json
 import os
 import pathlib
@@ -216,8 +217,16 @@ def test_logins_of_an_account_are_shown_and_survive_a_restart():
                 ("127.0.7.1", "PLAIN", None, False, "wrong password"),
             ]
             assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", e["time"]) for e in shown)
-            text = s.run("account", "logins", "alice@here.test", "-c", str(s.file)).stdout
-            assert len(text.splitlines()) == 4 and "\tphone" in text
+            # For people a table, in their own time.
+            text = s.run("account", "logins", "alice@here.test", "-c", str(s.file),
+                         env={**os.environ, "TZ": "XXX-5:45"}).stdout.splitlines()
+            assert text[0].split() == ["TIME", "FROM", "MECHANISM", "RESULT", "DEVICE"] and len(text) == 5 and "\t" not in text
+            starts = [text[0].index(word) for word in text[0].split()]
+            assert [[line[a:b].strip() for a, b in zip(starts[1:], starts[2:] + [None])] for line in text[1:]] == [
+                [e["ip"], e["mechanism"], e["result"], e["device"] or ""] for e in shown]
+            for line, e in zip(text[1:], shown):
+                when = datetime.datetime.strptime(line[:25], "%Y-%m-%d %H:%M:%S %z")
+                assert line[20:25] == "+0545" and when == datetime.datetime.fromisoformat(e["time"].replace("Z", "+00:00"))
             assert s.run("account", "logins", "bob@here.test", "-c", str(s.file)).stdout == ""
             if life == 1:
                 assert s.stop() == 0

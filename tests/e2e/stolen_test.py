@@ -3,6 +3,7 @@
 those it concerns are told, and one command decides for all of it."""
 import json
 import os
+import re
 import sys
 import threading
 
@@ -88,6 +89,17 @@ def test_a_stolen_account_sends_less_than_its_limit():
             send(c, 0, 1, "alice@here.test", "friend@far.test")
         s.until(lambda: len(sink.taken) + stopped == MANY + 1, "another account's message")
 
+        # Who asks is told which account, why, since when, and what to do.
+        mine = next(a for a in json.loads(account(s, "list", "--json")) if a["address"] == "bob@here.test")["breaker"]
+        assert mine["state"] == "held" and "of which 100 are allowed" in mine["why"] and "release bob@here.test" in mine["next"]
+        assert re.match(r"\d{4}-\d\d-\d\dT", mine["since"])
+        line = next(x for x in account(s, "list").splitlines() if x.startswith("bob@here.test"))
+        assert "held since " in line and mine["why"] in line and "drop throws it away" in line
+        assert [x for x in account(s, "list").splitlines() if x.startswith("alice@here.test") and "held" not in x]
+        told = json.loads(s.run("status", "--json", "-c", str(s.file)).stdout)["accounts_held"]
+        assert [(t["account"], t["state"], t["why"]) for t in told] == [("bob@here.test", "held", mine["why"])]
+        assert "account    bob@here.test is held for " in s.run("status", "-c", str(s.file)).stdout
+
         # Locked: the open session ends, no other begins; what is held can be thrown away.
         with thief(s) as c:
             account(s, "lock", "bob@here.test")
@@ -102,7 +114,9 @@ def test_a_stolen_account_sends_less_than_its_limit():
         with s.client("submissions") as c:       # still locked in the next life
             c.ask("EHLO thief", 250)
             c.ask("AUTH PLAIN AGJvYkBoZXJlLnRlc3QAc2VjcmV0", 535)
+        assert "locked since " in account(s, "list") and "postern account lock" in account(s, "list")
         account(s, "release", "bob@here.test")
+        assert json.loads(s.run("status", "--json", "-c", str(s.file)).stdout)["accounts_held"] == []
         with thief(s) as c:
             send(c, 0, 1)
         s.until(lambda: len(sink.taken) + stopped == MANY + 2, "a message of the account that may send again")

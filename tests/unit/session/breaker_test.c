@@ -151,6 +151,14 @@ static void bounces_above_a_share(void **state)
 	assert_int_equal(last.count, 31);
 }
 
+static void remember_shut(void *arg, const struct breaker_shut *b)
+{
+	struct breaker_shut *last = arg;
+
+	assert_null(last->account.p);
+	*last = *b;
+}
+
 struct kept { char *text; size_t n, times; };
 
 static void keep(void *arg, str account, str value)
@@ -169,7 +177,9 @@ static void it_outlives_the_process(void **state)
 {
 	const struct allowance_conf a = { .new_hour = 4000, .messages_day = 50 };
 	struct kept k = { 0 };
+	struct breaker_shut told = { 0 };
 	struct breaker *next;
+	int64_t since;
 
 	for (int i = 0; i < 40; i++)
 		assert_false(sends(*state, &a, ALICE, i * 100, 100, NOW + i * 900));
@@ -182,11 +192,22 @@ static void it_outlives_the_process(void **state)
 		assert_false(sends(next, &(struct allowance_conf){ .new_hour = 450, .messages_day = 50 }, ALICE, 3000 + i * 100, 100,
 		                   NOW + 40 * 900));
 	assert_true(sends(next, &a, ALICE, 0, 1, NOW + 40 * 900));      /* the fifty-first */
+	breaker_explain(next, ALICE, STR("51 messages in a day,\nof which 50 are allowed"));
 	breaker_each_changed(next, keep, &k);
+	breaker_each_shut(next, remember_shut, &told);
+	assert_true(told.since > 0 && told.state == BREAKER_HELD && str_is(told.why, "51 messages in a day,?of which 50 are allowed"));
+	since = told.since;
 	breaker_free(next);
 	next = breaker_new(secret, box, shut);
 	breaker_restore(next, ALICE, (str){ k.text, k.n });
 	assert_int_equal(breaker_state(next, ALICE), BREAKER_HELD);
+	told = (struct breaker_shut){ 0 };
+	breaker_each_shut(next, remember_shut, &told);
+	assert_true(told.since == since && str_is(told.why, "51 messages in a day,?of which 50 are allowed"));
+	breaker_set(next, ALICE, BREAKER_OPEN);
+	told = (struct breaker_shut){ 0 };
+	breaker_each_shut(next, remember_shut, &told);
+	assert_null(told.account.p);
 	breaker_free(next);
 	free(k.text);
 }
@@ -195,7 +216,7 @@ static void damaged_notes_are_nothing(void **state)
 {
 	static const char *const texts[] = {
 		"", "x", "postern-allowance-1 9\n", "postern-allowance-2 1\n", "postern-allowance-1 1", 
-		"postern-allowance-1 0\nc 9 1 1\nc 0 99999999999999 1\nk 999 1\nk 1\nk\nk zz 1\nc\n\n", "postern-allowance-1 0\nk 1 1 2 3 4 5 6 7 8 9 a b fffffffff 1\n",
+		"postern-allowance-1 0\nc 9 1 1\nc 0 99999999999999 1\nk 999 1\nk 1\nk\nk zz 1\nc\n\n", "postern-allowance-1 0\nh\nh x y\nh 99999999999999999999 z\n", "postern-allowance-1 0\nk 1 1 2 3 4 5 6 7 8 9 a b fffffffff 1\n",
 	};
 
 	for (size_t i = 0; i < COUNT(texts); i++) {
