@@ -184,6 +184,7 @@ fuzz: $(FUZZERS)
 
 bench: all $(TOOLS)
 	@$(PYTHON) tests/bench/bench.py --build $(B)
+	$(if $(PEERS),@$(PYTHON) tests/bench/compare.py --build $(B) --peers $(PEERS))
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/share/man/man5 \

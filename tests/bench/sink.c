@@ -2,11 +2,11 @@
 /*
  * sink: an SMTP server that takes everything and keeps nothing, in one thread.
  *
- *   sink [--busy ANSWER]
+ *   sink [--busy ANSWER] [--keep FILE]
  *
  * Listens on every address of this machine, at a port
  * of the kernel's choice, which it prints.  --busy: connections to 127.0.0.2 hear
- * that banner and nothing else.  A line of messages and octets for each line of
+ * that banner and nothing else.  --keep: the first message is written there.  A line of messages and octets for each line of
  * standard input; ends with it.
  */
 #include <arpa/inet.h>
@@ -29,6 +29,8 @@ struct side {
 
 static long messages, octets;
 static const char *busy;
+static FILE *keep;
+static struct side *kept;         /* whose message goes to `keep` */
 
 static void say(struct side *s, const char *text)
 {
@@ -56,11 +58,19 @@ static bool body(struct side *s)
 	size_t used = end != NULL ? (size_t)(end - s->in) + 5 : s->n > 4 ? s->n - 4 : 0;
 
 	octets += (long)used;
+	if (keep != NULL && (kept == NULL || kept == s)) {
+		kept = s;
+		fwrite(s->in, 1, used, keep);
+	}
 	memmove(s->in, s->in + used, s->n -= used);
 	if (end == NULL)
 		return false;
 	s->data = false;
 	messages++;
+	if (keep != NULL && kept == s) {
+		fclose(keep);
+		keep = NULL;
+	}
 	say(s, "250 2.0.0 taken\r\n");
 	return true;
 }
@@ -147,8 +157,12 @@ int main(int argc, char **argv)
 	struct epoll_event e[64], mine = { .events = EPOLLIN };
 	static char asking, listening;
 
-	if (argc == 3 && strcmp(argv[1], "--busy") == 0)
-		busy = argv[2];
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--busy") == 0)
+			busy = argv[i + 1];
+		else if (strcmp(argv[i], "--keep") == 0)
+			keep = fopen(argv[i + 1], "w");
+	}
 	listener = listen_somewhere();
 	mine.data.ptr = &listening;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &mine);
