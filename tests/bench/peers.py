@@ -293,9 +293,10 @@ class Exim(Peer):
             folder.mkdir()
             os.chown(folder, NOBODY, NOBODY)
         self.maildir = mail / USER
-        users = self.dir / "passwd"          # the package is not installed: its user is known here alone
-        users.write_text(pathlib.Path("/etc/passwd").read_text() + f"Debian-exim:x:{NOBODY}:{NOBODY}::/:/bin/false\n")
-        run("mount", "--bind", users, "/etc/passwd")
+        # The package is not installed: its user is known here alone.
+        for file, line in (("passwd", f"Debian-exim:x:{NOBODY}:{NOBODY}::/:/bin/false\n"), ("group", f"Debian-exim:x:{NOBODY}:\n")):
+            (self.dir / file).write_text(pathlib.Path("/etc", file).read_text() + line)
+            run("mount", "--bind", self.dir / file, f"/etc/{file}")
         conf.write_text(f"""
 primary_hostname = mail.{DOMAIN}
 exim_user = nobody
