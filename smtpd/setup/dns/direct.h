@@ -115,7 +115,7 @@ enum err gate_look(struct direct *, str name, str wanted, struct arena *, struct
 struct direct_update {
 	struct direct *asker;                 /* finds addresses; NULL: `server` is ADDR:PORT */
 	str       zone, server;               /* HOST:PORT or ADDR:PORT; empty: the zone's primary, conf.port */
-	str       key_name, key_algorithm;    /* hmac-sha256 … */
+	str       key_name, key_algorithm;    /* hmac-sha256, hmac-sha512, hmac-sha1 */
 	str       key_secret;                 /* base64; never logged */
 };
 /* In this order (RFC 2136 2.5): remove with a value takes that record away, without

@@ -215,10 +215,9 @@ struct packet_update {
 	char     *key_name, *key_secret, algorithm[40];
 };
 
-/* As RFC 8945 names them; ldns wants the root dot. */
+/* As RFC 8945 names them, those that ldns has; it wants the root dot. */
 static const struct { const char *name, *wire; } algorithms[] = {
-	{ "hmac-sha256", "hmac-sha256." }, { "hmac-sha384", "hmac-sha384." }, { "hmac-sha512", "hmac-sha512." },
-	{ "hmac-sha1", "hmac-sha1." },
+	{ "hmac-sha256", "hmac-sha256." }, { "hmac-sha512", "hmac-sha512." }, { "hmac-sha1", "hmac-sha1." },
 };
 
 static bool take_key(struct packet_update *u, const struct direct_update *d, struct arena *a, str *why)
@@ -231,7 +230,7 @@ static bool take_key(struct packet_update *u, const struct direct_update *d, str
 		if (str_is_nocase(d->key_algorithm, algorithms[i].name))
 			memcpy(u->algorithm, algorithms[i].wire, strlen(algorithms[i].wire) + 1);
 	if (u->algorithm[0] == '\0')
-		*why = arena_printf(a, "\"%.*s\" is no algorithm for updates: hmac-sha256, hmac-sha384, hmac-sha512 or hmac-sha1",
+		*why = arena_printf(a, "\"%.*s\" is no algorithm for updates: hmac-sha256, hmac-sha512 or hmac-sha1",
 		                    STR_ARG(d->key_algorithm));
 	else if (name.n == 0)
 		*why = arena_printf(a, "\"%.*s\" is no name of a key", STR_ARG(d->key_name));
