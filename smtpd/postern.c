@@ -78,6 +78,14 @@ const struct verb verbs[] = {
 	  "  --sample  print a configuration with every option and its default\n" CONFIG_OPTION },
 	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
 	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
+	{ "doctor", verb_doctor, "[DOMAIN] [--only CHECK,...] [--json] [--outside] [--resolver ADDR:PORT] [-c FILE]\n[DOMAIN] --wait [--for TIME] [--json] [-c FILE]",
+	  "Looks at this host and its domains, or at somebody else's DOMAIN, and says how to mend what is wrong.",
+	  "  --only CHECK,...     these checks alone\n"
+	  "  --outside            also ask and connect to strangers: see postern-doctor(8)\n"
+	  "  --wait               watch until DNS shows every record that mail needs\n"
+	  "  --for TIME           with --wait: give up after this time, as 30m\n"
+	  "  --resolver ADDR:PORT send every DNS query to this server\n"
+	  "  --json               print one JSON document\n" CONFIG_OPTION },
 	{ "dns", verb_dns, "[DOMAIN] [--format text|zone|json] [-c FILE]",
 	  "Prints the DNS records that the configuration calls for, and what web {} serves.",
 	  "  --format F   text (default): a block for each record; zone: a zone file; json: one JSON document\n" CONFIG_OPTION },

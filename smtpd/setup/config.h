@@ -16,6 +16,7 @@
 #include "queue/deliver/deliver.h"
 #include "smtpd/base/conf.h"
 #include "smtpd/session/session.h"
+#include "smtpd/setup/doctor/options.h"
 
 #define CONFIG_FILE "/etc/postern/postern.conf"
 
@@ -140,6 +141,7 @@ struct config {
 	struct log_section      log;
 	struct queue_section    queue;
 	struct web_section      web;
+	struct doctor_options   doctor;
 	struct verify_section  *verify;
 	const void            **module_confs;   /* parallel to the built-in modules */
 

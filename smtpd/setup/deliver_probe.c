@@ -32,14 +32,19 @@ static void told(struct loop_call *c)
 	p->done(p);
 }
 
+static void forget_reader(struct probe *p)
+{
+	if (p->reader == NULL)
+		return;
+	reply_reader_fini(&p->reader->reader);
+	arena_fini(&p->reader->heard);
+	free(p->reader);
+	p->reader = NULL;
+}
+
 static void finish(struct probe *p)
 {
-	if (p->reader != NULL) {
-		reply_reader_fini(&p->reader->reader);
-		arena_fini(&p->reader->heard);
-		free(p->reader);
-		p->reader = NULL;
-	}
+	forget_reader(p);
 	loop_defer(p->loop, &p->later, told);
 }
 
@@ -194,4 +199,13 @@ void probe_start(struct probe *p, const struct sockaddr *to, socklen_t n)
 		return;
 	}
 	conn_deadline(p->conn, p->wait_ms);
+}
+
+void probe_stop(struct probe *p)
+{
+	if (p->conn != NULL)
+		conn_close(p->conn);
+	p->conn = NULL;
+	forget_reader(p);
+	loop_undefer(&p->later);
 }

@@ -47,6 +47,7 @@ struct probe {
 };
 
 void probe_start(struct probe *, const struct sockaddr *to, socklen_t);
+void probe_stop(struct probe *);       /* `done` does not fire any more; harmless twice and when zeroed */
 
 /* ---- deliver_test.c: the walk ------------------------------------------------------------ */
 

@@ -24,11 +24,11 @@
 #include "smtpd/base/desk.h"
 #include "smtpd/setup/config.h"
 
-enum verdict { DOCTOR_OK, DOCTOR_NOTE, DOCTOR_WARNING, DOCTOR_FAULT };
-const char *verdict_word(enum verdict);          /* "ok", "note", "warning", "fault" */
+enum doctor_verdict { DOCTOR_OK, DOCTOR_NOTE, DOCTOR_WARNING, DOCTOR_FAULT };
+const char *doctor_word(enum doctor_verdict);          /* "ok", "note", "warning", "fault" */
 
 struct finding {
-	enum verdict verdict;
+	enum doctor_verdict verdict;
 	bool unknown;        /* it could not be looked at now: a change to or from it is none */
 	str  about;          /* which address, name or file of the subject; may be empty */
 	str  seen;           /* a sentence without its dot */
@@ -68,10 +68,18 @@ struct exam {
 };
 
 /* A finding; the strings must live as long as the doctor's arena. */
-void exam_found(struct exam *, enum verdict, str about, str seen, str todo);
+void exam_found(struct exam *, enum doctor_verdict, str about, str seen, str todo);
 void exam_unknown(struct exam *, str about, str seen, str todo);   /* a note that nothing could be seen now */
 struct arena *exam_arena(const struct exam *);
 #define SAYS(exam, ...) arena_printf(exam_arena(exam), __VA_ARGS__)
+
+/* A record that the configuration calls for (wanted.c). */
+struct wanted {
+	str         domain, name;
+	const char *type;
+	str         value;           /* as a zone file has it; TXT: the text */
+	bool        key, signs;      /* a DKIM key's; one that signs now */
+};
 
 struct host_facts;
 struct fact;
@@ -90,6 +98,9 @@ struct doctor {
 	const struct host_facts *host;           /* NULL: CHECK_HOST is left out */
 	const struct direct_conf *direct;
 	struct strs    domains;
+	const struct wanted *wanted;             /* of the configuration's domains */
+	size_t         nwanted;
+	const struct check *checks;              /* NULL: doctor_checks */
 	struct strs    only;                     /* names of checks; empty: all */
 	bool           validates;                /* there is a trust anchor */
 	bool           outside;
@@ -108,10 +119,10 @@ struct doctor {
 };
 
 void doctor_begin(struct doctor *);
-/* Nothing fires any more.  Waits for what is on the desk, which ends soon. */
+/* Nothing fires any more.  What is on the desk still ends and comes home to the loop. */
 void doctor_end(struct doctor *);
 
-enum verdict exam_worst(const struct exam *);
+enum doctor_verdict exam_worst(const struct exam *);
 void doctor_count(const struct doctor *, size_t counts[static DOCTOR_FAULT + 1]);
 
 /* ---- show.c --------------------------------------------------------------------------- */
@@ -121,9 +132,5 @@ void doctor_print(const struct doctor *, FILE *, size_t width);
 /* One document: {"verdict", "faults", …, "checks": [{"check", "subject", "about",
  * "verdict", "seen", "todo"}]}. */
 void doctor_print_json(const struct doctor *, FILE *);
-
-/* ---- verb_doctor.c ----------------------------------------------------------------------- */
-
-int verb_doctor(int argc, char **argv);
 
 #endif

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: ISC */
+/* Every check, in the order in which its findings are shown. */
+#include "smtpd/setup/doctor/checks.h"
+
+const struct check doctor_checks[] = {
+	{ "clock", CHECK_HOST, true, check_clock, "a time service keeps the kernel's clock right" },
+	{ "disk", CHECK_HOST, true, check_disk, "room for mail on the state directory's file system" },
+	{ "limits", CHECK_HOST, false, check_limits, "how many files a process may open" },
+	{ "files", CHECK_HOST, false, check_files, "permissions of configuration, state directory, keys and passwords" },
+	{ "accounts", CHECK_HOST, true, check_accounts, "the accounts file can be read" },
+	{ "devices", CHECK_HOST, false, check_devices, "devices that may send to anybody" },
+	{ "relay", CHECK_HOST, false, check_relay, "the known relay tricks, in memory" },
+	{ "certificate", CHECK_HOST, true, check_certificate, "its names, its chain, its end" },
+	{ "ports", CHECK_HOST, false, check_ports, "the listeners answer, as far as a host can see itself" },
+	{ "tls", CHECK_HOST, false, check_tls, "TLS at each listener: version, and whether the certificate holds" },
+	{ "outgoing", CHECK_HOST, false, check_outgoing, "the smarthost, or port 25 of others, can be reached" },
+	{ "resolver", CHECK_HOST, false, check_resolver, "answers are validated, and not by a resolver that all the world uses" },
+	{ "asker", CHECK_HOST, false, check_asker, "which address asks DNS for us" },
+	{ "hostname", CHECK_HOST, false, check_hostname, "the host name leads to this host's addresses" },
+	{ "reverse", CHECK_HOST, false, check_reverse, "the addresses lead back to the host name" },
+	{ "blocklists", CHECK_HOST, false, check_blocklists, "our addresses on the configured block lists" },
+	{ "servers", CHECK_ANY, false, check_servers, "the domain's name servers answer and agree" },
+	{ "dnssec", CHECK_ANY, false, check_dnssec, "the zone is signed, and the signatures hold" },
+	{ "mx", CHECK_ANY, false, check_mx, "the MX hosts exist, and ours is among them" },
+	{ "arrival", CHECK_ANY, false, check_arrival, "with --outside: the MX hosts of somebody else's domain can be reached" },
+	{ "records", CHECK_OWN, false, check_records, "the records that `postern dns` prints are there" },
+	{ "spf", CHECK_ANY, false, check_spf, "the SPF record, all that it leads to, and that our mail passes" },
+	{ "dkim", CHECK_OWN, false, check_dkim, "every name server shows our keys, character by character" },
+	{ "dmarc", CHECK_ANY, false, check_dmarc, "the DMARC record and its policy" },
+	{ "dmarc-reports", CHECK_ANY, false, check_dmarc_reports, "those who are to get DMARC reports take them" },
+	{ "tls-reports", CHECK_ANY, false, check_tls_reports, "the TLSRPT record" },
+	{ "mta-sts", CHECK_ANY, false, check_mta_sts, "the MTA-STS policy, fetched, fits the MX hosts" },
+	{ "tlsa", CHECK_ANY, false, check_tlsa, "TLSA records fit the certificate" },
+	{ 0 },
+};
