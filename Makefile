@@ -6,7 +6,7 @@
 #   check    everything but the long runs  check-long  and those too
 #   asan     build/asan/postern            tsan        build/tsan/postern
 #   fuzz     SECONDS=60: every target      bench       what tests/bench/README.md describes
-#   install  PREFIX, DESTDIR               fmt, clean
+#   install  PREFIX, DESTDIR, SENDMAIL     fmt, clean
 #
 # Objects go to build/VARIANT/obj; each room is one archive, so that a unit test
 # links its own room and those below it and nothing else.
@@ -195,6 +195,7 @@ install: all
 	install -m 644 etc/postern.conf $(DESTDIR)$(PREFIX)/share/doc/postern/postern.conf
 	install -m 644 etc/examples/* $(DESTDIR)$(PREFIX)/share/doc/postern/examples/
 	sed 's,@PREFIX@,$(PREFIX),g' etc/postern.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/postern.service
+	@test -z "$(SENDMAIL)" || ln -sT $(PREFIX)/sbin/postern $(DESTDIR)$(SENDMAIL) # refuses to replace another's
 
 fmt:
 	clang-format -i $$(git ls-files '*.c' '*.h')

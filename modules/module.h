@@ -59,6 +59,7 @@ struct peer {                              /* who is talking; the session's, rea
 	bool             ehlo;
 	struct tls_state tls;
 	str              login;            /* account address, or empty */
+	str              local_user;       /* of this machine, who counts as that login; or empty */
 	str              ptr;              /* confirmed name, once iprev knows it (mod_set_ptr) */
 	bool             submission;       /* a submission listener */
 };

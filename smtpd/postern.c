@@ -179,6 +179,16 @@ const struct verb verbs[] = {
 	  "  --expire S      x= of the message signature, seconds from now\n"
 	  "  --now EPOCH     t=, and the time at which the chain is judged\n"
 	  CONFIG_OPTION },
+	{ "sendmail", verb_sendmail, "[-i] [-t] [-f FROM] [-F NAME] [-c FILE] [RCPT...] < message\n-bs [-c FILE]",
+	  "Submits mail from this machine, also when called as sendmail.",
+	  "  It needs no server: what it cannot hand over waits in a directory.\n"
+	  "  -t        read the recipients from To, Cc and Bcc, too\n"
+	  "  -i, -oi   a lone dot is text; otherwise it ends the message\n"
+	  "  -f FROM   the envelope sender, -r FROM the same; default: the user's own address\n"
+	  "  -F NAME   the name in From, where the message has none\n"
+	  "  -bs       speak SMTP on standard input and output\n"
+	  "  -N WORDS, -R full|hdrs, -V ID  delivery notices, as SMTP has them (RFC 3461)\n"
+	  "  Other options that sendmails know are taken and change nothing.\n" CONFIG_OPTION },
 	{ "help", verb_help_verb, "[VERB]", "Shows this list, or all about one verb.", NULL },
 	{ NULL, NULL, NULL, NULL, NULL },
 };
@@ -214,12 +224,32 @@ int verb_version(int argc, char **argv)
 	return EXIT_DONE;
 }
 
+/* /usr/sbin/sendmail may be a link to this program. */
+static bool called_as_sendmail(const char *name)
+{
+	const char *slash = name != NULL ? strrchr(name, '/') : NULL;
+
+	return name != NULL && strcmp(slash != NULL ? slash + 1 : name, "sendmail") == 0;
+}
+
+static int run_sendmail(int argc, char **argv)
+{
+	int status;
+
+	argv[0] = (char *)(uintptr_t)"sendmail";
+	if (argc == 2 && strcmp(argv[1], "--help") == 0 && verb_asks_help(argc, argv, &status))
+		return status;
+	return verb_sendmail(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *v;
 	int status;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (called_as_sendmail(argv[0]))
+		return run_sendmail(argc, argv);
 	if (argc < 2) {
 		list_verbs(stderr);
 		return EXIT_USAGE;

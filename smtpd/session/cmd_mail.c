@@ -38,7 +38,7 @@ static void mail_judged_later(struct chain_conn *c, void *user)
 
 static bool owns_sender(struct session *s, const struct path *from)
 {
-	return from->is_null || may_send_as(s->setup, &s->txn->arena, s->peer.login, from);
+	return from->is_null || peer_may_send_as(s->setup, &s->txn->arena, &s->peer, from);
 }
 
 /* True when MAIL may go on. */
@@ -135,7 +135,7 @@ static bool read_mail(struct session *s, str args, enum step *step)
 		*step = refuse(s, 501, "5.5.4", "Syntax: MAIL FROM:<address>");
 		return false;
 	}
-	if (!path_parse(&t->arena, str_skip(args, 5), true, false, &t->in.sender, &rest, &why)) {
+	if (!drop_path_parse(s, &t->arena, str_skip(args, 5), &t->in.sender, &rest, &why)) {
 		*step = refuse(s, 501, "5.1.7", "The sender's address cannot be read: %s", why);
 		return false;
 	}

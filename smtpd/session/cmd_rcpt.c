@@ -168,7 +168,7 @@ static bool read_rcpt(struct session *s, str args, struct asked *a, enum step *s
 
 	if (!str_starts_nocase(args, "TO:"))
 		*step = refuse(s, 501, "5.5.4", "Syntax: RCPT TO:<address>");
-	else if (!path_parse(&s->txn->arena, str_skip(args, 3), true, false, &a->to, &rest, &why))
+	else if (!drop_path_parse(s, &s->txn->arena, str_skip(args, 3), &a->to, &rest, &why))
 		*step = refuse(s, 501, "5.1.3", "The recipient's address cannot be read: %s", why);
 	else if (!rcpt_params(&s->txn->arena, rest, s->txn->in.smtputf8, &p, &fault))
 		*step = refuse(s, fault.code, "5.5.4", "RCPT: %s", fault.text);

@@ -53,6 +53,7 @@ void       limits_setup(void);       /* before threads */
 /* LIMIT_NONE: the place is taken and limits_leave gives it back. */
 enum limit limits_enter(const struct limits_conf *, const struct listener_conf *,
                         const struct sockaddr *, struct limits_place *);
+enum limit limits_enter_user(const struct limits_conf *, uint32_t uid, struct limits_place *);
 void       limits_leave(struct limits_place *);
 uint64_t   limits_connections(void);
 /* Memory of messages being received. */
@@ -224,6 +225,15 @@ str  grace_when(struct arena *, int64_t at);
 /* ---- device.c: who needs no login ------------------------------------------------------ */
 const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */
 
+/* ---- drop.c: users of this machine ------------------------------------------------------ */
+/* The session is that user's; false: no memory. */
+bool drop_user_known(struct session *, str name);
+/* may_send_as, and what a user of this machine may beside. */
+bool peer_may_send_as(const struct session_setup *, struct arena *, const struct peer *, const struct path *as);
+/* path_parse; in such a session a name without a domain is taken, too: its section's
+ * address, or it at home.  So is one at home that nobody has but a section names. */
+bool drop_path_parse(const struct session *, struct arena *, str in, struct path *, str *rest, const char **why);
+
 /* ---- tls_required.c ------------------------------------------------------------ */
 
 /* enum message_flag with what the header says about TLS. */
@@ -288,6 +298,8 @@ struct session {
 
 void session_open(struct front *, const struct listener_conf *, int fd, const struct sockaddr *,
                   struct limits_place *);
+void session_open_user(struct front *, const struct listener_conf *, int fd, const struct sockaddr *,
+                       struct limits_place *, str local_user);
 void session_take_lines(struct session *, str *in);
 void session_await(struct session *, uint64_t in_ms);   /* for the client's next bytes */
 void session_wait(struct session *);                    /* nothing is read until session_next */

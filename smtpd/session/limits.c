@@ -124,6 +124,20 @@ enum limit limits_enter(const struct limits_conf *conf, const struct listener_co
 	return said;
 }
 
+/* A user of this machine counts as an address does. */
+enum limit limits_enter_user(const struct limits_conf *conf, uint32_t uid, struct limits_place *place)
+{
+	enum limit said = LIMIT_NONE;
+
+	*place = (struct limits_place){ .taken = true, .submission = true, .by_address = true };
+	place->address = hash_of((const uint8_t *)&uid, sizeof(uid));
+	over(&said, LIMIT_CONNECTIONS, atomic_fetch_add_explicit(&all, 1, memory_order_relaxed) + 1, conf->connections);
+	over(&said, LIMIT_ADDRESS, sketch_add(place->address), conf->connections_address);
+	if (said != LIMIT_NONE)
+		limits_leave(place);
+	return said;
+}
+
 void limits_leave(struct limits_place *place)
 {
 	if (!place->taken)

@@ -414,6 +414,12 @@ static void session_join(struct session *s)
 void session_open(struct front *f, const struct listener_conf *listener, int fd,
 		  const struct sockaddr *sa, struct limits_place *place)
 {
+	session_open_user(f, listener, fd, sa, place, STR_NONE);
+}
+
+void session_open_user(struct front *f, const struct listener_conf *listener, int fd, const struct sockaddr *sa,
+                       struct limits_place *place, str local_user)
+{
 	struct session *s = session_new(f, listener);
 
 	if (s != NULL)
@@ -431,7 +437,8 @@ void session_open(struct front *f, const struct listener_conf *listener, int fd,
 	count(CONNECTIONS);
 	log_event(&s->log, LOG_INFO, "session.opened", KV("ip", s->peer.ip),
 		  KV("listener", listener->head.title));
-	s->chain = chain_open(s->setup->chain, f->loop, &s->peer, &s->arena, &s->log);
+	if (local_user.n == 0 || drop_user_known(s, local_user))
+		s->chain = chain_open(s->setup->chain, f->loop, &s->peer, &s->arena, &s->log);
 	if (s->chain == NULL) {
 		farewell(s, 421, "4.3.1", "No memory for another connection now, try again later");
 		session_close(s, "no memory", true);

@@ -82,6 +82,21 @@ struct device_conf {
 };
 extern const struct conf_section device_section;
 
+struct sendmail_user {                    /* of this machine */
+	struct conf_head head;            /* title: the login name */
+	str         address;              /* whose login it counts as; empty: its name at the domain */
+	struct strs may_send_as;          /* addresses, or "@domain" */
+};
+
+struct sendmail_conf {                    /* mail from users of this machine: session/drop.c */
+	struct conf_head head;
+	str      directory;               /* empty: there is none */
+	str      domain;                  /* of names without one; empty: the first of ours */
+	uint64_t waiting_messages, waiting_bytes;   /* of one user, dropped */
+	struct conf_list users;           /* of sendmail_user */
+};
+extern const struct conf_section sendmail_section;
+
 /* What the configuration says of one account beyond what all have. */
 struct account_rights {
 	str                          address;
@@ -122,6 +137,7 @@ struct session_setup {
 	const struct account_rights *rights;
 	size_t                      nrights;
 	const struct conf_list     *devices;       /* of device_conf; NULL: none */
+	const struct sendmail_conf *sendmail;      /* NULL: the defaults */
 	const str                  *own_ips;       /* unused by strangers */
 	size_t                      nown_ips;
 };
@@ -162,6 +178,29 @@ struct front_stop {
 void front_stop(struct front_stop *);
 void front_free(struct front *);                  /* its stop came home, its loop has ended */
 uint64_t front_sessions(const struct front *);    /* any thread */
+
+/* A user of this machine, on a connected stream socket; any thread, while the loop
+ * runs.  The session takes fd over, and frees the guest. */
+struct front_guest {                      /* malloc'ed */
+	struct baton baton;
+	int      fd;                      /* non-blocking */
+	uint32_t uid;
+	bool     counted;                 /* against what one user may have open at once */
+	char     name[128];
+};
+void front_let_in(struct loop *, struct front_guest *);
+
+/* A bounce to such a user, of a message that nobody waits for any more; any thread.
+ * It stays the sender's until the letter comes home with its result. */
+struct dsn_rcpt;
+struct front_notice {
+	struct baton     baton;
+	struct letter   *letter;          /* its home and arrived are set; the rest is written here */
+	str              user, header;
+	struct dsn_rcpt *rcpts;
+	size_t           nrcpts;
+};
+void front_notify(struct loop *, struct front_notice *);
 
 /* Takes a letter (queue/letter.h) in; called on a loop's thread.  It goes home
  * with its result and with `arrived` as the writer set it.  Before the loop's

@@ -20,7 +20,7 @@ static void look_at_owner(struct txn *t, const char *field, const struct mailbox
 	if (!m->usable)
 		txn_refuse(t, 550, "5.7.1", "rights",
 			   "%s holds an address that cannot be read: correct it", field);
-	else if (!may_send_as(t->setup, &t->arena, login, &m->path))
+	else if (!peer_may_send_as(t->setup, &t->arena, t->peer, &m->path))
 		txn_refuse(t, 550, "5.7.1", "rights",
 			   "%.*s may not send as %.*s, which stands in %s", STR_ARG(login),
 			   STR_ARG(m->path.text), field);

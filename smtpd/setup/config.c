@@ -20,8 +20,8 @@
 /* ---- the root, with the modules' sections hung in -------------------------- */
 
 struct tables {
-	struct conf_section modules[MAX_MODULES], auth, limits, allowance, device, listener, relay, forward, submission, verify, trust, deny, doctor, root;
-	const struct conf_section *verify_sections[MAX_MODULES + 1], *root_sections[20];
+	struct conf_section modules[MAX_MODULES], auth, limits, allowance, device, listener, relay, forward, submission, sendmail, verify, trust, deny, doctor, root;
+	const struct conf_section *verify_sections[MAX_MODULES + 1], *root_sections[32];
 	size_t module_offset[MAX_MODULES];
 };
 
@@ -73,12 +73,13 @@ static void tables_make(struct tables *t)
 	t->relay = at(&relay_section, offsetof(struct config, relay));
 	t->forward = at(&forward_section, offsetof(struct config, forward));
 	t->submission = at(&submission_section, offsetof(struct config, submission));
+	t->sendmail = at(&sendmail_section, offsetof(struct config, sendmail));
 	t->trust = at(&trust_section, offsetof(struct config, trusts));
 	t->deny = at(&deny_section, offsetof(struct config, denies));
 	t->doctor = at(&doctor_section, offsetof(struct config, doctor));
 	t->verify.offset = aligned(sizeof(struct config));
 	const struct conf_section *all[] = { &t->listener, &config_tls, &config_domain, &t->auth, &t->limits, &t->allowance, &t->device,
-		                             &t->verify, &t->trust, &t->deny, &t->relay, &t->forward, &t->submission, &config_queue, &config_resolver, &config_web, &t->doctor,
+		                             &t->verify, &t->trust, &t->deny, &t->relay, &t->forward, &t->submission, &t->sendmail, &config_queue, &config_resolver, &config_web, &t->doctor,
 		                             &config_log };
 	memcpy(t->root_sections, all, sizeof(all));
 	t->root = (struct conf_section){

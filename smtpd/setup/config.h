@@ -137,6 +137,7 @@ struct config {
 	struct allowance_conf   allowance;
 	struct forward_conf     forward;
 	struct submission_conf  submission;
+	struct sendmail_conf    sendmail;
 	struct resolver_section resolver;
 	struct log_section      log;
 	struct queue_section    queue;

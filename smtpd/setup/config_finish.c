@@ -134,6 +134,27 @@ static void judge_devices(const struct config *c, struct arena *a, struct conf_f
 	}
 }
 
+/* Without a state directory of its own there is one server, and its place is known. */
+static void finish_sendmail(struct config *c, struct arena *a, struct conf_faults *faults)
+{
+	struct sendmail_conf *s = &c->sendmail;
+
+	if (s->directory.n == 0 && !conf_given(&s->head, "directory") && str_is(c->state, "/var/lib/postern"))
+		s->directory = STR("/var/spool/postern");
+	if (s->domain.n > 0)
+		domain_to_ascii(a, s->domain, &s->domain);
+	else
+		s->domain = c->domains.n > 0 ? ((const struct domain_section *)c->domains.v[0])->name : c->hostname;
+	for (size_t i = 0; i < s->users.n; i++) {
+		const struct sendmail_user *u = s->users.v[i];
+		struct path p;
+
+		if (u->address.n > 0 && path_of(a, u->address, &p) && !config_domain_is_local(c, p.domain))
+			conf_fault_add(faults, a, &u->head, "address", "\"%.*s\" is in no domain of this server: name an address here",
+			               STR_ARG(u->address));
+	}
+}
+
 static enum err give_rights(struct config *c, struct arena *a)
 {
 	size_t n = 0;
@@ -387,6 +408,7 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 		judge_trust(c->trusts.v[i], a, faults);
 	judge_certificates(c, a, faults);
 	judge_devices(c, a, faults);
+	finish_sendmail(c, a, faults);
 	if (give_rights(c, a) != OK || give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
 		return ERR_MEMORY;
 	judge_web(c, a, faults);

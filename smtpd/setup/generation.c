@@ -345,7 +345,7 @@ enum err generation_build(struct generation *g, const struct generation_needs *n
 		.directory = g->directory, .chain = g->chain, .tls = g->tls, .auth = needs->auth,
 		.queue = needs->queue, .forward = &c->forward, .submission = &c->submission, .secret = needs->secret,
 		.allowance = &c->allowance, .rights = c->rights, .nrights = c->nrights,
-		.devices = &c->devices,
+		.devices = &c->devices, .sendmail = &c->sendmail,
 	};
 	g->deliver = (struct deliver_setup){
 		.relay = &c->relay, .directory = g->directory, .hostname = c->hostname,

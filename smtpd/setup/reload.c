@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "smtpd/base/keeper.h"
+#include "smtpd/setup/drop.h"
+#include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/notify.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
@@ -121,6 +123,8 @@ void server_use(struct server *s, struct generation *next)
 	s->now = next;
 	server_test_zones(s);
 	show_web(s, next);
+	key_watch_use(s->keys, next);
+	drops_use(s->drops, next->config);
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct swap *w = calloc(1, sizeof(*w));
 
@@ -349,6 +353,7 @@ static void name_what_waits(const struct config *now, const struct config *next)
 {
 	const struct { const char *option; bool changed; } table[] = {
 		{ "state", !str_eq(now->state, next->state) },
+		{ "sendmail { directory }", !str_eq(now->sendmail.directory, next->sendmail.directory) },
 		{ "user", !str_eq(now->user, next->user) },
 		{ "loops", now->loops != next->loops },
 		{ "resolver", !same_lists(&now->resolver.forward, &next->resolver.forward) ||

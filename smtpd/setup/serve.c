@@ -20,6 +20,8 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/keeper.h"
 #include "smtpd/base/stat.h"
+#include "smtpd/setup/drop.h"
+#include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/notify.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
@@ -240,6 +242,7 @@ static void inside_is_empty(struct server *s)
 {
 	uint64_t now = clock_ms();
 
+	drops_end(s->drops);
 	timetable_stop(s->timetable, now < stop_deadline ? stop_deadline - now : 0);
 	sts_end(s->sts);
 	server_write_allowances(s);
@@ -264,6 +267,7 @@ static void server_stop(struct server *s)
 	log_event(NULL, LOG_NOTICE, "server.stopping", KV_N("within_ms", STOP_MS));
 	notify_say("STOPPING=1");
 	web_end(s->web);
+	drops_stop(s->drops);
 	s->fronts_up = s->nloops;
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct front_stop *stop = calloc(1, sizeof(*stop));
@@ -370,7 +374,8 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 	s->control = control_open(s->main, str_cstr(&s->arena, server_control_path(c, &s->arena)),
 	                          server_control_verbs, s, why);
 	s->web = web_new(s->main, server_let_go);
-	if (s->control == NULL || s->web == NULL || !listens_for_signals(s))
+	s->keys = key_watch_new(s);
+	if (s->control == NULL || s->web == NULL || s->keys == NULL || !listens_for_signals(s))
 		return false;
 	log_start();
 	return started_threads(s, why);
@@ -399,6 +404,7 @@ _Noreturn static void server_leave(struct server *s)
 
 static void server_end(struct server *s)
 {
+	key_watch_stop(s->keys);
 	control_close(s->control);
 	server_end_zone_tests(s);
 	dns_free(s->main->dns);
@@ -416,6 +422,7 @@ static void server_end(struct server *s)
 		dns_free(s->loops[i]->dns);
 		loop_free(s->loops[i]);
 	}
+	key_watch_free(s->keys);
 	generation_free(s->now);
 	deny_table_free(atomic_load(&s->denied.table));
 	auth_close(s->auth);
@@ -454,6 +461,7 @@ int serve_run(const char *file, struct config *c, struct arena *arena, const str
 	}
 	server_note_pace(s);
 	server_use(s, s->now);
+	s->drops = drops_start(s, s->now->config);
 	say_up(s);
 	if (ready != NULL)
 		ready(s, arg);
@@ -490,6 +498,18 @@ static void name_mail_root(const struct domain_section *d, struct arena *a, stru
 		out->v[out->n++] = root;
 }
 
+/* Where local users leave mail: made when it is not there and can be; else the
+ * server says why it is off. */
+static void name_sendmail(const struct config *c, struct arena *a, struct strs *out)
+{
+	str path = c->sendmail.directory;
+	char *above = str_cstr(a, str_head(path, str_rfind(path, '/')));
+	struct stat st;
+
+	if (path.n > 0 && above != NULL && lstat(str_cstr(a, path), &st) != 0 && errno == ENOENT && access(above, W_OK) == 0)
+		out->v[out->n++] = path;
+}
+
 /* In the keeper: what the configuration names now. */
 static enum err names_read(void *arg, struct keeper_names *out)
 {
@@ -510,13 +530,14 @@ static enum err names_read(void *arg, struct keeper_names *out)
 	arena_fini(&k->arena);
 	k->arena = fresh;
 	out->files = c->secret_files;
-	out->state = (struct strs){ ARENA_ARRAY(&k->arena, str, 1 + c->domains.n), 0 };
+	out->state = (struct strs){ ARENA_ARRAY(&k->arena, str, 2 + c->domains.n), 0 };
 	for (size_t i = 0; i < c->listeners.n; i++)
 		n += ((const struct listener_conf *)c->listeners.v[i])->address.n;
 	out->listeners = (struct strs){ ARENA_ARRAY(&k->arena, str, n + c->web.address.n), 0 };
 	if (out->state.v == NULL || out->listeners.v == NULL)
 		return ERR_MEMORY;
 	out->state.v[out->state.n++] = c->state;
+	name_sendmail(c, &k->arena, &out->state);
 	for (size_t i = 0; i < c->domains.n; i++)
 		name_mail_root(c->domains.v[i], &k->arena, &out->state);
 	for (size_t i = 0; i < c->listeners.n; i++) {

@@ -46,7 +46,9 @@ struct server {
 	struct web        *web;             /* on main's loop */
 	struct opened     *opened;
 	size_t             nopened;
+	struct key_watch  *keys;            /* DKIM keys, their gates and their calendar */
 	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
+	struct drops      *drops;           /* users of this machine; NULL: off */
 	struct loop_io     signals;
 	struct loop_timer  minute, watchdog;
 	struct pace { uint64_t at_ms, stored, delivered, deferred, bounced; } pace[2];  /* so far, at the last two minutes */

@@ -66,6 +66,7 @@ int verb_log(int argc, char **argv);
 int verb_verify(int argc, char **argv, const struct module *const *modules);
 int verb_explain(int argc, char **argv, const struct module *const *modules);
 int verb_spf(int argc, char **argv);
+int verb_sendmail(int argc, char **argv);
 int verb_sign(int argc, char **argv);
 int verb_seal(int argc, char **argv);
 int verb_help_verb(int argc, char **argv);
