@@ -63,7 +63,7 @@ static bool take_apart(str local, char id[static ID_MOST], size_t *n, char hash[
 	if (!str_starts_nocase(local, "cancel+") || at == 0 || at > ID_MOST || rest.n != at + 1 + HASH)
 		return false;
 	for (size_t i = 0; i < rest.n; i++)
-		if (i != at && !is_alnum(rest.p[i]))
+		if (i != at && !is_alnum(rest.p[i]) && !(i < at && rest.p[i] == '_'))
 			return false;
 	for (size_t i = 0; i < at; i++)
 		id[i] = to_lower(rest.p[i]);

@@ -92,6 +92,65 @@ static void mail_parameters(void **state)
 	}
 }
 
+/* RFC 4865 4, RFC 3339 5.6. */
+static const struct { const char *in; int code; int64_t hold_for, hold_until; } of_release[] = {
+	{ " HOLDFOR=1", 0, 1, 0 },
+	{ " HOLDFOR=1000000000", 501, 0, 0 },
+	{ " HOLDFOR=0", 501, 0, 0 },
+	{ " HOLDFOR=01", 501, 0, 0 },
+	{ " HOLDFOR=-1", 501, 0, 0 },
+	{ " HOLDFOR=1.5", 501, 0, 0 },
+	{ " HOLDFOR=", 501, 0, 0 },
+	{ " HOLDFOR", 501, 0, 0 },
+	{ " HOLDFOR=1 HOLDFOR=1", 501, 0, 0 },
+	{ " HOLDFOR=1 HOLDUNTIL=2026-12-24T18:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00Z HOLDFOR=1", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00Z", 0, 0, 1798135200 },
+	{ " HOLDUNTIL=2026-12-24t18:00:00z", 0, 0, 1798135200 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00.123456789Z", 0, 0, 1798135200 },
+	{ " HOLDUNTIL=2026-12-24T19:30:00+01:30", 0, 0, 1798135200 },
+	{ " HOLDUNTIL=2026-12-24T17:00:00-01:00", 0, 0, 1798135200 },
+	{ " HOLDUNTIL=2028-02-29T00:00:00Z", 0, 0, 1835395200 },
+	{ " HOLDUNTIL=2016-12-31T23:59:60Z", 0, 0, 1483228799 },
+	{ " HOLDUNTIL=2026-02-29T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-04-31T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-13-01T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-00-01T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-00T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T24:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:60:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:61Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00.Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00+24:00", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00+0100", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00:00ZZ", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24T18:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=2026-12-24", 501, 0, 0 },
+	{ " HOLDUNTIL=1969-12-31T00:00:00Z", 501, 0, 0 },
+	{ " HOLDUNTIL=", 501, 0, 0 },
+	{ " HOLDUNTIL", 501, 0, 0 },
+};
+
+static void release_parameters(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < COUNT(of_release); i++) {
+		struct arena arena;
+		struct mail_params p;
+		struct param_fault fault = { 0 };
+		bool good;
+
+		arena_init(&arena, 65536);
+		good = mail_params(&arena, str_of(of_release[i].in), &p, &fault);
+		if (good != (of_release[i].code == 0) || fault.code != of_release[i].code)
+			fail_msg("%s: %d", of_release[i].in, fault.code);
+		if (good && (p.hold_for != of_release[i].hold_for || p.hold_until != of_release[i].hold_until))
+			fail_msg("%s: %lld, %lld", of_release[i].in, (long long)p.hold_for, (long long)p.hold_until);
+		arena_fini(&arena);
+	}
+}
+
 static const struct { const char *in; bool utf8; int code; unsigned flags; const char *orcpt; } of_rcpt[] = {
 	{ "", false, 0, 0, "" },
 	{ " NOTIFY=NEVER", false, 0, RCPT_NOTIFY_NEVER, "" },
@@ -185,7 +244,7 @@ static void xtext_is_strict(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(mail_parameters),
+		cmocka_unit_test(mail_parameters), cmocka_unit_test(release_parameters),
 		cmocka_unit_test(rcpt_parameters),
 		cmocka_unit_test(xtext_is_strict),
 	};
