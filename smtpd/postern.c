@@ -86,9 +86,10 @@ const struct verb verbs[] = {
 	  "  --for TIME           with --wait: give up after this time, as 30m\n"
 	  "  --resolver ADDR:PORT send every DNS query to this server\n"
 	  "  --json               print one JSON document\n" CONFIG_OPTION },
-	{ "dns", verb_dns, "[DOMAIN] [--format text|zone|json] [-c FILE]",
+	{ "dns", verb_dns, "[DOMAIN] [--format form|zone|text|json] [-c FILE]",
 	  "Prints the DNS records that the configuration calls for, and what web {} serves.",
-	  "  --format F   text (default): a block for each record; zone: a zone file; json: one JSON document\n" CONFIG_OPTION },
+	  "  --format F   form (default): the fields of a provider's web form; zone: a zone file; text: one line\n"
+	  "               for each record; json: one JSON document with all of these\n" CONFIG_OPTION },
 	{ "account", verb_account, "add ADDRESS [--require WHAT] [-c FILE]\n"
 	  "passwd ADDRESS [-c FILE]\nrequire ADDRESS WHAT [-c FILE]\nlist [ADDRESS] [--json] [-c FILE]\nlogins ADDRESS [--json] [-c FILE]\nremove ADDRESS [-c FILE]\n"
 	  "release|drop|lock ADDRESS [-c FILE]\n"
@@ -162,9 +163,22 @@ const struct verb verbs[] = {
 	{ "explain", run_explain, "--ip IP --helo NAME --mail-from ADDR [OPTION...] < message",
 	  "Tells step by step how a message is judged.",
 	  "  --canonical DIR      write the bytes that each signature covers to files in DIR\n" JUDGE_OPTIONS },
-	{ "spf", verb_spf, "--ip IP --helo NAME --mail-from ADDR [--json] [--resolver ADDR:PORT] [-c FILE]",
-	  "Evaluates SPF alone.",
-	  "  --ip, --helo, --mail-from, --resolver, --json as for verify\n" CONFIG_OPTION },
+	{ "spf", verb_spf, "--ip IP --helo NAME --mail-from ADDR [--json] [--resolver ADDR:PORT] [-c FILE]\n"
+	  "build [DOMAIN] [--mx] [--a] [--ip NETWORK]... [--include NAME]... [--all fail|softfail] [--json] [--resolver ADDR:PORT] [-c FILE]\n"
+	  "check DOMAIN [--json] [--resolver ADDR:PORT] [-c FILE]",
+	  "Evaluates SPF alone, writes a record, or draws a domain's include tree.",
+	  "  --ip, --helo, --mail-from, --resolver, --json as for verify\n"
+	  "  build asks on a terminal who sends; otherwise these say it:\n"
+	  "  --mx, --a       the domain's MX hosts; the hosts of its own name\n"
+	  "  --ip NETWORK    an address or network, any number of times\n"
+	  "  --include NAME  whose record counts, too, any number of times\n"
+	  "  --all WORD      what mail from elsewhere is: softfail (default) or fail\n" CONFIG_OPTION },
+	{ "dmarc", verb_dmarc, "plan DOMAIN [--since DAY] [--json] [--resolver ADDR:PORT] [--now EPOCH] [-c FILE]",
+	  "Says which DMARC policy is safe now, and prints the next record.",
+	  "  --since DAY  since when the present policy has been published, as 2026-11-01\n"
+	  "  --json       print one JSON document\n"
+	  "  --resolver ADDR:PORT  send every DNS query to this server\n"
+	  "  --now EPOCH  fix the clock\n" CONFIG_OPTION },
 	{ "sign", verb_sign, "--domain D --selector S --key FILE.pem [OPTION...] < message > signed",
 	  "Signs a message with DKIM.",
 	  SIGN_OPTIONS

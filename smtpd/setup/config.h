@@ -75,6 +75,13 @@ struct signing_section {                /* inside domain: signing.h */
 	int         canon, identity;
 };
 
+struct dmarc_section {                  /* inside domain: what `postern dns` prints */
+	struct conf_head head;
+	int         policy;             /* enum dmarc_policy */
+	int         subdomains, missing; /* 0: the same; else enum dmarc_policy + 1 */
+	struct strs reports;            /* addresses */
+};
+
 struct update_section {                 /* inside keys: the domain's DNS takes updates of ours */
 	struct conf_head head;
 	str server, key_name, key_algorithm, key_file;
@@ -112,6 +119,7 @@ struct domain_section {
 	str      name;                  /* A-labels */
 	struct conf_list dkim, signings, accounts;
 	struct keys_section keys;
+	struct dmarc_section dmarc;
 	str      aliases, catch_all, copy, route;
 	int      require;               /* enum auth_require */
 	struct deliver_section deliver;

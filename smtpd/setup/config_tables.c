@@ -406,7 +406,7 @@ static const struct conf_option domain_options[] = {
 	{ 0 },
 };
 
-static const struct conf_section *const domain_sections[] = { &dkim_section, &keys_section, &config_signing, &deliver_section, &account_section, NULL };
+static const struct conf_section *const domain_sections[] = { &dkim_section, &keys_section, &config_signing, &config_dmarc, &deliver_section, &account_section, NULL };
 
 static void domain_checked(void *section, struct conf_reader *r)
 {

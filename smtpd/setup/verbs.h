@@ -54,6 +54,7 @@ int verb_reload(int argc, char **argv);
 int verb_status(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_dns(int argc, char **argv);
+int verb_dmarc(int argc, char **argv);
 int verb_account(int argc, char **argv);
 int verb_deliver_test(int argc, char **argv);
 int verb_deny(int argc, char **argv);

@@ -6,9 +6,13 @@
  */
 #include "smtpd/setup/dns/dns_records.h"
 
+#include <arpa/inet.h>
 #include <string.h>
 
 #include "modules/dkim/dkim.h"
+#include "modules/dmarc/dmarc.h"
+#include "smtpd/base/dns.h"
+#include "smtpd/setup/keys/book.h"
 
 struct making {
 	const struct config     *config;
@@ -21,7 +25,7 @@ struct making {
 
 /* ---- adding ------------------------------------------------------------------------------- */
 
-static void add(struct making *m, str name, const char *type, str value, str note)
+static struct dns_record *add(struct making *m, str name, const char *type, str value, str note)
 {
 	struct dns_records *out = m->out;
 
@@ -30,13 +34,23 @@ static void add(struct making *m, str name, const char *type, str value, str not
 		struct dns_record *v = ARENA_ARRAY(m->arena, struct dns_record, room);
 
 		if (v == NULL)
-			return;
+			return NULL;
 		if (out->n > 0)
 			memcpy(v, out->v, out->n * sizeof(*v));
 		out->v = v;
 		out->room = room;
 	}
-	out->v[out->n++] = (struct dns_record){ name, type, value, note };
+	out->v[out->n] = (struct dns_record){ name, type, value, note, STR_NONE };
+	return &out->v[out->n++];
+}
+
+/* In a zone that is not this one. */
+static void add_elsewhere(struct making *m, str name, const char *type, str value, str note, str ask_of)
+{
+	struct dns_record *r = add(m, name, type, value, note);
+
+	if (r != NULL)
+		r->ask_of = ask_of;
 }
 
 static void add_todo(struct making *m, str sentence)
@@ -88,16 +102,51 @@ static void host(struct making *m)
 		add(m, name, "TXT", STR("v=spf1 a -all"), STR("SPF of the name that this server says in HELO, for bounces"));
 }
 
+static str reverse_name(struct making *m, str address)
+{
+	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
+	struct sockaddr_in v4 = { .sin_family = AF_INET };
+	const char *text = str_cstr(m->arena, address);
+
+	if (text != NULL && inet_pton(AF_INET, text, &v4.sin_addr) == 1)
+		return dns_reverse_name(m->arena, (const struct sockaddr *)&v4);
+	if (text != NULL && inet_pton(AF_INET6, text, &v6.sin6_addr) == 1)
+		return dns_reverse_name(m->arena, (const struct sockaddr *)&v6);
+	return STR_NONE;
+}
+
 static void reverse(struct making *m)
 {
 	const struct strs *at = &m->wanted->addresses;
 
-	for (size_t i = 0; i < at->n; i++)
-		add_todo(m, arena_printf(m->arena, "Ask the provider of %.*s for a PTR record to %.*s: large receivers refuse mail "
-		                         "from addresses without one", STR_ARG(at->v[i]), STR_ARG(m->config->hostname)));
+	for (size_t i = 0; i < at->n; i++) {
+		str name = reverse_name(m, at->v[i]);
+
+		if (name.n > 0)
+			add_elsewhere(m, name, "PTR", arena_printf(m->arena, "%.*s.", STR_ARG(m->config->hostname)),
+			              STR("large receivers refuse mail from addresses whose PTR does not name the host that sends"),
+			              arena_printf(m->arena, "the provider of %.*s: \"reverse DNS\" on its pages", STR_ARG(at->v[i])));
+	}
 	if (at->n == 0)
 		add_todo(m, arena_printf(m->arena, "Ask the provider of this server's public address for a PTR record to %.*s",
 		                         STR_ARG(m->config->hostname)));
+}
+
+/* RFC 7672 3.1.1: DANE-EE, public key, SHA-256.  The name may lie in another zone. */
+static void dane(struct making *m)
+{
+	const struct strs *keys = &m->wanted->tlsa;
+
+	if (!is_within(m->config->hostname, m->domain))
+		return;
+	for (size_t i = 0; i < keys->n; i++)
+		add(m, arena_printf(m->arena, "_25._tcp.%.*s", STR_ARG(m->config->hostname)), "TLSA",
+		    arena_printf(m->arena, "3 1 1 %.*s", STR_ARG(keys->v[i])),
+		    STR("DANE: only of use where the zone is signed (DNSSEC), else leave it out; renew the certificate with the same key, or "
+		        "publish the next key's record beside this one a day before it is used"));
+	if (keys->n == 0)
+		add_todo(m, STR("No TLSA record: the certificate in tls {} cannot be read here; print this again as a user who may, or after "
+		                "the first start"));
 }
 
 /* Who else sends for the domain is known to its owner alone; a smarthost's own
@@ -128,30 +177,97 @@ static bool signs(const struct config *c, const struct key_file *k)
 	return false;
 }
 
+static bool is_there(const struct making *m, str name)
+{
+	for (size_t i = 0; i < m->wanted->n_managed; i++)
+		if (str_eq_nocase(m->wanted->managed[i].name, name))
+			return true;
+	return false;
+}
+
+static void dkim_managed(struct making *m)
+{
+	for (size_t i = 0; i < m->wanted->n_managed; i++) {
+		const struct key_record *k = &m->wanted->managed[i];
+
+		if (k->value.n > 0)
+			add(m, k->name, "TXT", k->value, arena_printf(m->arena, "DKIM: %.*s", STR_ARG(k->note)));
+		else
+			add_todo(m, arena_printf(m->arena, "The TXT record %.*s may be removed: its key has served", STR_ARG(k->name)));
+	}
+}
+
 static void dkim(struct making *m)
 {
 	const struct key_files *keys = m->wanted->keys;
-	size_t found = 0;
+	size_t before = m->out->n;
 
+	dkim_managed(m);
 	for (size_t i = 0; i < keys->n; i++) {
 		const struct key_file *k = &keys->v[i];
-		str record;
+		str record, name = arena_printf(m->arena, "%.*s._domainkey.%.*s", STR_ARG(k->selector), STR_ARG(m->domain));
 
-		if (!str_eq(k->domain, m->domain) || dkim_key_record(k->key, m->arena, &record) != OK)
+		if (!str_eq(k->domain, m->domain) || is_there(m, name) || dkim_key_record(k->key, m->arena, &record) != OK)
 			continue;
-		found++;
-		add(m, arena_printf(m->arena, "%.*s._domainkey.%.*s", STR_ARG(k->selector), STR_ARG(m->domain)), "TXT", record,
+		add(m, name, "TXT", record,
 		    signs(m->config, k) ? STR("DKIM: this key signs") : STR("DKIM: this key does not sign yet, no dkim section names it"));
 	}
-	if (found == 0)
+	if (m->out->n == before)
 		add_todo(m, arena_printf(m->arena, "Nothing signs for %.*s: `postern key generate %.*s s1` makes a key",
 		                         STR_ARG(m->domain), STR_ARG(m->domain)));
 }
 
+/* ---- DMARC ------------------------------------------------------------------------------------ */
+
+static const struct domain_section *section_of(const struct making *m)
+{
+	for (size_t i = 0; i < m->config->domains.n; i++)
+		if (str_eq(((const struct domain_section *)m->config->domains.v[i])->name, m->domain))
+			return m->config->domains.v[i];
+	return NULL;
+}
+
 static void dmarc(struct making *m)
 {
-	add(m, under(m, "_dmarc"), "TXT", arena_printf(m->arena, "v=DMARC1; p=none; rua=mailto:postmaster@%.*s", STR_ARG(m->domain)),
-	    STR("DMARC: asks for reports only; p=quarantine, then p=reject, once they show that all your mail passes"));
+	const struct domain_section *d = section_of(m);
+
+	add(m, under(m, "_dmarc"), "TXT", dns_dmarc_text(d, m->arena), d == NULL || d->dmarc.policy == DMARC_P_NONE
+	    ? arena_printf(m->arena, "DMARC: asks for reports only; `postern dmarc plan %.*s` says when the next step is safe", STR_ARG(m->domain))
+	    : STR("DMARC: what receivers do with mail that is not ours though it says so"));
+}
+
+static str host_of(str address)
+{
+	return str_skip(address, str_rfind(address, '@') + 1);
+}
+
+/* RFC 9990 4: who gets reports about another organization says that he wants them. */
+static void report_consent(struct making *m, str about, str host, bool here)
+{
+	str name = arena_printf(m->arena, "%.*s._report._dmarc.%.*s", STR_ARG(about), STR_ARG(host));
+	str note = arena_printf(m->arena, "allows the DMARC reports about %.*s to be sent to %.*s", STR_ARG(about), STR_ARG(host));
+
+	if (is_within(host, about) || is_within(about, host))
+		return;
+	if (here)
+		add(m, name, "TXT", STR("v=DMARC1"), note);
+	else
+		add_elsewhere(m, name, "TXT", STR("v=DMARC1"), note, arena_printf(m->arena, "whoever keeps the zone of %.*s", STR_ARG(host)));
+}
+
+static void reports(struct making *m)
+{
+	const struct domain_section *mine = section_of(m);
+
+	for (size_t i = 0; mine != NULL && i < mine->dmarc.reports.n; i++)
+		report_consent(m, m->domain, host_of(mine->dmarc.reports.v[i]), false);
+	for (size_t i = 0; i < m->config->domains.n; i++) {
+		const struct domain_section *d = m->config->domains.v[i];
+
+		for (size_t k = 0; d != mine && k < d->dmarc.reports.n; k++)
+			if (is_within(host_of(d->dmarc.reports.v[k]), m->domain))
+				report_consent(m, d->name, host_of(d->dmarc.reports.v[k]), true);
+	}
 }
 
 static void tls_reports(struct making *m)
@@ -204,7 +320,9 @@ static void services(struct making *m)
 enum err dns_records_make(const struct config *c, str domain, const struct dns_wanted *wanted, struct arena *a,
                           struct dns_records *out)
 {
-	static void (*const all[])(struct making *) = { mx, host, spf, dkim, dmarc, tls_reports, sts, services, reverse };
+	static void (*const all[])(struct making *) = {
+		mx, host, spf, dkim, dmarc, reports, tls_reports, sts, dane, services, reverse,
+	};
 	struct making m = { .config = c, .wanted = wanted, .arena = a, .out = out, .domain = domain };
 
 	*out = (struct dns_records){ 0 };

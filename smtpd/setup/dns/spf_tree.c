@@ -294,6 +294,19 @@ static void read_terms(struct spf_tree_check *c, struct spf_node *n, str terms)
 	}
 }
 
+static void take_instead(struct spf_tree_check *c, struct spf_node *n)
+{
+	str terms;
+
+	c->tree.published = n->records == 1 ? n->record : STR_NONE;
+	n->status = DNS_FOUND;
+	n->record = c->instead;
+	n->records = 1;
+	n->strings = 1;
+	if (spf_record_is(n->record, NULL, &terms))
+		read_terms(c, n, terms);
+}
+
 static void record_answered(struct dns_ask *asked, const struct dns_answer *answer)
 {
 	struct question *q = asked->user;
@@ -312,6 +325,11 @@ static void record_answered(struct dns_ask *asked, const struct dns_answer *answ
 		} else if (str_starts_nocase(str_trim(txt), "v=spf") || str_starts_nocase(str_trim(txt), "\"v=spf")) {
 			n->nearly = txt;
 		}
+	}
+	if (n->up == NULL && q->check->instead.n > 0) {
+		take_instead(q->check, n);
+		came(q->check, DNS_FOUND);
+		return;
 	}
 	if (dns_failed(answer->status))
 		n->state = SPF_NODE_FAILED;
@@ -335,6 +353,12 @@ static void follow(struct spf_tree_check *c, struct spf_node *n)
 
 struct spf_tree_check *spf_tree_start(struct dns *dns, struct arena *a, str domain, spf_tree_done *done, void *user)
 {
+	return spf_tree_start_text(dns, a, domain, STR_NONE, done, user);
+}
+
+struct spf_tree_check *spf_tree_start_text(struct dns *dns, struct arena *a, str domain, str record, spf_tree_done *done,
+                                           void *user)
+{
 	struct spf_tree_check *c = ARENA_NEW(a, struct spf_tree_check);
 
 	if (c == NULL)
@@ -343,6 +367,7 @@ struct spf_tree_check *spf_tree_start(struct dns *dns, struct arena *a, str doma
 	c->arena = a;
 	c->done = done;
 	c->user = user;
+	c->instead = record;
 	c->tree.root = node_new(c, NULL, domain);
 	if (c->tree.root == NULL || !ask(c, c->tree.root, NULL, c->tree.root->domain, DNS_TXT, record_answered))
 		return NULL;

@@ -78,6 +78,7 @@ struct spf_tree {
 	size_t faults, warnings;
 	unsigned lookups, voids, voids6; /* in all; compare with SPF_TREE_LOOKUPS, SPF_TREE_VOIDS */
 	bool   incomplete;               /* some question had no answer: ask again later */
+	str    published;                /* spf_tree_start_text: the one record that DNS has now */
 };
 
 struct spf_tree_check;
@@ -85,6 +86,8 @@ typedef void spf_tree_done(const struct spf_tree *, void *user);
 /* `done` fires once, never inside the call.  NULL: the arena is spent.  `domain`:
  * A-labels. */
 struct spf_tree_check *spf_tree_start(struct dns *, struct arena *, str domain, spf_tree_done *, void *user);
+/* The same as if `record` were published at the domain. */
+struct spf_tree_check *spf_tree_start_text(struct dns *, struct arena *, str domain, str record, spf_tree_done *, void *user);
 void spf_tree_cancel(struct spf_tree_check *);          /* harmless when done */
 
 #endif

@@ -19,6 +19,7 @@ struct spf_tree_check {
 	size_t           questions, out, nodes;
 	bool             over;
 	bool             cut;          /* a cap was reached */
+	str              instead;      /* of what DNS has at the root */
 	struct spf_tree  tree;
 };
 

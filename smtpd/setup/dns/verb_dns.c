@@ -1,25 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * postern dns: the records that the configuration calls for, to be pasted: as a
- * zone file, as the values of a web form, as JSON; then the documents that mail
+ * zone file, a line each, as the fields of a web form, as JSON; then the documents that mail
  * programs and other servers fetch.
  */
-#include <arpa/inet.h>
 #include <getopt.h>
-#include <ifaddrs.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <string.h>
 
-#include "smtpd/base/conn.h"
-#include "smtpd/base/json.h"
-#include "smtpd/setup/dns/dns_records.h"
+#include "smtpd/setup/dns/record_forms.h"
+#include "smtpd/setup/keys/book.h"
 #include "smtpd/setup/verbs.h"
 
-#define STRING_MOST 255          /* of a TXT record: RFC 1035 3.3 */
-#define TTL         3600
-
-enum format { TEXT, ZONE, JSON };
+enum format { FORM, TEXT, ZONE, JSON };
 
 struct asked { const char *file, *domain; enum format format; };
 
@@ -28,7 +20,7 @@ static int parse(int argc, char **argv, struct asked *out)
 	static const struct option options[] = {
 		{ "config", required_argument, NULL, 'c' }, { "format", required_argument, NULL, 'f' }, { 0 },
 	};
-	static const char *const formats[] = { [TEXT] = "text", [ZONE] = "zone", [JSON] = "json" };
+	static const char *const formats[] = { [FORM] = "form", [TEXT] = "text", [ZONE] = "zone", [JSON] = "json" };
 	int c;
 
 	*out = (struct asked){ .file = CONFIG_FILE };
@@ -46,7 +38,7 @@ static int parse(int argc, char **argv, struct asked *out)
 		while (i < COUNT(formats) && strcmp(optarg, formats[i]) != 0)
 			i++;
 		if (i == COUNT(formats))
-			return verb_misused("dns", "\"%s\" is no format: text, zone or json", optarg);
+			return verb_misused("dns", "\"%s\" is no format: form, text, zone or json", optarg);
 		out->format = (enum format)i;
 	}
 	if (argc - optind > 1)
@@ -55,74 +47,7 @@ static int parse(int argc, char **argv, struct asked *out)
 	return -1;
 }
 
-/* ---- this host's addresses --------------------------------------------------------------------- */
-
-/* RFC 6890: loopback, link-local, private, carrier's NAT, unique local. */
-static bool is_public(const struct sockaddr *sa)
-{
-	if (sa->sa_family == AF_INET) {
-		uint32_t a = ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr);
-
-		return a >> 24 != 0 && a >> 24 != 10 && a >> 24 != 127 && a >> 22 != (100u << 2 | 1) && a >> 16 != 0xa9fe &&
-		       a >> 20 != 0xac1 && a >> 16 != 0xc0a8 && a >> 28 < 14;
-	}
-	if (sa->sa_family == AF_INET6)
-		return (((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr[0] & 0xe0) == 0x20;   /* 2000::/3 */
-	return false;
-}
-
-static bool have(const struct strs *list, str s)
-{
-	for (size_t i = 0; i < list->n; i++)
-		if (str_eq(list->v[i], s))
-			return true;
-	return false;
-}
-
-/* What mail leaves from, where the configuration says so, else what the
- * interfaces have. */
-static void find_addresses(const struct config *c, struct arena *a, struct strs *out)
-{
-	struct ifaddrs *all = NULL;
-	size_t n = 0;
-
-	if (c->relay.source.n > 0) {
-		*out = c->relay.source;
-		return;
-	}
-	if (getifaddrs(&all) != 0)
-		return;
-	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
-		n++;
-	out->v = ARENA_ARRAY(a, str, n);
-	for (const struct ifaddrs *i = all; i != NULL && out->v != NULL; i = i->ifa_next) {
-		struct addr_text text;
-
-		if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) || !is_public(i->ifa_addr))
-			continue;
-		text = addr_text(i->ifa_addr);
-		if (!have(out, str_of(text.s)))
-			out->v[out->n++] = str_keep(a, str_of(text.s));
-	}
-	freeifaddrs(all);
-}
-
 /* ---- texts ------------------------------------------------------------------------------------------ */
-
-static bool is_txt(const struct dns_record *r)
-{
-	return strcmp(r->type, "TXT") == 0;
-}
-
-static void print_strings(str text)
-{
-	while (text.n > 0) {
-		str piece = str_head(text, STRING_MOST);
-
-		printf(" \"%.*s\"", STR_ARG(piece));
-		text = str_skip(text, piece.n);
-	}
-}
 
 static void print_documents(const struct autoconfig *told, struct arena *a, const char *before)
 {
@@ -144,23 +69,19 @@ static void print_documents(const struct autoconfig *told, struct arena *a, cons
 	}
 }
 
+/* What lies in somebody else's zone is a comment: a server would ignore it, or
+ * refuse the file. */
 static void print_zone(const struct dns_records *all, const struct autoconfig *told, struct arena *a)
 {
 	printf("; %.*s\n", STR_ARG(told->domain));
 	for (size_t i = 0; i < all->n; i++) {
 		const struct dns_record *r = &all->v[i];
+		str line = dns_record_zone(r, a);
 
-		printf("\n; %.*s\n%.*s. %d IN %s", STR_ARG(r->note), STR_ARG(r->name), TTL, r->type);
-		if (!is_txt(r)) {
-			printf(" %.*s\n", STR_ARG(r->value));
-		} else if (r->value.n <= STRING_MOST) {
-			print_strings(r->value);
-			printf("\n");
-		} else {
-			printf(" (");
-			print_strings(r->value);
-			printf(" )\n");
-		}
+		printf("\n; %.*s\n", STR_ARG(r->note));
+		if (r->ask_of.n > 0)
+			printf("; ask %.*s, for\n; ", STR_ARG(r->ask_of));
+		printf("%.*s\n", STR_ARG(line));
 	}
 	printf("\n");
 	for (size_t i = 0; i < all->todo.n; i++)
@@ -171,17 +92,19 @@ static void print_zone(const struct dns_records *all, const struct autoconfig *t
 
 static void print_text(const struct dns_records *all, const struct autoconfig *told, struct arena *a)
 {
+	(void)told;
+	for (size_t i = 0; i < all->n; i++) {
+		str line = dns_record_line(&all->v[i], a);
+
+		printf("%.*s\n", STR_ARG(line));
+	}
+}
+
+static void print_form(const struct dns_records *all, const struct autoconfig *told, struct arena *a)
+{
 	printf("%.*s\n\n", STR_ARG(told->domain));
 	for (size_t i = 0; i < all->n; i++) {
-		const struct dns_record *r = &all->v[i];
-
-		printf("%.*s\n  name   %.*s\n  type   %s\n  value  %.*s\n", STR_ARG(r->note), STR_ARG(r->name), r->type,
-		       STR_ARG(r->value));
-		if (is_txt(r) && r->value.n > STRING_MOST) {
-			printf("  %zu characters; a form that takes no more than 255 wants it as", r->value.n);
-			print_strings(r->value);
-			printf("\n");
-		}
+		dns_record_print_form(&all->v[i], told->domain, a, stdout);
 		printf("\n");
 	}
 	for (size_t i = 0; i < all->todo.n; i++)
@@ -194,27 +117,13 @@ static void print_text(const struct dns_records *all, const struct autoconfig *t
 
 static void add_json(struct json *list, const struct dns_records *all, const struct autoconfig *told, struct arena *a)
 {
-	struct json *d = json_add_object(list), *records, *todo, *documents;
+	struct json *d = json_add_object(list), *records, *elsewhere, *todo, *documents;
 
 	json_set(d, "domain", told->domain);
 	records = json_set_array(d, "records");
-	for (size_t i = 0; i < all->n; i++) {
-		const struct dns_record *r = &all->v[i];
-		struct json *one = json_add_object(records);
-		str rest = r->value;
-
-		json_set(one, "name", r->name);
-		json_set_c(one, "type", r->type);
-		json_set_num(one, "ttl", TTL);
-		json_set(one, "value", r->value);
-		json_set(one, "note", r->note);
-		if (!is_txt(r))
-			continue;
-		json_set_num(one, "length", (int64_t)r->value.n);
-		one = json_set_array(one, "strings");
-		for (; rest.n > 0; rest = str_skip(rest, STRING_MOST))
-			json_add(one, str_head(rest, STRING_MOST));
-	}
+	elsewhere = json_set_array(d, "elsewhere");
+	for (size_t i = 0; i < all->n; i++)
+		dns_record_json(&all->v[i], told->domain, a, json_add_object(all->v[i].ask_of.n > 0 ? elsewhere : records));
 	todo = json_set_array(d, "todo");
 	for (size_t i = 0; i < all->todo.n; i++)
 		json_add(todo, all->todo.v[i]);
@@ -227,8 +136,21 @@ static void add_json(struct json *list, const struct dns_records *all, const str
 
 /* ---- the verb ------------------------------------------------------------------------------------------- */
 
-static int tell(const struct asked *asked, const struct config *c, const struct dns_wanted *wanted, str only, struct arena *a)
+static int read_managed(const struct config *c, str domain, struct dns_wanted *wanted, struct arena *a)
 {
+	struct key_record *managed = NULL;
+	str why = STR_NONE;
+
+	wanted->n_managed = 0;
+	if (key_records(c, domain, a, &managed, &wanted->n_managed, &why) != OK)
+		return verb_fail(EXIT_FINDING, "dns", "%.*s", STR_ARG(why));
+	wanted->managed = managed;
+	return EXIT_DONE;
+}
+
+static int tell(const struct asked *asked, const struct config *c, struct dns_wanted *wanted, str only, struct arena *a)
+{
+	int status = EXIT_DONE;
 	struct json *root = asked->format == JSON ? json_new_object() : NULL, *list = NULL;
 
 	if (root != NULL) {
@@ -243,18 +165,25 @@ static int tell(const struct asked *asked, const struct config *c, const struct 
 		if (only.n > 0 && !str_eq(d->name, only))
 			continue;
 		autoconfig_of(c, d->name, a, &told);
+		status = read_managed(c, d->name, wanted, a);
+		if (status != EXIT_DONE)
+			break;
 		if (dns_records_make(c, d->name, wanted, a, &all) != OK)
 			return verb_fail(EXIT_FINDING, "dns", "out of memory: try again");
 		if (root != NULL)
 			add_json(list, &all, &told, a);
 		else if (asked->format == ZONE)
 			print_zone(&all, &told, a);
-		else
+		else if (asked->format == TEXT)
 			print_text(&all, &told, a);
+		else
+			print_form(&all, &told, a);
 	}
-	if (root != NULL)
+	if (status != EXIT_DONE)
+		json_free(root);
+	else if (root != NULL)
 		json_print(root, stdout);
-	return EXIT_DONE;
+	return status;
 }
 
 int verb_dns(int argc, char **argv)
@@ -282,7 +211,8 @@ int verb_dns(int argc, char **argv)
 	else if (key_files_read(c->state, c, &a, &keys, &why) != OK)
 		status = verb_fail(EXIT_FINDING, "dns", "%.*s", STR_ARG(why));
 	else {
-		find_addresses(c, &a, &wanted.addresses);
+		dns_wanted_addresses(c, &a, &wanted.addresses);
+		dns_wanted_tlsa(c, &a, &wanted.tlsa);
 		status = tell(&asked, c, &wanted, only, &a);
 	}
 	key_files_free(&keys);

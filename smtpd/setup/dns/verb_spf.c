@@ -6,20 +6,19 @@
 #include <arpa/inet.h>
 #include <getopt.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "modules/spf/spf.h"
-#include "smtpd/base/conn.h"
 #include "smtpd/base/json.h"
-#include "smtpd/base/loop.h"
 #include "smtpd/setup/config.h"
+#include "smtpd/setup/dns/asking.h"
+#include "smtpd/setup/dns/dns_verbs.h"
 #include "smtpd/setup/verbs.h"
 
 struct wanted {                        /* from the command line */
-	const char      *ip, *helo, *mail_from, *resolver, *file;
+	const char      *ip, *helo, *mail_from;
 	bool             json;
 	struct spf_query query;
-	struct dns_conf  dns;
+	struct asking    asking;
 };
 
 static int read_options(int argc, char **argv, struct wanted *w)
@@ -35,7 +34,7 @@ static int read_options(int argc, char **argv, struct wanted *w)
 		{ 0 },
 	};
 	const char **values[] = { [IP] = &w->ip, [HELO] = &w->helo, [MAIL_FROM] = &w->mail_from,
-	                          [RESOLVER] = &w->resolver };
+	                          [RESOLVER] = &w->asking.resolver };
 	int          c;
 
 	opterr = 0;
@@ -48,20 +47,11 @@ static int read_options(int argc, char **argv, struct wanted *w)
 		if (c == JSON)
 			w->json = true;
 		else
-			*(c == 'c' ? &w->file : values[c]) = optarg;
+			*(c == 'c' ? &w->asking.file : values[c]) = optarg;
 	}
+	if (optind < argc)
+		return verb_misused("spf", "unexpected word \"%s\"", argv[optind]);
 	return EXIT_DONE;
-}
-
-static int read_words(int argc, char **argv)
-{
-	if (optind == argc)
-		return EXIT_DONE;
-	if (strcmp(argv[optind], "build") == 0 || strcmp(argv[optind], "check") == 0)
-		return verb_fail(EXIT_USAGE, "spf", "this version has no `spf %s`: `postern spf --ip IP "
-		                 "--helo NAME --mail-from ADDR` evaluates a domain's record and lists its terms",
-		                 argv[optind]);
-	return verb_misused("spf", "unexpected word \"%s\"", argv[optind]);
 }
 
 /* ---- what is to be evaluated ---------------------------------------------- */
@@ -107,49 +97,6 @@ static int read_query(struct wanted *w, struct arena *a)
 	read_sender(a, str_of(w->mail_from), &w->query.sender);
 	w->query.helo = str_of(w->helo);
 	w->query.limits = (struct spf_limits)SPF_LIMITS_DEFAULT;
-	return EXIT_DONE;
-}
-
-/* ---- who is asked --------------------------------------------------------- */
-
-/* The configuration's resolver and host name; without a file full recursion. */
-static int read_configuration(struct wanted *w, struct arena *a)
-{
-	const char    *file = w->file != NULL ? w->file : CONFIG_FILE;
-	struct config *c;
-	int            status = EXIT_DONE;
-
-	if (w->file == NULL && access(file, R_OK) != 0)
-		return EXIT_DONE;
-	c = verb_config("spf", file, a, &status);
-	if (c == NULL)
-		return status;
-	w->dns.forward = c->resolver.forward;
-	w->dns.trust_anchor = config_trust_anchor(c);
-	w->dns.timeout_ms = c->resolver.timeout_ms;
-	w->query.receiver = c->hostname;
-	return EXIT_DONE;
-}
-
-static int read_resolver(struct wanted *w, struct arena *a)
-{
-	struct endpoint at;
-
-	w->dns.timeout_ms = 5000;
-	if (w->resolver == NULL || w->file != NULL) {
-		int status = read_configuration(w, a);
-
-		if (status != EXIT_DONE)
-			return status;
-	}
-	if (w->resolver == NULL)
-		return EXIT_DONE;
-	if (!endpoint_parse(str_of(w->resolver), 53, &at) || at.is_name || at.is_unix)
-		return verb_misused("spf", "--resolver %s is not ADDR:PORT, as 127.0.0.1:5300",
-		                    w->resolver);
-	w->dns.only = str_of(w->resolver);
-	w->dns.trust_anchor = STR_NONE;
-	w->dns.local_special = true;
 	return EXIT_DONE;
 }
 
@@ -202,52 +149,48 @@ static void print_text(const struct spf_outcome *o)
 static void checked(struct spf_check *c, void *user)
 {
 	(void)c;
-	loop_stop(user);
+	asking_answered(user);
 }
 
-static int evaluate(const struct wanted *w, struct loop *loop, struct arena *a)
+static int evaluate(struct wanted *w, struct arena *a)
 {
-	str               why = STR_NONE;
-	struct spf_check *c = NULL;
-	int               status = EXIT_DONE;
+	struct spf_check *c;
+	int               status = asking_open(&w->asking, a);
 
-	loop->dns = dns_new(&w->dns, loop, a, &why);
-	if (loop->dns == NULL)
-		return verb_fail(EXIT_LATER, "spf", "%.*s", STR_ARG(why));
-	c = spf_start(loop->dns, a, &w->query, checked, loop);
+	if (status != EXIT_DONE)
+		return status;
+	if (w->asking.config != NULL)
+		w->query.receiver = w->asking.config->hostname;
+	c = spf_start(w->asking.loop->dns, a, &w->query, checked, &w->asking);
 	if (c != NULL)
-		loop_run(loop);
+		asking_wait(&w->asking);
 	if (spf_outcome(c) == NULL)
 		status = verb_fail(EXIT_LATER, "spf", "no memory: try again later");
 	else if (w->json)
 		print_json(spf_outcome(c));
 	else
 		print_text(spf_outcome(c));
-	dns_free(loop->dns);
+	asking_close(&w->asking);
 	return status;
 }
 
 int verb_spf(int argc, char **argv)
 {
-	struct wanted w = { .json = false };
+	struct wanted w = { .asking = { .verb = "spf" } };
 	struct arena  a;
-	struct loop  *loop;
-	int           status = read_options(argc, argv, &w);
+	int           status;
 
-	if (status == EXIT_DONE)
-		status = read_words(argc, argv);
+	if (argc > 1 && strcmp(argv[1], "check") == 0)
+		return verb_spf_check(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "build") == 0)
+		return verb_spf_build(argc - 1, argv + 1);
+	status = read_options(argc, argv, &w);
 	if (status != EXIT_DONE)
 		return status;
 	arena_init(&a, ARENA_UNBOUNDED);
 	status = read_query(&w, &a);
 	if (status == EXIT_DONE)
-		status = read_resolver(&w, &a);
-	if (status == EXIT_DONE) {
-		loop = loop_new(0, NULL);
-		status = loop != NULL ? evaluate(&w, loop, &a)
-		                      : verb_fail(EXIT_LATER, "spf", "no memory: try again later");
-		loop_free(loop);
-	}
+		status = evaluate(&w, &a);
 	arena_fini(&a);
 	return status;
 }

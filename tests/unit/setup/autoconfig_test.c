@@ -311,7 +311,8 @@ static void records(void **state)
 		{ .domain = STR("far.test"), .selector = STR("s2"), .path = STR("/keys/s2.pem"), .key = key_generate(KEY_ED25519, 0) },
 	};
 	struct key_files keys = { v, 2, 2 };
-	struct dns_wanted wanted = { &keys, { addresses, 2 } };
+	str tlsa[] = { STR("00ff") };
+	struct dns_wanted wanted = { .keys = &keys, .addresses = { addresses, 2 }, .tlsa = { tlsa, 1 } };
 	struct config c = config();
 	const char *text;
 	size_t todo;
@@ -333,17 +334,21 @@ static void records(void **state)
 	has(text, "_imaps._tcp.example.org SRV 0 1 993 mail.example.org.\n");
 	has(text, "autoconfig.example.org CNAME mail.example.org.\n");
 	has(text, "autodiscover.example.org CNAME mail.example.org.\n");
+	has(text, "\n_25._tcp.mail.example.org TLSA 3 1 1 00ff\n");
+	has(text, "\n1.2.0.192.in-addr.arpa PTR mail.example.org.\n");
 	assert_null(strstr(text, "s2._domainkey"));
-	assert_int_equal(todo, 2);                        /* a PTR for each address */
+	assert_int_equal(todo, 0);
 	text = records_of(&c, "other.test", &wanted, &todo);
 	assert_null(strstr(text, "mail.example.org A "));  /* it lies in the other zone */
-	assert_int_equal(todo, 3);                        /* and nothing signs */
+	assert_null(strstr(text, "TLSA"));
+	assert_int_equal(todo, 1);                        /* nothing signs */
+	wanted.tlsa.n = 0;
 	c.web.address.n = 0;
 	wanted.addresses.n = 0;
 	text = records_of(&c, "example.org", &wanted, &todo);
 	assert_null(strstr(text, "mta-sts"));             /* who would serve the policy? */
 	assert_null(strstr(text, "autoconfig"));
-	assert_int_equal(todo, 3);
+	assert_int_equal(todo, 4);
 	c.relay.smarthost.via = STR("smtp.far.test:587");
 	c.web.sts = WEB_STS_OFF;
 	text = records_of(&c, "example.org", &wanted, &todo);
