@@ -5,12 +5,14 @@ gsasl, curl, PyJWT as the issuer of tokens, a real saslauthd, a real sasldb."""
 import base64
 import contextlib
 import datetime
+import glob
 import http.server
 import json
 import os
 import pathlib
 import shutil
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -564,6 +566,35 @@ def test_auxprop_is_asked_and_nobody_else(folder):
         s.configure(extra='auth { backend = auxprop auxprop = "ldapdbx" }')
         done = s.run("serve", "-c", str(s.file))
         assert done.returncode != 0 and "no auxprop plug-in ldapdbx" in done.stderr, done.stderr
+
+
+@pytest.mark.skipif(not glob.glob("/usr/lib/*/sasl2/libsql.so"), reason="Cyrus' SQL plug-in is not installed (libsasl2-modules-sql)")
+def test_a_database_is_asked_by_sql(folder):
+    base = folder / "people.sqlite"
+    with sqlite3.connect(base) as db:
+        db.execute("CREATE TABLE people (name TEXT, domain TEXT, password TEXT)")
+        db.executemany("INSERT INTO people VALUES (?, 'here.test', ?)", [("alice", "of the database"), ("ghost", "boo")])
+    db.close()
+    os.chmod(base, 0o644)
+    select = "SELECT password FROM people WHERE name = '%u' AND domain = '%r'"
+    options = ", ".join(f'"{o}"' for o in ("sql_engine: sqlite3", f"sql_database: {base}", f"sql_select: {select}"))
+    with Server(extra=f'auth {{ backend = auxprop auxprop = "sql" auxprop-options = {{{options}}} }}') as s:
+        c = s.client("submissions")
+        assert offered(c) == ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "PLAIN", "LOGIN"]
+        wrong = plain(c, "alice@here.test", "secret", 535)         # the accounts file's
+        for who, word in (("bob@here.test", "secret"), ("ghost@here.test", "boo"), ("nobody@here.test", "x"),
+                          ("x' OR '1'='1@here.test", "of the database")):
+            assert plain(c, who, word, 535) == wrong
+        plain(c, "alice@here.test", "of the database", 235)
+        c.close()
+        for mechanism in ("SCRAM-SHA-256-PLUS", "LOGIN"):
+            assert gsasl(s.address("submission"), mechanism, "--starttls", password="of the database").returncode == 0
+        with sqlite3.connect(base) as db:                          # another password is in force at once
+            db.execute("UPDATE people SET password = 'the next one' WHERE name = 'alice'")
+        db.close()
+        with s.client("submissions") as c:
+            c.ask("EHLO x", 250)
+            plain(c, "alice@here.test", "the next one", 235)
 
 
 def scram_first(s, who):

@@ -275,6 +275,49 @@ static void a_strangers_token_does_not(void **state)
 	issuer_free(&stranger);
 }
 
+static uint64_t counted(const char *name)
+{
+	for (unsigned i = 0; i < stat_count(); i++)
+		if (strcmp(stat_name(i), name) == 0)
+			return stat_sum(i);
+	fail_msg("no counter %s", name);
+	return 0;
+}
+
+/* A phone with a token that has run out tries for ever: once it counts, by either
+ * mechanism; another wrong one counts, too. */
+static void the_same_wrong_token_counts_once(void **state)
+{
+	/* Nobody has logged in well from there. */
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = inet_addr("198.51.100.9") };
+	const char *ip = house.channel.ip;
+	struct guess_conf before = house.conf.guesses;
+	uint64_t failed, again;
+	struct talk t;
+	str why;
+
+	(void)state;
+	house.conf.guesses = (struct guess_conf){ .address = 3, .within_ms = 3600000, .refuse_ms = 60000, .refuse_most_ms = 60000 };
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+	house.channel.ip = "198.51.100.9";
+	failed = counted("auth.failed");
+	again = counted("auth.failed-again");
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(bear(i & 1 ? "XOAUTH2" : "OAUTHBEARER", "alice@home.test", STR("old-token"), i & 2, &t), AUTH_REFUSED);
+	assert_int_equal(counted("auth.failed") - failed, 1);
+	assert_int_equal(counted("auth.failed-again") - again, 19);
+	assert_int_equal(auth_refuses(house.auth, (struct sockaddr *)&from), 0);
+	bear("XOAUTH2", "alice@home.test", STR("another"), true, &t);
+	assert_int_equal(counted("auth.failed") - failed, 2);
+	assert_int_equal(auth_refuses(house.auth, (struct sockaddr *)&from), 0);
+	bear("OAUTHBEARER", "alice@home.test", STR("a third"), true, &t);          /* no token at all: counted by half */
+	bear("OAUTHBEARER", "alice@home.test", STR("a-fourth"), true, &t);
+	assert_true(auth_refuses(house.auth, (struct sockaddr *)&from) > 0);
+	house.channel.ip = ip;
+	house.conf.guesses = before;
+	assert_int_equal(auth_reconfigure(house.auth, &house.conf, &house.arena, &why), OK);
+}
+
 static void malformed_messages_are_refused(void **state)
 {
 	static const str bad[] = { { "n", 1 }, { "n,,", 3 }, { "n,," A "auth=Bearer a" A, 17 }, { "{}", 2 }, { A, 1 },
@@ -526,6 +569,7 @@ int main(void)
 		cmocka_unit_test(claims),
 		cmocka_unit_test(tokens_log_in),
 		cmocka_unit_test(a_strangers_token_does_not),
+		cmocka_unit_test(the_same_wrong_token_counts_once),
 		cmocka_unit_test(malformed_messages_are_refused),
 		cmocka_unit_test(a_reload_changes_the_keys),
 		cmocka_unit_test(keys_are_fetched_again),
