@@ -304,6 +304,7 @@ exim_group = nogroup
 spool_directory = {self.dir}/spool
 log_file_path = {self.dir}/spool/exim-%slog
 keep_environment =
+exim_path = {program("exim4", self.folders)}
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = 25
 split_spool_directory = yes
