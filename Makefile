@@ -40,6 +40,7 @@ setup_SRC     := $(wildcard smtpd/setup/*.c smtpd/setup/*/*.c)
 UNIT_SRC      := $(shell find tests/unit -name '*_test.c' 2>/dev/null)
 UNIT_HELP_SRC := $(filter-out %_test.c,$(wildcard tests/unit/*.c))
 FUZZ_SRC      := $(wildcard tests/fuzz/*_fuzz.c)
+FUZZ_OF_setup := web_page
 SHIM_SRC      := $(wildcard tests/crash/*_shim.c)
 TOOL_SRC      := $(wildcard tests/bench/*.c)
 
@@ -122,7 +123,7 @@ Q := $(if $(V),,@)
 
 UNITS_plain := $(UNIT_SRC:%.c=$(B)/%)
 UNITS_asan  := $(UNIT_SRC:%.c=$(B)/asan/%)
-UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter-out %/kill_test.c %/fault_test.c,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk% tests/unit/base/loop% tests/unit/base/log% tests/unit/base/stat% tests/unit/base/conn% tests/unit/auth/try%,$(UNIT_SRC))))
+UNITS_tsan  := $(patsubst %.c,$(B)/tsan/%,$(filter-out %/kill_test.c %/fault_test.c,$(filter tests/unit/queue/% tests/unit/base/mbox% tests/unit/base/desk% tests/unit/base/loop% tests/unit/base/log% tests/unit/base/stat% tests/unit/base/conn% tests/unit/auth/try% tests/unit/auth/ban%,$(UNIT_SRC))))
 FUZZERS     := $(FUZZ_SRC:%.c=$(B)/fuzz/%)
 SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
 TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
@@ -130,7 +131,9 @@ TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
 $(B)/asan/obj/tests/fuzz/%.o: CPPFLAGS += -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 $(B)/fuzz/tests/fuzz/%: $(B)/asan/obj/tests/fuzz/%.o $(foreach r,$(BELOW_session),$(B)/asan/lib$(r).a)
 	@mkdir -p $(@D)
-	$(Q)clang $(LDFLAGS_fuzz) -o $@ $^ $(LIBS)
+	$(Q)clang $(LDFLAGS_fuzz) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS)
+# Those of setup's rooms link setup, too.
+$(FUZZ_OF_setup:%=$(B)/fuzz/tests/fuzz/%_fuzz): $(B)/asan/libsetup.a
 
 $(B)/tests/crash/%.so: tests/crash/%.c | $(B)/packages.stamp
 	@mkdir -p $(@D)
