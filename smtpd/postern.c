@@ -117,10 +117,12 @@ const struct verb verbs[] = {
 	  "  --qr             draw the picture although standard output is no terminal\n"
 	  "  --json           print one JSON document\n" CONFIG_OPTION },
 	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]\n"
-	  "test DOMAIN [SELECTOR]|--all [--resolver ADDR:PORT] [--json] [-c FILE]",
+	  "test DOMAIN [SELECTOR]|--all [--resolver ADDR:PORT] [--json] [-c FILE]\n"
+	  "import DOMAIN SELECTOR FILE [-c FILE]\nimport --opendkim KEYTABLE [--signing-table FILE] [-c FILE]",
 	  "Makes DKIM keys and shows their DNS records.",
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n"
 	  "  test            ask each authoritative server what it shows; exit status 1 if a key is not shown right\n"
+	  "  import          take a private key that was made elsewhere, or all that OpenDKIM's tables name\n"
 	  "  --all           every key\n  --resolver A:P  ask it for the servers' addresses\n" CONFIG_OPTION },
 	{ "queue", verb_queue, "list [FILTER] [--json] [-c FILE]\nshow ID [--json] [-c FILE]\n"
 	  "retry|hold|release|remove ID...|FILTER|--all [-c FILE]\nflush [-c FILE]\n"

@@ -191,6 +191,8 @@ int verb_key(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "test") == 0)
 		return verb_key_test(argc - 1, argv + 1);
+	if (argc > 1 && strcmp(argv[1], "import") == 0)
+		return verb_key_import(argc - 1, argv + 1);
 	status = parse(argc, argv, &asked);
 	if (status < 0)
 		status = words_fit(&asked);
