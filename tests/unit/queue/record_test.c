@@ -71,6 +71,58 @@ static void held_from_the_start(void **state)
 	buf_fini(&row);
 }
 
+/* How it was signed stands behind all else: rows of before end there. */
+static void signing_round_trip(void **state)
+{
+	struct queue_entry want = sample(), *got = entry_new(), *before = entry_new();
+	struct record_summary m;
+	struct buf row, old;
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	want.signing = (struct queue_signing){ .until = 1790500000, .author = STR("mail.example.org"),
+	                                       .hashes = { STR_NONE, STR("32 octets, of which some are \0.") } };
+	buf_init(&row, BUF_UNBOUNDED);
+	record_message(&row, &want);
+	assert_true(record_read_message(buf_str(&row), ID, got));
+	assert_int_equal(got->signing.until, 1790500000);
+	assert_str(got->signing.author, want.signing.author);
+	assert_int_equal(got->signing.hashes[0].n, 0);
+	assert_str(got->signing.hashes[1], want.signing.hashes[1]);
+	assert_str(got->rcpts[1].address, rcpts[1].address);
+	assert_true(record_borrow_message(buf_str(&row), ID, &a, got) && got->signing.until == 1790500000);
+	assert_true(record_peek(buf_str(&row), ID, &m) && m.bytes == want.bytes);
+
+	want.signing.until = 0;
+	buf_init(&old, BUF_UNBOUNDED);
+	record_message(&old, &want);
+	assert_true(record_read_message(buf_str(&old), ID, before));
+	assert_true(before->signing.until == 0 && before->signing.author.n == 0);
+	assert_int_equal(row.n - old.n, 8 + 4 + 16 + 4 + 4 + want.signing.hashes[1].n);
+
+	/* A tail that was cut off and sealed anew is no row. */
+	for (size_t cut = 1; cut < row.n - old.n; cut++) {
+		struct queue_entry *torn = entry_new();
+		struct buf bad;
+		unsigned char head[RECORD_HEAD];
+		str body = str_skip(str_head(buf_str(&row), row.n - cut), RECORD_HEAD);
+
+		buf_init(&bad, BUF_UNBOUNDED);
+		record_head(head, (struct record_name){ RECORD_MESSAGE, ID, 0 }, body);
+		buf_add(&bad, (str){ (const char *)head, sizeof(head) });
+		buf_add(&bad, body);
+		assert_false(record_read_message(buf_str(&bad), ID, torn));
+		buf_fini(&bad);
+		queue_entry_free(torn);
+	}
+	queue_entry_free(got);
+	queue_entry_free(before);
+	buf_fini(&row);
+	buf_fini(&old);
+	arena_fini(&a);
+}
+
 static void rcpt_round_trip(void **state)
 {
 	struct queue_attempt attempts[] = {
@@ -401,6 +453,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(message_round_trip),
 		cmocka_unit_test(held_from_the_start),
+		cmocka_unit_test(signing_round_trip),
 		cmocka_unit_test(rcpt_round_trip),
 		cmocka_unit_test(finished_round_trip),
 		cmocka_unit_test(note_round_trip),
