@@ -19,6 +19,7 @@
 #include <pthread.h>
 #include <pwd.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -306,11 +307,13 @@ static bool made_dir(const char *path, mode_t mode, const char **why)
 
 static bool wrote_about(struct drops *d, const struct config *c)
 {
-	str text = arena_printf(&d->arena, "domain %.*s\n", STR_ARG(c->sendmail.domain));
-	char *tmp = str_cstr(&d->arena, arena_printf(&d->arena, "%s.new", d->about));
-	int fd = tmp == NULL ? -1 : open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	bool ok = fd >= 0 && fchmod(fd, 0644) == 0 && write(fd, text.p, text.n) == (ssize_t)text.n;
+	char tmp[256];
+	int fd;
+	bool ok;
 
+	snprintf(tmp, sizeof(tmp), "%s.new", d->about);
+	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
+	ok = fd >= 0 && fchmod(fd, 0644) == 0 && dprintf(fd, "domain %.*s\n", STR_ARG(c->sendmail.domain)) > 0;
 	if (fd >= 0)
 		close(fd);
 	return ok && rename(tmp, d->about) == 0;

@@ -151,12 +151,12 @@ static int read_options(struct call *c, int argc, char **argv)
 
 static bool knows_itself(struct submitter *s)
 {
-	const struct passwd *pw = getpwuid(getuid());
+	const struct passwd *pw = getpwuid(geteuid());
 
 	if (pw == NULL)
 		return false;
 	s->user = str_keep(s->arena, str_of(pw->pw_name));
-	s->root = getuid() == 0;
+	s->root = geteuid() == 0;
 	return s->user.n > 0;
 }
 
@@ -311,7 +311,7 @@ static int run(struct submitter *s, struct call *c)
 		return status;
 	if (!knows_itself(s))
 		return verb_fail(EXIT_FINDING, "sendmail", "user id %u has no name on this machine: add one to the user database",
-		                 (unsigned)getuid());
+		                 (unsigned)geteuid());
 	return c->mode == MODE_SMTP ? sendmail_smtp(s) : mail(s, c);
 }
 
