@@ -16,6 +16,7 @@ struct stored {
 	char    *content;
 	size_t   n, nrcpts;
 	uint64_t header_bytes;
+	int64_t  not_before;
 	unsigned flags;
 	struct { char text[300], orcpt[300], sender[300], head[2000]; unsigned flags; } rcpts[40];
 };
@@ -59,6 +60,11 @@ uint64_t queue_new_id(struct queue *unused)
 str queue_id_text(uint64_t id, char out[static QUEUE_ID_TEXT])
 {
 	return (str){ out, (size_t)snprintf(out, QUEUE_ID_TEXT, "q%llu", (unsigned long long)id) };
+}
+
+bool queue_id_parse(str text, uint64_t *id)
+{
+	return text.n > 1 && text.p[0] == 'q' && str_to_u64(str_skip(text, 1), id);
 }
 
 enum err queue_room(const struct queue *unused, uint64_t bytes)
@@ -184,6 +190,17 @@ void queue_put_field(struct queue_put *p, str field)
 void queue_put_header_bytes(struct queue_put *p, uint64_t n)
 {
 	p->s->header_bytes = n;
+}
+
+void queue_put_not_before(struct queue_put *p, int64_t at)
+{
+	p->s->not_before = at;
+}
+
+void queue_put_signing(struct queue_put *p, const struct queue_signing *s)
+{
+	(void)p;
+	(void)s;
 }
 
 void queue_put_body(struct queue_put *p, struct spool *s)
