@@ -92,8 +92,20 @@ def test_wrong_usage_has_the_status_of_the_manual(tmp_path):
         assert done.stderr.startswith(f"postern {verb}: "), done.stderr
 
 
+FAMILIES = {"postern-dns.8": ["dns", "spf", "dmarc"]}
+
+
+def test_a_familys_page_and_help_name_the_same_options():
+    for name, family in FAMILIES.items():
+        text = page(ROOT / "etc/man" / name)
+        in_help = set().union(*(long_options(said(verb, "--help")) for verb in family)) - {"helo", "mail-from"}   # spf alone: postern(8)
+        assert long_options(text) == in_help, name
+        assert all(re.search(rf"postern {verb}\b", text) for verb in family), name
+        assert name[:-2] in page(PAGE8), name
+
+
 def test_the_pages_are_clean():
-    for path in PAGE8, PAGE5:
+    for path in sorted((ROOT / "etc/man").iterdir()):
         done = run("mandoc", "-T", "lint", path)
         # Each names the other, which need not be installed.
         left = [x for x in done.stdout.splitlines() if "referenced manual not found: Xr postern" not in x]
@@ -274,8 +286,8 @@ def test_the_install_goal_puts_everything_in_place(tmp_path):
     assert done.returncode == 0, done.stderr
     have = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     examples = {f"usr/share/doc/postern/examples/{p.name}" for p in (ROOT / "etc/examples").iterdir()}
-    assert have == examples | {"usr/sbin/postern", "usr/share/man/man8/postern.8", "usr/share/man/man5/postern.conf.5",
-                               "usr/share/doc/postern/postern.conf", "usr/lib/systemd/system/postern.service"}
+    pages = {f"usr/share/man/man{p.suffix[1:]}/{p.name}" for p in (ROOT / "etc/man").iterdir()}
+    assert have == examples | pages | {"usr/sbin/postern", "usr/share/doc/postern/postern.conf", "usr/lib/systemd/system/postern.service"}
     unit = (tmp_path / "usr/lib/systemd/system/postern.service").read_text()
     assert "ExecStart=/usr/sbin/postern serve\n" in unit and "@" not in re.sub(r"(?m)^SystemCallFilter=.*$", "", unit)
 

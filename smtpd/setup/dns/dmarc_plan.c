@@ -150,8 +150,8 @@ static void judge_age(struct planning *p)
 	p->out->wait_days = DMARC_PLAN_DAYS - days;
 	say(p, true, f->since > 0 && f->since < f->now
 	    ? SAYS(p, "this policy has been seen for %lld day%s, %d are wanted", (long long)days, days == 1 ? "" : "s", DMARC_PLAN_DAYS)
-	    : STR("this policy is seen for the first time now"),
-	    SAYS(p, "read the reports meanwhile, and come back in %lld day%s (or say --since DAY if it is older)",
+	    : f->since > 0 ? STR("this policy is seen for the first time now") : STR("since when this policy has been there is not known here"),
+	    f->since == 0 ? STR("say --since DAY once you know") : SAYS(p, "read the reports meanwhile, and come back in %lld day%s (or say --since DAY if it is older)",
 	         (long long)p->out->wait_days, p->out->wait_days == 1 ? "" : "s"));
 }
 
@@ -176,7 +176,7 @@ static void judge_tags(struct planning *p)
 	for (size_t i = 0; i < COUNT(old); i++)
 		if (has_tag(p->rec->text, old[i]))
 			say(p, false, SAYS(p, "%s= is no longer part of DMARC (RFC 9989): some receivers still go by it, others ignore it", old[i]),
-			    STR("the record below has none"));
+			    STR("the next record goes without it"));
 	if (p->rec->testing)
 		say(p, false, STR("t=y: receivers apply the policy one step milder"), STR_NONE);
 	if (p->rec->sp == DMARC_TAG_NONE && p->rec->p > DMARC_TAG_NONE)

@@ -191,7 +191,7 @@ static void dkim_managed(struct making *m)
 		const struct key_record *k = &m->wanted->managed[i];
 
 		if (k->value.n > 0)
-			add(m, k->name, "TXT", k->value, arena_printf(m->arena, "DKIM: %.*s", STR_ARG(k->note)));
+			add(m, k->name, "TXT", k->value, k->note);
 		else
 			add_todo(m, arena_printf(m->arena, "The TXT record %.*s may be removed: its key has served", STR_ARG(k->name)));
 	}

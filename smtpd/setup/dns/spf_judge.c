@@ -137,14 +137,15 @@ static void judge_missing(struct spf_tree_check *c, struct spf_node *n)
 
 	if (n->state == SPF_NODE_NXDOMAIN)
 		find(c, SPF_SAYS_FAULT, n, arena_printf(c->arena, "%.*s does not exist", STR_ARG(who)),
-		     mend(c, n, "register the domain, or check its spelling"));
+		     n->up == NULL ? STR("register the domain, or check its spelling")
+		                   : mend(c, n->up, "take the term out, or correct the name"));
 	else if (n->nearly.n > 0)
 		find(c, SPF_SAYS_FAULT, n, arena_printf(c->arena, "%.*s has no SPF record, only a text that was meant as one: %.*s",
 		     STR_ARG(who), STR_ARG(str_head(n->nearly, 80))),
 		     mend(c, n, "let the record begin with v=spf1 and a space, without quotation marks in the value"));
 	else
 		find(c, SPF_SAYS_FAULT, n, arena_printf(c->arena, "%.*s has no SPF record", STR_ARG(who)),
-		     mend(c, n, "`postern spf build` writes one"));
+		     n->up == NULL ? STR("`postern spf build` writes one") : mend(c, n->up, "take the term out, or correct the name"));
 }
 
 static void judge_state(struct spf_tree_check *c, struct spf_node *n)

@@ -117,7 +117,8 @@ static void print_node(const struct spf_node *n, struct buf *lead)
 		printf("%.*s%s", STR_ARG(buf_str(lead)), last ? "`- " : "|- ");
 		print_text(t->text);
 		used = lead->n + 3 + t->text.n;
-		printf("%*s  ", used < WIDTH ? (int)(WIDTH - used) : 0, "");
+		if (t->counts || *word != '\0')
+			printf("%*s  ", used < WIDTH ? (int)(WIDTH - used) : 0, "");
 		if (t->counts)
 			print_counts(1 + (t->node != NULL ? t->node->lookups : 0), (t->is_void ? 1 : 0) + (t->node != NULL ? t->node->voids : 0),
 			             (t->is_void6 ? 1 : 0) + (t->node != NULL ? t->node->voids6 : 0));
