@@ -163,6 +163,13 @@ def test_wrong_usage(up):
     assert done.returncode == 0 and done.stdout.startswith("usage: postern sendmail")
 
 
+def test_delivery_notices(up):
+    n = len(up.messages(f"{NAME}@here.test"))
+    taken(up.send("-N", "success", "-R", "hdrs", "-V", "id-9", "bob"))
+    assert b"Original-Envelope-Id: id-9" in up.mail(f"{NAME}@here.test", n + 1)[-1]
+    refused(up.send("-N", "sometimes", "bob"), 2, '-N "sometimes" means nothing')
+
+
 def smtp(house, *lines):
     done = house.send("-bs", text="".join(line + "\r\n" for line in lines))
     assert done.returncode == 0, done

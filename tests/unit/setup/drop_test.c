@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "smtpd/base/clock.h"
 #include "smtpd/setup/drop.h"
 
 struct got { struct arena a; struct buf made; struct drop d; str why; bool ok; };
@@ -365,6 +366,23 @@ static void nobody_leaves_more_than_he_may(void **state)
 	place_free(&p);
 }
 
+static void what_a_killed_writer_left_is_swept(void **state)
+{
+	struct place p = place_new();
+
+	(void)state;
+	put(&p, "tmp.1", "half", 0600);
+	put(&p, "anything", "x", 0644);
+	assert_int_equal(mkdirat(p.dir, "tmp.dir", 0700), 0);
+	assert_int_equal(symlinkat("/etc/passwd", p.dir, "tmp.link"), 0);
+	scan(&p, 10, 1000, 100, DROP_GONE);
+	assert_true(is_there(&p, "tmp.1"));
+	clock_shift(3700);
+	assert_int_equal(scan(&p, 10, 1000, 100, DROP_GONE).taken, 0);
+	clock_shift(0);
+	place_free(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -378,6 +396,7 @@ int main(void)
 		cmocka_unit_test(nothing_else_is_read),
 		cmocka_unit_test(of_another_group_it_was_not_made_here),
 		cmocka_unit_test(nobody_leaves_more_than_he_may),
+		cmocka_unit_test(what_a_killed_writer_left_is_swept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
