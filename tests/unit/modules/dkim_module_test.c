@@ -292,6 +292,41 @@ static void others_are_not_signed(void **state)
 	}
 }
 
+/* No key is out: sent with a word in the log, or held; what signing anew needs is kept all the same. */
+static void shut_gates_follow_the_policy(void **state)
+{
+	static const struct { bool keys, open, policy, hold; } cases[] = {
+		{ true, false, false, false }, { true, false, true, false }, { true, false, true, true },
+		{ false, false, true, true }, { true, true, true, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		struct house h;
+		struct added added;
+		struct dkim_gate gate = { cases[i].open };
+		struct key *key = key_generate(KEY_ED25519, 0);
+
+		house_begin(&h);
+		conf(&h)->keyring = dkim_keyring_new(&h.arena);
+		if (cases[i].policy)
+			dkim_keyring_policy(conf(&h)->keyring, STR("home.test"), cases[i].hold);
+		if (cases[i].keys)
+			dkim_keyring_add(conf(&h)->keyring, &(struct dkim_signer){ .domain = STR("home.test"), .selector = STR("s"),
+				.key = key, .gate = &gate, .body_canon = CANON_RELAXED, .expire_s = 60 });
+		send_out(&h, STR("From: user@mail.home.test\r\n\r\nHi.\r\n"), FROM_LOGIN, &added);
+		assert_int_equal(added.n, 2 + cases[i].open);
+		assert_true(added.signing.on && str_is(added.signing.author, "mail.home.test"));
+		assert_int_equal(added.signing.missing, !cases[i].open);
+		assert_int_equal(added.signing.hold, !cases[i].open && cases[i].hold);
+		assert_int_equal(added.signing.until, 1700000000 + (cases[i].open ? 60 : 0));
+		assert_int_equal(added.signing.hashes[CANON_RELAXED].n, 32);
+		assert_int_equal(added.signing.hashes[CANON_SIMPLE].n, 0);
+		house_end(&h);
+		key_free(key);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +341,7 @@ int main(void)
 		cmocka_unit_test(ends_while_keys_are_out),
 		cmocka_unit_test(logins_are_signed_with_every_key),
 		cmocka_unit_test(others_are_not_signed),
+		cmocka_unit_test(shut_gates_follow_the_policy),
 	};
 
 	crypt_setup();
