@@ -125,8 +125,8 @@ static void lines_have_their_length(void **state)
 	static const struct { const char *begin; size_t n; const char *want; } cases[] = {
 		{ "NOOP ", 512, "250" }, { "NOOP ", 513, "500 5.5.2" },
 		{ "MAIL FROM:<a@far.test> ENVID=", 600, "501 5.5.4" },     /* read, and too long an ENVID */
-		{ "MAIL FROM:<a@far.test> ENVID=", 1172, "501 5.5.4" },
-		{ "MAIL FROM:<a@far.test> ENVID=", 1173, "500 5.5.2" },
+		{ "MAIL FROM:<a@far.test> ENVID=", 1206, "501 5.5.4" },
+		{ "MAIL FROM:<a@far.test> ENVID=", 1207, "500 5.5.2" },
 		{ "FROB ", 512, "500 5.5.1" }, { "FROB ", 513, "500 5.5.2" },
 		{ "NOOP ", 12288, "500 5.5.2" }, { "NOOP ", 12289, "500 5.5.2" }, { "NOOP ", 60000, "500 5.5.2" },
 	};
