@@ -469,7 +469,7 @@ static void broken_off(void **state)
 	assert_int_equal(touched, 1);
 	assert_int_equal(yard_rcpt_of(&y, b, 0, &r, said), OK);
 	assert_int_equal(r.state, RCPT_HELD);
-	assert_true(str_starts(r.said, QUEUE_HELD_BY_BREAKER));
+	assert_true(str_starts(str_of(said), QUEUE_HELD_BY_BREAKER));
 	assert_int_equal(queue_select(y.h.q, &breakers, &ids, &n), OK);
 	assert_int_equal(n, 1);
 	assert_int_equal(ids[0], b);
@@ -526,7 +526,7 @@ static void broken_off_while_it_is_out(void **state)
 	peer_stop(&p);                                   /* the connection breaks */
 	until(figures(&y).held == 1);
 	assert_int_equal(yard_rcpt_of(&y, id, 0, &r, said), OK);
-	assert_true(str_starts(r.said, QUEUE_HELD_BY_BREAKER));
+	assert_true(str_starts(str_of(said), QUEUE_HELD_BY_BREAKER));
 	finish(&y, NULL);
 }
 
