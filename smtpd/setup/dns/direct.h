@@ -89,6 +89,8 @@ struct gate_look {
 	size_t          servers, answered;
 	str             said;                 /* one sentence: which server shows what */
 	struct strs     silent;               /* servers that did not answer, by name and address: "ns1.example.net (192.0.2.1)" */
+	bool            same_key;             /* SHOWN; or OTHER in its wording only: all that answer, at least half, show the
+	                                       * one key, good for our signatures.  A key made elsewhere may be published so. */
 	str             alias;                /* gate_judge: all that answer say that the name is an alias of this one */
 
 	/* gate_look: what was asked last (an alias's name), of whom, and what they said */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "smtpd/base/buf.h"
+#include "smtpd/mail/tags.h"
 #include "smtpd/setup/dns/direct_inside.h"
 
 enum { NAMED_MAX = 8, SHOWN_OCTETS = 40, SAID_MAX = 4096 };
@@ -16,6 +17,7 @@ struct sight {
 	enum sight_kind kind;
 	str             text;                 /* SEES_NOTHING: why; else what is shown */
 	str             alias;
+	bool            same_key;             /* SEES_OTHER: by its wording only */
 };
 
 /* ---- how a record differs ------------------------------------------------------------- */
@@ -79,6 +81,44 @@ static str difference(str seen, str wanted, struct arena *a)
 	return arena_printf(a, "another record, %.*s", STR_ARG(shown(seen, a)));
 }
 
+static bool tag_is(const struct tags *t, const char *name, str wanted, bool optional, struct arena *a)
+{
+	str value;
+
+	if (!tags_get(t, name, &value))
+		return optional;
+	return str_eq(tags_squeeze(a, value), wanted);
+}
+
+/* One of the words between colons; without the tag every word is. */
+static bool tag_allows(const struct tags *t, const char *name, const char *word, struct arena *a)
+{
+	str value, one;
+
+	if (!tags_get(t, name, &value))
+		return true;
+	value = tags_squeeze(a, value);
+	while (str_cut(&value, ':', &one))
+		if (str_is(one, word) || str_is(one, "*"))
+			return true;
+	return false;
+}
+
+/* RFC 6376 3.6.1: what a verifier takes for the same key, and for sha256 and mail. */
+static bool is_same_key(str seen, str wanted, struct arena *a)
+{
+	struct tags have, want;
+	str key, kind = STR("rsa");
+
+	tags_parse(a, seen, &have);
+	tags_parse(a, wanted, &want);
+	if (have.malformed || have.duplicate.n > 0 || !tags_get(&want, "p", &key) || key.n == 0)
+		return false;
+	tags_get(&want, "k", &kind);
+	return tag_is(&have, "p", tags_squeeze(a, key), false, a) && tag_is(&have, "k", kind, str_is(kind, "rsa"), a) &&
+	       tag_is(&have, "v", STR("DKIM1"), true, a) && tag_allows(&have, "h", "sha256", a) && tag_allows(&have, "s", "email", a);
+}
+
 static str several(const struct direct_reply *r, str wanted, struct arena *a)
 {
 	for (size_t i = 0; i < r->n; i++)
@@ -89,25 +129,35 @@ static str several(const struct direct_reply *r, str wanted, struct arena *a)
 
 /* ---- one server -------------------------------------------------------------------------- */
 
+static struct sight one_other(const struct direct_reply *r, str wanted, struct arena *a)
+{
+	bool same = r->authoritative && is_same_key(r->records[0], wanted, a);
+	str text = difference(r->records[0], wanted, a);
+
+	if (same)
+		text = arena_printf(a, "%.*s (the same key in other words)", STR_ARG(text));
+	return (struct sight){ SEES_OTHER, text, STR_NONE, same };
+}
+
 static struct sight sight_of(const struct direct_reply *r, str wanted, struct arena *a)
 {
 	bool right = r->n == 1 && str_eq(r->records[0], wanted);
 
 	if (r->truncated || dns_failed(r->status) || r->status == DNS_BADNAME)
-		return (struct sight){ SEES_NOTHING, r->why, STR_NONE };
+		return (struct sight){ SEES_NOTHING, r->why, STR_NONE, false };
 	if (!r->authoritative && (r->n == 0 || right))
-		return (struct sight){ SEES_NOTHING, STR("it answers without authority: the zone is not set up there"), STR_NONE };
+		return (struct sight){ SEES_NOTHING, STR("it answers without authority: the zone is not set up there"), STR_NONE, false };
 	if (right)
-		return (struct sight){ SEES_RECORD, STR("the record"), STR_NONE };
+		return (struct sight){ SEES_RECORD, STR("the record"), STR_NONE, false };
 	if (r->n == 1)
-		return (struct sight){ SEES_OTHER, difference(r->records[0], wanted, a), STR_NONE };
+		return one_other(r, wanted, a);
 	if (r->n > 1)
-		return (struct sight){ SEES_OTHER, several(r, wanted, a), STR_NONE };
+		return (struct sight){ SEES_OTHER, several(r, wanted, a), STR_NONE, false };
 	if (r->cname.n > 0)
-		return (struct sight){ SEES_ALIAS, arena_printf(a, "an alias of %.*s", STR_ARG(r->cname)), r->cname };
+		return (struct sight){ SEES_ALIAS, arena_printf(a, "an alias of %.*s", STR_ARG(r->cname)), r->cname, false };
 	if (r->status == DNS_NXDOMAIN)
-		return (struct sight){ SEES_OTHER, STR("no such name (NXDOMAIN)"), STR_NONE };
-	return (struct sight){ SEES_OTHER, STR("no TXT record"), STR_NONE };
+		return (struct sight){ SEES_OTHER, STR("no such name (NXDOMAIN)"), STR_NONE, false };
+	return (struct sight){ SEES_OTHER, STR("no TXT record"), STR_NONE, false };
 }
 
 str gate_reply_text(const struct direct_reply *r, str wanted, struct arena *a)
@@ -130,7 +180,7 @@ static struct sight both(const struct sight *udp, const struct sight *tcp, bool 
 	if (udp->kind == SEES_NOTHING && tcp->kind == SEES_NOTHING) {
 		if (truncated)
 			return (struct sight){ SEES_NOTHING, arena_printf(a, "over UDP it points to TCP, and there: %.*s",
-			                                                  STR_ARG(tcp->text)), STR_NONE };
+			                                                  STR_ARG(tcp->text)), STR_NONE, false };
 		return tcp->text.n > 0 && udp->text.n == 0 ? *tcp : *udp;
 	}
 	if (udp->kind == SEES_NOTHING)
@@ -138,14 +188,14 @@ static struct sight both(const struct sight *udp, const struct sight *tcp, bool 
 	if (tcp->kind == SEES_NOTHING || same_sight(udp, tcp))
 		return *udp;
 	return (struct sight){ SEES_OTHER, arena_printf(a, "%.*s over UDP and %.*s over TCP", STR_ARG(udp->text),
-	                                                STR_ARG(tcp->text)), STR_NONE };
+	                                                STR_ARG(tcp->text)), STR_NONE, false };
 }
 
 /* A server that was not asked has not answered. */
 static struct sight server_sight(const struct direct_server *s, const struct direct_reply *r, size_t n, str wanted,
                                  struct arena *a)
 {
-	struct sight seen[2] = { { SEES_NOTHING, STR_NONE, STR_NONE }, { SEES_NOTHING, STR_NONE, STR_NONE } };
+	struct sight seen[2] = { { SEES_NOTHING, STR_NONE, STR_NONE, false }, { SEES_NOTHING, STR_NONE, STR_NONE, false } };
 	bool truncated = false;
 
 	for (size_t i = 0; i < n; i++) {
@@ -230,7 +280,7 @@ static str sentence(const struct direct_zone *z, const struct sight *seen, struc
 static enum gate_sight weigh(const struct sight *seen, size_t n, struct gate_look *look)
 {
 	const struct sight *first = NULL;
-	bool agree = true;
+	bool agree = true, same_key = true;
 
 	for (size_t i = 0; i < n; i++) {
 		if (seen[i].kind == SEES_NOTHING)
@@ -241,7 +291,9 @@ static enum gate_sight weigh(const struct sight *seen, size_t n, struct gate_loo
 		agree &= same_sight(first, &seen[i]);
 		if (seen[i].kind == SEES_OTHER)
 			agree = false;
+		same_key &= seen[i].kind == SEES_RECORD || seen[i].same_key;
 	}
+	look->same_key = first != NULL && same_key && look->answered * 2 >= look->servers;
 	if (look->servers == 0)
 		return GATE_NOWHERE;
 	if (first != NULL && !agree)
@@ -286,6 +338,7 @@ void gate_judge(const struct direct_zone *z, const struct direct_reply *replies,
 		look->said = sentence(z, seen, a);
 	if (a->spent) {
 		look->sight = GATE_SILENT;
+		look->same_key = false;
 		look->said = STR("no memory");
 	}
 }

@@ -373,9 +373,8 @@ static void print_left_out(const struct importer *m)
 
 static void print_records(const struct importer *m)
 {
-	printf("\n# The records that DNS has to show, as they are here: OpenDKIM writes them in other words\n"
-	       "# (h=sha256), so replace those; until then the gate keeps these keys from signing.\n"
-	       "# `postern key test DOMAIN SELECTOR` asks the servers.\n");
+	printf("\n# The records that DNS should show. OpenDKIM writes them in other words (h=sha256), for the\n"
+	       "# same key; best replace those: `postern key test DOMAIN SELECTOR` asks the servers.\n");
 	for (size_t i = 0; i < m->n; i++) {
 		str record;
 

@@ -140,6 +140,7 @@ static void tell_json(const struct tester *t, const struct key_file *k, str name
 	json_set(o, "record", record);
 	json_set_c(o, "sight", sight_word(look->sight));
 	json_set_bool(o, "ok", look->sight == GATE_SHOWN);
+	json_set_bool(o, "same_key", look->same_key);
 	json_set(o, "said", look->said);
 	json_set_c(o, "next", next_step(look->sight));
 	json_set_num(o, "servers", (int64_t)look->servers);

@@ -17,7 +17,7 @@
 /* One server's replies in a word each, over UDP and over TCP:
  *   =  the record       l  small letters      2  two records, one right     x  another record
  *   c  cut              s  a space in it      q  quotation marks            e  an empty one
- *   t  one octet wrong  +  octets behind it
+ *   t  one octet wrong  +  octets behind it  h  the key in other words  H  the key, not for what we sign
  *   n  NXDOMAIN         0  no data            r  REFUSED                    -  nothing came
  *   T  truncated        a  an alias           b  another alias
  *   u  the record, without authority          v  another, without authority  w  nothing, without authority */
@@ -76,9 +76,11 @@ static void set_reply(struct direct_reply *r, char word, struct arena *a)
 	case 'l': text = LOWER; break;
 	case 'x': case 'v': case '2': text = "v=spf1 -all"; break;
 	case 'c': text = arena_printf(a, "%.30s%c", WANTED, 0).p; break;
-	case 's': text = arena_printf(a, "%.30s %s%c", WANTED, WANTED + 30, 0).p; break;
+	case 's': text = arena_printf(a, "%.30s %s%c", WANTED, &WANTED[30], 0).p; break;
 	case 'q': text = "\"" WANTED "\""; break;
-	case 't': text = arena_printf(a, "%.30s#%s%c", WANTED, WANTED + 31, 0).p; break;
+	case 't': text = arena_printf(a, "%.30s#%s%c", WANTED, &WANTED[31], 0).p; break;
+	case 'h': text = "v=DKIM1; h=sha256; k=rsa; s=email; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8A MIIBCgKCAQEA7Zs;"; break;
+	case 'H': text = "v=DKIM1; h=sha1; k=rsa; p=MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEA7Zs"; break;
 	case '+': text = WANTED "\\ b."; break;
 	case 'e': text = ""; break;
 	case 'n': r->status = DNS_NXDOMAIN; return;
@@ -135,6 +137,31 @@ static void looks_are_judged(void **state)
 		    strstr(said, looks[i].said) == NULL || look.servers != z.n + z.nameless.n)
 			fail_msg("\"%s\": sight %d, answered %zu, silent %zu: %s", looks[i].servers, look.sight, look.answered,
 			         look.silent.n, said);
+		arena_fini(&a);
+	}
+}
+
+/* A record in other words is not this record, but the same key. */
+static void the_same_key_in_other_words(void **state)
+{
+	static const struct { const char *servers; bool same; } rows[] = {
+		{ "hh hh", true }, { "hh ==", true }, { "ss", true }, { "Th --", true }, { "hh --", true }, { "==", true }, { "HH", false },
+		{ "hh xx", false }, { "hh nn", false }, { "ll", false }, { "cc", false }, { "qq", false }, { "22", false }, { "ee", false },
+		{ "hh -- --", false }, { "--", false }, { "aa aa", false }, { "=h", false }, { "vv", false }, { "tt", false },
+	};
+	(void)state;
+	for (size_t i = 0; i < COUNT(rows); i++) {
+		struct direct_reply replies[32];
+		struct direct_zone z = { 0 };
+		struct gate_look look;
+		struct arena a;
+		size_t n;
+
+		arena_init(&a, ARENA_UNBOUNDED);
+		n = make(rows[i].servers, &z, replies, &a);
+		gate_judge(&z, replies, n, STR("s._domainkey.d.test"), STR(WANTED), &a, &look);
+		if (look.same_key != rows[i].same)
+			fail_msg("\"%s\": %.*s", rows[i].servers, STR_ARG(look.said));
 		arena_fini(&a);
 	}
 }
@@ -210,6 +237,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(looks_are_judged),
+		cmocka_unit_test(the_same_key_in_other_words),
 		cmocka_unit_test(only_one_alias_of_all_is_followed),
 		cmocka_unit_test(what_is_shown_is_printable),
 		cmocka_unit_test(no_memory_is_silence),
