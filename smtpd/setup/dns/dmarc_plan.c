@@ -242,9 +242,9 @@ static str record_with(struct planning *p, enum dmarc_policy policy)
 	buf_addf(&b, "v=DMARC1; p=%s", policies[policy]);
 	if ((int)r->sp - DMARC_TAG_NONE != (int)policy)
 		add_policy(&b, "sp", r->sp);
-	if (policy == DMARC_P_QUARANTINE)
+	if (policy == DMARC_P_QUARANTINE && p->out->step == PLAN_GO_ON)
 		add_policy(&b, "np", DMARC_TAG_REJECT);
-	else if (policy == DMARC_P_NONE)
+	else if (policy != DMARC_P_REJECT)
 		add_policy(&b, "np", r->np);
 	if (r->adkim_strict)
 		buf_add(&b, STR("; adkim=s"));
@@ -289,7 +289,7 @@ static void go_on(struct planning *p)
 		                            : STR("p=reject is in force: there is no step left");
 	} else if (p->against > 0) {
 		o->step = PLAN_STAY;
-		o->record = p->rec->rua_valid ? STR_NONE : record_with(p, (enum dmarc_policy)(p->rec->p - DMARC_TAG_NONE));
+		o->record = p->rec->rua_valid ? STR_NONE : record_with(p, o->present);
 		o->summary = SAYS(p, "stay at p=%s for now", policies[o->present]);
 	} else {
 		o->step = PLAN_GO_ON;

@@ -277,9 +277,12 @@ static void remember(struct planner *p)
 		return;
 	if (file_read(verb_open_file, path, 4096, &p->arena, &text, &why) == OK && remembered(text, words, &p->facts.since))
 		return;
-	p->facts.since = p->facts.now;
 	text = arena_printf(&p->arena, "%lld %.*s\n", (long long)p->facts.now, STR_ARG(words));
-	if (directory_create(folder, &p->arena, &why) == OK && file_create(fresh, 0600, text, &p->arena, &why) == OK && rename(from, to) != 0)
+	if (directory_create(folder, &p->arena, &why) != OK || file_create(fresh, 0600, text, &p->arena, &why) != OK)
+		return;
+	if (rename(from, to) == 0)
+		p->facts.since = p->facts.now;
+	else
 		unlink(from);
 }
 
