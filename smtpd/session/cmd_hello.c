@@ -82,7 +82,7 @@ static int offer_release(const struct session *s, char *out, size_t room)
 	struct tm tm;
 	char when[32];
 
-	if (!s->peer.submission || most == 0 || gmtime_r(&last, &tm) == NULL)
+	if (!s->peer.submission || most == 0 || (!s->peer.tls.on && s->peer.login.n == 0) || gmtime_r(&last, &tm) == NULL)
 		return 0;
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", &tm);
 	return snprintf(out, room, "\nFUTURERELEASE %llu %s", (unsigned long long)most, when);
