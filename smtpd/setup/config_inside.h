@@ -10,7 +10,7 @@
 #define MAX_MODULES 32
 
 /* The tables of what no room owns. */
-extern const struct conf_section config_tls, config_resolver, config_log, config_queue, config_domain, config_web, config_dmarc;
+extern const struct conf_section config_tls, config_resolver, config_log, config_queue, config_domain, config_web;
 extern const struct conf_option  config_root_options[], config_verify_options[];
 
 /* What follows from what was read: defaults that depend on other options,

@@ -9,6 +9,7 @@
 #include "smtpd/base/conn.h"
 #include "smtpd/mail/addr.h"
 #include "smtpd/setup/config_inside.h"
+#include "smtpd/setup/dns/dns_records.h"
 #include "smtpd/setup/keys/life.h"
 #include "smtpd/setup/signing.h"
 

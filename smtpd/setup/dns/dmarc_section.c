@@ -4,7 +4,7 @@
  * server itself never looks at it: mail is judged by what DNS has.
  */
 #include "smtpd/base/buf.h"
-#include "smtpd/setup/config_inside.h"
+#include "smtpd/base/conf.h"
 #include "smtpd/setup/dns/dns_records.h"
 
 static const char *const policies[] = { "none", "quarantine", "reject", NULL };

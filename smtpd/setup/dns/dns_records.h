@@ -38,7 +38,9 @@ struct dns_wanted {                      /* what is known besides the configurat
 enum err dns_records_make(const struct config *, str domain, const struct dns_wanted *, struct arena *,
                           struct dns_records *out);
 
-/* The DMARC record of a domain by its options. */
+/* Section `dmarc` inside domain: struct dmarc_section. */
+extern const struct conf_section config_dmarc;
+/* The DMARC record that it asks for. */
 str      dns_dmarc_text(const struct domain_section *, struct arena *);
 
 /* dns_wanted.c: addresses of this host (relay { source } where it is set) and the
