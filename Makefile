@@ -66,7 +66,7 @@ TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest 
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
 	python3-jwt python3-cryptography libio-socket-ssl-perl dovecot-imapd dovecot-lmtpd dovecot-submissiond dovecot-sieve mandoc git \
 	procps openssl postfix msmtp mutt git-email sasl2-bin nsd ldnsutils \
-	knot opendkim-tools
+	knot opendkim-tools libsasl2-modules-sql
 
 # ---- flags ----------------------------------------------------------------
 
