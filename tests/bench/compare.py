@@ -104,6 +104,7 @@ def measure(peer_name, work, o):
     first = house.dir / "first.eml"
     sink = Sink(o.build, first)
     peer = next(p for p in peers.ALL if p.name == peer_name)(house, work, o.build, sink.port, secrets)
+    peer.under = o.under
     peer.start()
     port = peer.submission if work == "send" else peer.mx
     wait_port(port)
@@ -128,16 +129,16 @@ def measure(peer_name, work, o):
             "p99_ms": got["p99_ms"], "cpu_s_per_1000": round((house.cpu_seconds(but) - cpu) * 1000 / max(1, got["accepted"]), 3),
             "load_cpu_s_per_1000": round(got["own_cpu_s"] * 1000 / max(1, got["accepted"]), 3), "pss_mb": round(house.memory_kib(but) / 1024, 1),
             "rss_anon_mb": round(house.memory_kib(but, "Private_Dirty") / 1024, 1), "refused": got["refused"], "lost": got["lost"],
-            "said": got["said"]}
+            "said": got["said"], **(peer.end() if o.under else {})}
 
 
 # ---- outside -------------------------------------------------------------------------------------
 
-def in_namespaces(peer, work, o, secrets):
+def in_namespaces(peer, work, o, secrets, under=()):
     folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-bench-", dir=o.disk))
     os.chmod(folder, 0o755)
     words = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "/usr/bin/python3", __file__, "--inside", peer, work,
-             "--build", o.build, "--secrets", secrets, "--folder", folder, "--messages", o.messages, "--per-connection", o.per_connection]
+             "--build", o.build, "--secrets", secrets, "--folder", folder, "--messages", o.messages, "--per-connection", o.per_connection, "--under", *under]
     try:
         done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, timeout=900)
         if done.returncode != 0:
@@ -203,6 +204,7 @@ def main():
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--secrets", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--under", nargs=argparse.REMAINDER, default=(), help=argparse.SUPPRESS)
     o = parser.parse_args()
     if o.inside:
         print(json.dumps(measure(*o.inside, o)))

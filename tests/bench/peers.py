@@ -49,6 +49,7 @@ class Peer:
 class Postern(Peer):
     name = "postern"
     works = ("box", "judge", "send")
+    under = ()                     # a program that runs it, see stages.py
     UNJUDGED = "verify { iprev { verify = no } spf { verify = no } dkim { verify = no } dmarc { verify = no } arc { verify = no } " \
                "sender { verify = no } }"
 
@@ -82,9 +83,14 @@ log {{ to = file file = "{self.dir}/postern.log" }}
                        check=True, stdout=subprocess.DEVNULL)
         (self.dir / "postern.log").touch()
         os.chown(self.dir / "postern.log", NOBODY, NOBODY)
-        self.daemon(postern, "serve", "-c", conf)
-        self.listening_s = None
-        wait_port(self.mx)
+        self.process = self.daemon(*self.under, postern, "serve", "-c", conf)
+        wait_port(self.mx, patience=30 if not self.under else 120)
+
+    def end(self):
+        """What runs it writes its figures now."""
+        self.process.terminate()
+        self.process.wait(120)
+        return {}
 
 
 # ---- Postfix ------------------------------------------------------------------------------------
