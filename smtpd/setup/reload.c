@@ -14,6 +14,7 @@
 
 #include "smtpd/base/keeper.h"
 #include "smtpd/setup/drop.h"
+#include "smtpd/setup/doctor/watch.h"
 #include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/notify.h"
 #include "smtpd/setup/serve.h"
@@ -124,6 +125,7 @@ void server_use(struct server *s, struct generation *next)
 	server_test_zones(s);
 	show_web(s, next);
 	key_watch_use(s->keys, next);
+	doctor_watch_use(s->doctor);
 	drops_use(s->drops, next->config);
 	for (size_t i = 0; i < s->nloops; i++) {
 		struct swap *w = calloc(1, sizeof(*w));

@@ -21,6 +21,7 @@
 #include "smtpd/base/keeper.h"
 #include "smtpd/base/stat.h"
 #include "smtpd/setup/drop.h"
+#include "smtpd/setup/doctor/watch.h"
 #include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/notify.h"
 #include "smtpd/setup/serve.h"
@@ -267,6 +268,7 @@ static void server_stop(struct server *s)
 	log_event(NULL, LOG_NOTICE, "server.stopping", KV_N("within_ms", STOP_MS));
 	notify_say("STOPPING=1");
 	web_end(s->web);
+	doctor_watch_stop(s->doctor);
 	drops_stop(s->drops);
 	s->fronts_up = s->nloops;
 	for (size_t i = 0; i < s->nloops; i++) {
@@ -375,7 +377,8 @@ static bool server_start(struct server *s, struct config *c, const struct serve_
 	                          server_control_verbs, s, why);
 	s->web = web_new(s->main, server_let_go);
 	s->keys = key_watch_new(s);
-	if (s->control == NULL || s->web == NULL || s->keys == NULL || !listens_for_signals(s))
+	s->doctor = doctor_watch_new(s);
+	if (s->control == NULL || s->web == NULL || s->keys == NULL || s->doctor == NULL || !listens_for_signals(s))
 		return false;
 	log_start();
 	return started_threads(s, why);
@@ -430,6 +433,7 @@ static void server_end(struct server *s)
 	for (size_t i = 0; i < s->nopened; i++)
 		close(s->opened[i].fd);
 	conn_leave_now(s->main);
+	doctor_watch_free(s->doctor);
 	loop_free(s->main);
 	web_free(s->web);
 	sts_free(s->sts);

@@ -47,6 +47,7 @@ struct server {
 	struct opened     *opened;
 	size_t             nopened;
 	struct key_watch  *keys;            /* DKIM keys, their gates and their calendar */
+	struct doctor_watch *doctor;        /* what it finds out about itself */
 	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
 	struct drops      *drops;           /* users of this machine; NULL: off */
 	struct loop_io     signals;

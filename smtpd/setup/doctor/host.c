@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -18,6 +17,7 @@
 
 #include "smtpd/base/clock.h"
 #include "smtpd/base/conn.h"
+#include "smtpd/setup/dns/dns_records.h"
 #include "smtpd/setup/doctor/host_inside.h"
 
 static void see_clock(struct host_facts *h)
@@ -64,21 +64,7 @@ static void see_limits(const struct config *c, struct host_facts *h)
 
 /* ---- addresses ------------------------------------------------------------------------ */
 
-/* RFC 6890: not loopback, link-local, private, carrier's NAT, unique local. */
-bool host_address_is_public(const struct sockaddr *sa)
-{
-	if (sa->sa_family == AF_INET) {
-		uint32_t a = ntohl(((const struct sockaddr_in *)(const void *)sa)->sin_addr.s_addr);
-
-		return a >> 24 != 0 && a >> 24 != 10 && a >> 24 != 127 && a >> 22 != (100u << 2 | 1) && a >> 16 != 0xa9fe &&
-		       a >> 20 != 0xac1 && a >> 16 != 0xc0a8 && a >> 28 < 14;
-	}
-	if (sa->sa_family == AF_INET6)
-		return (((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr.s6_addr[0] & 0xe0) == 0x20;   /* 2000::/3 */
-	return false;
-}
-
-bool host_list_has(const struct strs *list, str s)
+static bool has(const struct strs *list, str s)
 {
 	for (size_t i = 0; i < list->n; i++)
 		if (str_eq(list->v[i], s))
@@ -91,28 +77,23 @@ static void see_addresses(const struct config *c, struct arena *a, struct host_f
 	struct ifaddrs *all = NULL;
 	size_t n = 0;
 
+	dns_wanted_addresses(c, a, &h->addresses);
 	if (getifaddrs(&all) != 0)
 		return;
 	for (const struct ifaddrs *i = all; i != NULL; i = i->ifa_next)
 		n++;
 	h->interfaces.v = ARENA_ARRAY(a, str, n + 1);
-	h->addresses.v = ARENA_ARRAY(a, str, n + 1);
-	for (const struct ifaddrs *i = all; i != NULL && h->interfaces.v != NULL && h->addresses.v != NULL; i = i->ifa_next) {
+	for (const struct ifaddrs *i = all; i != NULL && h->interfaces.v != NULL; i = i->ifa_next) {
 		str text;
 
 		if (i->ifa_addr == NULL || !(i->ifa_flags & IFF_UP) ||
 		    (i->ifa_addr->sa_family != AF_INET && i->ifa_addr->sa_family != AF_INET6))
 			continue;
 		text = str_keep(a, str_of(addr_text(i->ifa_addr).s));
-		if (host_list_has(&h->interfaces, text))
-			continue;
-		h->interfaces.v[h->interfaces.n++] = text;
-		if (host_address_is_public(i->ifa_addr))
-			h->addresses.v[h->addresses.n++] = text;
+		if (!has(&h->interfaces, text))
+			h->interfaces.v[h->interfaces.n++] = text;
 	}
 	freeifaddrs(all);
-	if (c->relay.source.n > 0)
-		h->addresses = c->relay.source;
 }
 
 /* ---- who may read what ------------------------------------------------------------------- */

@@ -82,7 +82,7 @@ void check_outgoing(struct exam *e)
 void check_arrival(struct exam *e)
 {
 	if (!e->own && e->doctor->outside)
-		talk_to_domain(e, e->subject, (uint16_t)(exam_host(e) != NULL ? exam_host(e)->mx_port : 25));
+		talk_to_domain(e, e->subject, (uint16_t)(e->doctor->config != NULL ? e->doctor->config->relay.port : 25));
 }
 
 /* ---- whom the world sees asking ----------------------------------------------------------------------- */
@@ -91,6 +91,9 @@ static bool is_ours(const struct host_facts *h, str address)
 {
 	for (size_t i = 0; i < h->interfaces.n; i++)
 		if (str_eq(h->interfaces.v[i], address))
+			return true;
+	for (size_t i = 0; i < h->addresses.n; i++)
+		if (str_eq(h->addresses.v[i], address))
 			return true;
 	return false;
 }

@@ -23,7 +23,7 @@ const struct check doctor_checks[] = {
 	{ "dnssec", CHECK_ANY, false, check_dnssec, "the zone is signed, and the signatures hold" },
 	{ "mx", CHECK_ANY, false, check_mx, "the MX hosts exist, and ours is among them" },
 	{ "arrival", CHECK_ANY, false, check_arrival, "with --outside: the MX hosts of somebody else's domain can be reached" },
-	{ "records", CHECK_OWN, false, check_records, "the records that `postern dns` prints are there" },
+	{ "records", CHECK_OWN, true, check_records, "the records that `postern dns` prints are there" },
 	{ "spf", CHECK_ANY, false, check_spf, "the SPF record, all that it leads to, and that our mail passes" },
 	{ "dkim", CHECK_OWN, false, check_dkim, "every name server shows our keys, character by character" },
 	{ "dmarc", CHECK_ANY, false, check_dmarc, "the DMARC record and its policy" },

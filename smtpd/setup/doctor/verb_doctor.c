@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "smtpd/base/crypt.h"
+#include "smtpd/base/log.h"
 #include "smtpd/mail/addr.h"
 #include "smtpd/setup/doctor/practice.h"
 #include "smtpd/setup/verbs.h"
@@ -161,6 +162,7 @@ int verb_doctor(int argc, char **argv)
 
 	if (status >= 0)
 		return status;
+	log_level_set(LOG_ERROR);        /* what rooms below have to say is among the findings */
 	crypt_setup();
 	arena_init(&a, ARENA_UNBOUNDED);
 	status = run(&asked, &p);

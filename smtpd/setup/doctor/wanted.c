@@ -80,7 +80,8 @@ static enum err add_domain(struct making *m, str domain, const struct dns_wanted
 		const struct dns_record *r = &all.v[i];
 		bool key = is_key(r);
 
-		if (!key || !is_there(m, r->name))
+		/* What belongs into other people's zones has checks of its own: reverse, dmarc-reports. */
+		if (r->ask_of.n == 0 && (!key || !is_there(m, r->name)))
 			add(m, (struct wanted){ domain, r->name, r->type, r->value, key, key && is_named(m->config, domain, r->name) });
 	}
 	return OK;
@@ -91,9 +92,10 @@ enum err wanted_make(const struct config *c, const struct strs *domains, const s
 {
 	struct making m = { .config = c, .arena = a };
 	struct key_files keys = { 0 };
-	const struct dns_wanted known = { .keys = &keys, .addresses = *addresses };
+	struct dns_wanted known = { .keys = &keys, .addresses = *addresses };
 	enum err e = key_files_read(c->state, c, a, &keys, why);
 
+	dns_wanted_tlsa(c, a, &known.tlsa);
 	for (size_t i = 0; e == OK && i < domains->n; i++)
 		if (config_domain_is_local((void *)(uintptr_t)c, domains->v[i]))
 			e = add_domain(&m, domains->v[i], &known, why);
