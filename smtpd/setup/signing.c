@@ -3,6 +3,7 @@
  * signing: see signing.h.  Main thread, but for signing_late.
  */
 #include <stddef.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -190,12 +191,15 @@ static bool is_private(int fd, str file, struct arena *a, str *why)
 	return false;
 }
 
+/* What is no key at all is for its reader to say. */
 enum err signing_key_text(conf_open *open_file, str file, struct arena *a, str *pem, str *why)
 {
-	int fd = open_file(file);
-	bool good = fd < 0 || is_private(fd, file, a, why);
+	enum err e = file_read(open_file, file, KEY_FILE_MOST, a, pem, why);
+	int fd = e == OK && memmem(pem->p, pem->n, "PRIVATE KEY", 11) != NULL ? open_file(file) : -1;
 
+	if (fd >= 0 && !is_private(fd, file, a, why))
+		e = ERR_BAD;
 	if (fd >= 0)
 		close(fd);
-	return good ? file_read(open_file, file, KEY_FILE_MOST, a, pem, why) : ERR_BAD;
+	return e;
 }
