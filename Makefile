@@ -129,7 +129,7 @@ SHIMS       := $(SHIM_SRC:%.c=$(B)/%.so)
 TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
 
 $(B)/asan/obj/tests/fuzz/%.o: CPPFLAGS += -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
-$(B)/fuzz/tests/fuzz/%: $(B)/asan/obj/tests/fuzz/%.o $(foreach r,$(BELOW_session),$(B)/asan/lib$(r).a)
+$(B)/fuzz/tests/fuzz/%: $(B)/asan/obj/tests/fuzz/%.o $(foreach r,$(BELOW_setup),$(B)/asan/lib$(r).a)
 	@mkdir -p $(@D)
 	$(Q)clang $(LDFLAGS_fuzz) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS)
 # Those of setup's rooms link setup, too.
