@@ -116,11 +116,16 @@ const struct verb verbs[] = {
 	  "  --legacy         a .p12 file for programs that know no AES there\n"
 	  "  --qr             draw the picture although standard output is no terminal\n"
 	  "  --json           print one JSON document\n" CONFIG_OPTION },
-	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]\n"
+	{ "key", verb_key, "generate DOMAIN SELECTOR [--algorithm rsa-sha256|ed25519-sha256] [--bits N] [-c FILE]\nlist [DOMAIN [SELECTOR]] [--json] [--now EPOCH] [-c FILE]\nshow DOMAIN [SELECTOR] [-c FILE]\n"
+	  "prepare DOMAIN [-c FILE]\nrotate DOMAIN [--force] [-c FILE]\nstep [DOMAIN] [--now EPOCH] [-c FILE]\n"
 	  "test DOMAIN [SELECTOR]|--all [--resolver ADDR:PORT] [--json] [-c FILE]\n"
 	  "import DOMAIN SELECTOR FILE [-c FILE]\nimport --opendkim KEYTABLE [--signing-table FILE] [-c FILE]",
-	  "Makes DKIM keys and shows their DNS records.",
+	  "Makes DKIM keys, shows their DNS records, and moves managed keys through their lives.",
 	  "  --algorithm A   rsa-sha256 (default) or ed25519-sha256\n  --bits N        of an RSA key: 1024 to 4096, default 2048\n"
+	  "  prepare         of a section keys: make further sets of keys\n"
+	  "  rotate          let the next set sign now, if DNS shows it; --force: after one look, not two\n"
+	  "  step            one turn of the calendar, as the server takes it\n"
+	  "  --now EPOCH     the time that it is, for who has a clock of his own; step takes it where no server runs\n"
 	  "  test            ask each authoritative server what it shows; exit status 1 if a key is not shown right\n"
 	  "  import          take a private key that was made elsewhere, or all that OpenDKIM's tables name\n"
 	  "  --all           every key\n  --resolver A:P  ask it for the servers' addresses\n" CONFIG_OPTION },

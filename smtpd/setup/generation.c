@@ -14,6 +14,7 @@
 #include "smtpd/setup/aliases.h"
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/key_files.h"
+#include "smtpd/setup/keys/gates.h"
 #include "smtpd/setup/signing.h"
 #include "smtpd/setup/verbs.h"
 
@@ -132,13 +133,18 @@ static enum err build_directory(struct generation *g, const struct generation_ne
 
 /* ---- keys ------------------------------------------------------------------------ */
 
-static size_t count_keys(const struct config *c)
+/* Freed with the generation. */
+static void keep_key(void *arg, struct key *key)
 {
-	size_t n = 0;
+	struct generation *g = arg;
 
-	for (size_t i = 0; i < c->domains.n; i++)
-		n += ((const struct domain_section *)c->domains.v[i])->dkim.n;
-	return n;
+	if (g->nkeys % 16 == 0) {
+		struct key **v = realloc(g->keys, (g->nkeys + 16) * sizeof(*v));
+
+		must(v != NULL);
+		g->keys = v;
+	}
+	g->keys[g->nkeys++] = key;
 }
 
 /* The key in a PEM file, the generation's from then on; NULL, *e and *why. */
@@ -160,7 +166,7 @@ static struct key *read_key(struct generation *g, conf_open *open_file, str file
 	arena_wipe(&secret);
 	*error = e == OK && key == NULL ? ERR_BAD : e;
 	if (key != NULL)
-		g->keys[g->nkeys++] = key;
+		keep_key(g, key);
 	return key;
 }
 
@@ -171,7 +177,7 @@ static enum err load_key(struct generation *g, conf_open *open_file, const struc
 		.domain = d->name, .selector = s->head.title,
 		.header_canon = CANON_RELAXED, .body_canon = CANON_RELAXED,
 		.headers = s->headers.n > 0 ? &s->headers : NULL,
-		.expire_s = signing_expire_s(g->config, s->expire),
+		.expire_s = signing_expire_s(g->config, s->expire), .gate = key_gate_by_hand(g->config, d, s),
 	};
 	enum err e;
 	struct key *key = read_key(g, open_file, s->key, &e, why);
@@ -189,18 +195,14 @@ static enum err load_key(struct generation *g, conf_open *open_file, const struc
 
 static enum err load_keys(struct generation *g, conf_open *open_file, struct dkim_keyring *ring, str *why)
 {
-	g->keys = calloc(count_keys(g->config) + 2, sizeof(*g->keys));
-	if (g->keys == NULL)
-		return ERR_MEMORY;
 	for (size_t i = 0; i < g->config->domains.n; i++) {
 		const struct domain_section *d = g->config->domains.v[i];
+		enum err e = key_ring_add(ring, g->config, d, &g->arena, keep_key, g, why);
 
-		for (size_t k = 0; k < d->dkim.n; k++) {
-			enum err e = load_key(g, open_file, d, d->dkim.v[k], ring, why);
-
-			if (e != OK)
-				return e;
-		}
+		for (size_t k = 0; e == OK && k < d->dkim.n; k++)
+			e = load_key(g, open_file, d, d->dkim.v[k], ring, why);
+		if (e != OK)
+			return e;
 		if (signing_add(ring, g->config, d, &g->arena) != OK)
 			return ERR_MEMORY;
 	}

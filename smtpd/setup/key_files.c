@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * Key files are written once and never changed.  Verbs and main thread.
+ * Key files are written once and never changed.  Verbs, main thread, slow desk.
  */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -96,7 +97,8 @@ static bool write_all(int fd, str text)
 }
 
 /* The name comes last: whatever bears it is whole, also after a loss of power. */
-enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
+static enum err file_put(str path, mode_t mode, str text, int (*give_name)(const char *, const char *), struct arena *a,
+                         str *why)
 {
 	char *p = str_cstr(a, path), *fresh = str_cstr(a, arena_printf(a, "%.*s.new", STR_ARG(path)));
 	enum err e = OK;
@@ -109,13 +111,38 @@ enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
 	if (fd < 0)
 		return complain(a, path, why);
 	give_to_owner(fd, p);
-	if (!write_all(fd, text) || link(fresh, p) != 0)
+	if (!write_all(fd, text) || give_name(fresh, p) != 0)
 		e = complain(a, path, why);
 	close(fd);
 	unlink(fresh);
 	if (e == OK)
 		keep_name(p);
 	return e;
+}
+
+enum err file_create(str path, mode_t mode, str text, struct arena *a, str *why)
+{
+	return file_put(path, mode, text, link, a, why);
+}
+
+enum err file_replace(str path, mode_t mode, str text, struct arena *a, str *why)
+{
+	return file_put(path, mode, text, rename, a, why);
+}
+
+int file_lock(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	if (fd < 0)
+		return -1;
+	give_to_owner(fd, path);
+	while (flock(fd, LOCK_EX) != 0)
+		if (errno != EINTR) {
+			close(fd);
+			return -1;
+		}
+	return fd;
 }
 
 enum err key_file_write(str state, struct key_file *k, struct arena *a, str *why)

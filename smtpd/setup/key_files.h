@@ -24,6 +24,11 @@ void     key_file_print_record(str domain, str selector, str record, FILE *);
 
 /* A new file 0600, synced, never over an old one; given to the owner of its directory when root writes. */
 enum err file_create(str path, mode_t, str text, struct arena *, str *why);
+/* The same, in the place of an old one. */
+enum err file_replace(str path, mode_t, str text, struct arena *, str *why);
+/* Waits for the lock on a file 0600 that is made when it is not there; closing the
+ * descriptor gives it back.  -1 with errno. */
+int      file_lock(const char *path);
 /* The directory and its parents, 0700. */
 enum err directory_create(str path, struct arena *, str *why);
 

@@ -10,6 +10,7 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/json.h"
 #include "smtpd/base/stat.h"
+#include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
@@ -383,5 +384,6 @@ const struct control_verb server_control_verbs[] = {
 	{ "account", account_asked },
 	{ "queue", queue_asked },
 	{ "deny", deny_asked },
+	{ "key", key_watch_asked },
 	{ NULL, NULL },
 };

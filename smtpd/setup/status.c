@@ -12,6 +12,7 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/json.h"
 #include "smtpd/base/stat.h"
+#include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
@@ -150,6 +151,7 @@ static void say_json(struct asking *a, const struct figures *f, const struct tro
 	json_figures(j, f);
 	json_troubles(j, t);
 	breaker_each_shut(a->server->breaker, json_one_shut, json_set_array(j, "accounts_held"));
+	key_watch_json(a->server, j);
 	counters = json_set_object(j, "counters");
 	for (unsigned i = 0; i < stat_count(); i++)
 		json_set_num(counters, stat_name(i), (int64_t)stat_sum(i));
@@ -257,6 +259,7 @@ static void troubles_came(struct baton *b)
 		control_say(a->call, figures_text(a->server, &f, &a->call->arena));
 		breaker_each_shut(a->server->breaker, say_one_shut, a);
 		say_troubles(a, t);
+		key_watch_say(a->server, a->call);
 	}
 	control_end(a->call, EXIT_DONE);
 	troubles_ask_free(t);

@@ -21,22 +21,26 @@ bool life_may_sign(const struct life_key *k)
 	return k->state <= LIFE_RETIRING && k->private_part == LIFE_PRIVATE_HERE;
 }
 
-/* The active key of an algorithm; while that is not out, the youngest retiring
- * one that is.  Without an active one the algorithm has been given up. */
-static const struct life_key *signer_of(const struct life_book *b, enum life_algorithm algorithm)
+static const struct life_key *youngest(const struct life_book *b, enum life_algorithm algorithm, enum life_state state, bool out)
 {
-	const struct life_key *active = NULL, *older = NULL;
+	const struct life_key *found = NULL;
 
 	for (size_t i = 0; i < b->n; i++) {
 		const struct life_key *k = &b->keys[i];
 
-		if (k->algorithm != algorithm)
-			continue;
-		if (k->state == LIFE_ACTIVE && (active == NULL || k->set > active->set))
-			active = k;
-		if (k->state == LIFE_RETIRING && k->out && (older == NULL || k->set > older->set))
-			older = k;
+		if (k->algorithm == algorithm && k->state == state && (k->out || !out) && (found == NULL || k->set > found->set))
+			found = k;
 	}
+	return found;
+}
+
+/* The active key of an algorithm; while that is not out, the youngest retiring
+ * one that is.  Without an active one the algorithm has been given up. */
+static const struct life_key *signer_of(const struct life_book *b, enum life_algorithm algorithm)
+{
+	const struct life_key *active = youngest(b, algorithm, LIFE_ACTIVE, false);
+	const struct life_key *older = youngest(b, algorithm, LIFE_RETIRING, true);
+
 	return active == NULL || active->out ? active : older;
 }
 
@@ -147,7 +151,7 @@ static void become_active(struct life_book *b, struct life_key *k, int64_t now, 
 /* Prepared and published. */
 static void turn_young(const struct life_plan *p, struct life_book *b, struct life_key *k, int64_t now, struct life_told *told)
 {
-	const struct life_key *signer = signer_of(b, k->algorithm);
+	const struct life_key *active = youngest(b, k->algorithm, LIFE_ACTIVE, false);
 
 	if (!life_planned(p, k->algorithm)) {
 		enter(k, LIFE_REVOKED, now);
@@ -163,16 +167,16 @@ static void turn_young(const struct life_plan *p, struct life_book *b, struct li
 		enter(k, LIFE_PREPARED, now);
 	if (k->state != LIFE_PUBLISHED || k->sight != LIFE_SHOWN || k->set > b->set)
 		return;
-	if (signer == NULL || signer->state != LIFE_ACTIVE || signer->set < k->set)
+	if (active == NULL || active->set < k->set)
 		become_active(b, k, now, told);
 }
 
 /* Its set has passed by and a younger key signs: its record would wait for ever. */
 static void let_go(const struct life_book *b, struct life_key *k, int64_t now, struct life_told *told)
 {
-	const struct life_key *signer = signer_of(b, k->algorithm);
+	const struct life_key *active = youngest(b, k->algorithm, LIFE_ACTIVE, false);
 
-	if (k->state > LIFE_PUBLISHED || k->set >= b->set || signer == NULL || signer->state != LIFE_ACTIVE || signer->set <= k->set)
+	if (k->state > LIFE_PUBLISHED || k->set >= b->set || active == NULL || active->set <= k->set)
 		return;
 	enter(k, LIFE_REVOKED, now);
 	k->out = false;

@@ -110,8 +110,6 @@ enum life_event {
 	LIFE_NEWS_PREPARED, LIFE_NEWS_PUBLISHED, LIFE_NEWS_ACTIVE, LIFE_NEWS_RETIRING, LIFE_NEWS_REVOKED, LIFE_NEWS_REMOVED,
 	LIFE_NEWS_DRIFT,           /* a key that signed is not in DNS as it should be */
 	LIFE_NEWS_MENDED,          /* … and is again */
-	LIFE_NEWS_LATE,            /* the calendar's turn has come, and no later key is out */
-	LIFE_NEWS_UNSIGNED,        /* no key is out */
 	LIFE_NEWS_EVENTS
 };
 struct life_news { enum life_event event; str selector, text; };      /* text: a sentence with the next step */
@@ -167,6 +165,9 @@ const char *life_event_word(enum life_event);               /* "key.published" *
 /* What comes next for a key, and when (0: no date): "becomes active", "waits for DNS". */
 str     life_next_text(const struct life_plan *, const struct life_book *, const struct life_key *, int64_t now,
                        struct arena *, int64_t *when);
+/* Nothing signs, or a key that should does not, or the calendar's turn has come and no
+ * later key is out. */
+bool        life_troubled(const struct life_plan *, const struct life_book *, int64_t now);
 /* One sentence about a domain, for status: what signs, or why nothing does. */
 str     life_summary(const struct life_plan *, const struct life_book *, int64_t now, struct arena *);
 

@@ -13,7 +13,6 @@ static const char *const records[LIFE_RECORDS] = { "unknown", "key", "empty", "n
 static const char *const privates[LIFE_PRIVATES] = { "here", "published", "gone" };
 static const char *const events[LIFE_NEWS_EVENTS] = {
 	"key.prepared", "key.published", "key.active", "key.retiring", "key.revoked", "key.removed", "key.drifted", "key.mended",
-	"key.late", "key.unsigned",
 };
 static const char *const algorithms[LIFE_ALGORITHMS] = {
 	[LIFE_RSA_2048] = "rsa-2048", [LIFE_ED25519] = "ed25519", [LIFE_RSA_3072] = "rsa-3072", [LIFE_RSA_4096] = "rsa-4096",
@@ -239,10 +238,22 @@ static const struct life_key *hope(const struct life_book *b)
 	return best;
 }
 
+static bool is_late(const struct life_plan *p, const struct life_book *b, int64_t now)
+{
+	return p->rotate > 0 && b->set > 0 && now >= b->turned + p->rotate && life_next_set(b, life_waits) == 0;
+}
+
+bool life_troubled(const struct life_plan *p, const struct life_book *b, int64_t now)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (is_wrong(b, &b->keys[i]))
+			return true;
+	return !life_any_signs(b) || is_late(p, b, now);
+}
+
 str life_summary(const struct life_plan *p, const struct life_book *b, int64_t now, struct arena *a)
 {
 	str signing = names_that(b, life_signs, a), wrong = names_that(b, is_wrong, a), missing = names_that(b, is_to_be_pasted, a);
-	bool late = p->rotate > 0 && b->set > 0 && now >= b->turned + p->rotate;
 	const struct life_key *k = hope(b);
 	str out;
 
@@ -256,7 +267,7 @@ str life_summary(const struct life_plan *p, const struct life_book *b, int64_t n
 	for (size_t i = 0; wrong.n > 0 && i < b->n; i++)
 		if (signing.n > 0 && is_wrong(b, &b->keys[i]))
 			out = arena_printf(a, "%.*s; %.*s does not sign: %.*s", STR_ARG(out), STR_ARG(b->keys[i].selector), STR_ARG(b->keys[i].said));
-	if (late)
+	if (is_late(p, b, now))
 		out = arena_printf(a, "%.*s; the next key's turn came on %.*s, but none is out", STR_ARG(out),
 		                   STR_ARG(str_head(life_date(a, b->turned + p->rotate), 10)));
 	if (missing.n > 0)
