@@ -32,7 +32,7 @@ static int read_resolver(struct asking *s, struct arena *a)
 	struct endpoint at;
 
 	s->conf.timeout_ms = 5000;
-	if (s->resolver == NULL || s->file != NULL) {
+	if (s->resolver == NULL || s->file != NULL || s->wants_config) {
 		int status = read_configuration(s, a);
 
 		if (status != EXIT_DONE)

@@ -13,6 +13,7 @@ struct config;
 
 struct asking {
 	const char *verb, *resolver, *file;    /* from the command line; file NULL: the usual one, if it is there */
+	bool            wants_config;          /* even with --resolver */
 	struct config  *config;                /* NULL: there is none */
 	struct dns_conf conf;
 	struct loop    *loop;                  /* loop->dns asks */

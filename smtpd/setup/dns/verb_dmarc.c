@@ -419,7 +419,7 @@ static int plan(struct planner *p)
 
 int verb_dmarc(int argc, char **argv)
 {
-	struct planner p = { .asking = { .verb = "dmarc" } };
+	struct planner p = { .asking = { .verb = "dmarc", .wants_config = true } };
 	int status = read_options(argc, argv, &p);
 
 	if (status != EXIT_DONE)

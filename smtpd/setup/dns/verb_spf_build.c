@@ -254,7 +254,7 @@ static int choose_domain(struct building *b, str *domain)
 
 int verb_spf_build(int argc, char **argv)
 {
-	struct building b = { .asking = { .verb = "spf" } };
+	struct building b = { .asking = { .verb = "spf", .wants_config = true } };
 	str domain = STR_NONE;
 	int status;
 
