@@ -65,7 +65,7 @@ RUN_PACKAGES   := curl swaks libnet-ssleay-perl
 TEST_PACKAGES  := clang libclang-rt-14-dev libcmocka-dev python3 python3-pytest python3-yaml python3-dkim \
 	python3-dnslib python3-spf python3-nacl swaks libnet-ssleay-perl libauthen-sasl-perl curl gsasl \
 	python3-jwt python3-cryptography libio-socket-ssl-perl dovecot-imapd dovecot-lmtpd dovecot-submissiond dovecot-sieve mandoc git \
-	procps openssl postfix msmtp mutt git-email sasl2-bin nsd ldnsutils \
+	procps openssl postfix msmtp mutt git-email sasl2-bin nsd ldnsutils libmailtools-perl \
 	knot opendkim-tools libsasl2-modules-sql
 
 # ---- flags ----------------------------------------------------------------

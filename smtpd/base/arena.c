@@ -120,19 +120,27 @@ void *arena_alloc_array(struct arena *a, size_t n, size_t size)
 	return arena_alloc(a, n * size);
 }
 
+/* Most texts are short: they are made once, on the stack. */
+#define SHORT 256
+
 str arena_printf(struct arena *a, const char *format, ...)
 {
+	char    made[SHORT];
 	va_list args;
 	int     n;
 	char   *p;
 
 	va_start(args, format);
-	n = vsnprintf(NULL, 0, format, args);
+	n = vsnprintf(made, sizeof(made), format, args);
 	va_end(args);
 	p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
 	if (p == NULL) {
 		a->spent = true;
 		return STR_NONE;
+	}
+	if ((size_t)n < sizeof(made)) {
+		memcpy(p, made, (size_t)n + 1);
+		return (str){ p, (size_t)n };
 	}
 	va_start(args, format);
 	vsnprintf(p, (size_t)n + 1, format, args);

@@ -101,14 +101,22 @@ void buf_add_char(struct buf *b, char c)
 	buf_add(b, (str){ &c, 1 });
 }
 
+/* Most texts are short: they are made once, on the stack. */
+#define SHORT 256
+
 void buf_addf(struct buf *b, const char *format, ...)
 {
+	char    made[SHORT];
 	va_list args;
 	int     n;
 
 	va_start(args, format);
-	n = vsnprintf(NULL, 0, format, args);
+	n = vsnprintf(made, sizeof(made), format, args);
 	va_end(args);
+	if (n >= 0 && (size_t)n < sizeof(made)) {
+		buf_add(b, (str){ made, (size_t)n });
+		return;
+	}
 	if (n < 0)
 		b->failed = true;
 	/* vsnprintf's NUL needs a byte of storage, which does not count. */

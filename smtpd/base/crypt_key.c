@@ -214,14 +214,21 @@ struct key *key_public_rsa(str der)
 {
 	static const str oid = { "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", 9 }; /* rsaEncryption */
 	str              bits, modulus, exponent;
+	EVP_PKEY        *pkey;
 
 	if (der.n > RSA_DER_MOST)
 		return NULL;
+	pkey = crypt_parsed(der);
+	if (pkey != NULL)
+		return key_of(pkey);
 	if (!der_spki(der, oid, &bits))
 		bits = der;
 	if (!der_rsa(bits, &modulus, &exponent))
 		return NULL;
-	return key_of(pkey_of_rsa(modulus, exponent));
+	pkey = pkey_of_rsa(modulus, exponent);
+	if (pkey != NULL)
+		crypt_parsed_keep(der, pkey);
+	return key_of(pkey);
 }
 
 struct key *key_public_ed25519(str raw)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * What crypt.c and crypt_key.c share of OpenSSL; nobody else includes this.
+ * What crypt.c, crypt_key.c and crypt_parsed.c share of OpenSSL; nobody else includes this.
  */
 #ifndef BASE_CRYPT_MD_H
 #define BASE_CRYPT_MD_H
@@ -10,5 +10,9 @@
 #include "smtpd/base/crypt.h"
 
 const EVP_MD *crypt_md(enum digest_kind); /* NULL: this OpenSSL has none */
+
+/* crypt_parsed.c: RSA keys that this thread has read lately, by their DER. */
+EVP_PKEY *crypt_parsed(str der);          /* NULL: not there; else a reference, the caller's */
+void      crypt_parsed_keep(str der, EVP_PKEY *);   /* takes a reference of its own */
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "smtpd/base/map.h"
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +48,15 @@ static inline void sip_word(struct sip *s, uint64_t m)
 	s->v0 ^= m;
 }
 
+/* Eight bytes, little-endian. */
+static inline uint64_t whole_word_at(const char *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return le64toh(w);
+}
+
 /* Up to eight bytes, little-endian. */
 static inline uint64_t word_at(const char *p, size_t n, bool fold)
 {
@@ -69,8 +79,8 @@ static uint64_t sip(const uint8_t key[16], str s, bool fold)
 		k1 ^ 0x7465646279746573u,
 	};
 
-	for (; s.n >= 8; s = str_skip(s, 8))
-		sip_word(&v, word_at(s.p, 8, fold));
+	for (; s.n >= 8; s.p += 8, s.n -= 8)
+		sip_word(&v, fold ? word_at(s.p, 8, true) : whole_word_at(s.p));
 	sip_word(&v, last | word_at(s.p, s.n, fold));
 	v.v2 ^= 0xff;
 	for (int i = 0; i < 4; i++)
