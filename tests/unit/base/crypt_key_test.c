@@ -385,6 +385,38 @@ static void other_kinds(void **state)
 	key_free(k);
 }
 
+/* Keys that were read lately are kept by their octets: each is itself, whatever was read between. */
+static void read_again(void **state)
+{
+	enum { KEYS = 6, ROUNDS = 72 };
+	struct key *private[KEYS];
+	unsigned char *der[KEYS], signature[SIGNATURE_MAX];
+	size_t n[KEYS], signed_n;
+	str digest = STR("0123456789abcdef0123456789abcdef");
+
+	(void)state;
+	for (size_t i = 0; i < KEYS; i++) {
+		private[i] = key_generate(KEY_RSA, 1024);
+		assert_non_null(private[i]);
+		assert_int_equal(key_public_der(private[i], &der[i], &n[i]), OK);
+	}
+	for (size_t round = 0; round < ROUNDS; round++) {
+		size_t i = round % KEYS, other = (round / KEYS) % KEYS;
+		struct key *public = key_public_rsa((str){ (char *)der[i], n[i] });
+
+		assert_non_null(public);
+		assert_int_equal(key_bits(public), 1024);
+		assert_true(key_exponent_odd_32(public));
+		assert_int_equal(key_sign(private[other], DIGEST_SHA256, digest, signature, &signed_n), OK);
+		assert_int_equal(key_verify(public, DIGEST_SHA256, digest, (str){ (char *)signature, signed_n }), i == other);
+		key_free(public);
+	}
+	for (size_t i = 0; i < KEYS; i++) {
+		key_free(private[i]);
+		free(der[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -395,6 +427,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(ed25519, setup, teardown),
 		cmocka_unit_test_setup_teardown(making, setup, teardown),
 		cmocka_unit_test_setup_teardown(other_kinds, setup, teardown),
+		cmocka_unit_test_setup_teardown(read_again, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
