@@ -73,10 +73,8 @@ void check_blocklists(struct exam *e)
 		exam_unknown(e, STR_NONE, STR("the configuration names no block list to ask"), STR_NONE);
 		return;
 	}
-	if (!exam_addresses(e, e->subject, 0, &all))
+	if (!exam_own_addresses(e, &all))
 		return;
-	for (size_t i = 0; i < h->addresses.n && all.n < COUNT(all.v); i++)
-		all.n += address_parse(h->addresses.v[i], 0, &all.v[all.n]);
 	for (size_t i = 0; i < h->zones->n; i++) {
 		const struct dnsbl_zone *z = h->zones->v[i];
 		size_t clear = 0;

@@ -66,14 +66,6 @@ static bool is_ours(const struct host_facts *h, str address)
 	return false;
 }
 
-static bool is_among(struct arena *a, const struct addresses *all, str address)
-{
-	for (size_t i = 0; i < all->n; i++)
-		if (str_eq(address_text(a, &all->v[i]), address))
-			return true;
-	return false;
-}
-
 /* An address that no interface has may be that of a NAT: then none has a public one. */
 static void judge_name(struct exam *e, const struct addresses *all)
 {
@@ -95,7 +87,7 @@ static void judge_name(struct exam *e, const struct addresses *all)
 			               "relay's source"));
 	}
 	for (size_t i = 0; i < h->addresses.n; i++)
-		if (!is_among(exam_arena(e), all, h->addresses.v[i]))
+		if (!addresses_have(exam_arena(e), all, h->addresses.v[i]))
 			exam_found(e, DOCTOR_WARNING, h->addresses.v[i], STR("mail may leave from this address of ours, and the name does not lead to it"),
 			           SAYS(e, "add it to %.*s in DNS, or say with relay's source from which address mail leaves", STR_ARG(e->subject)));
 }
@@ -120,7 +112,7 @@ static bool leads_back(struct exam *e, str name, const struct sockaddr_storage *
 	struct addresses back;
 
 	*known = exam_addresses(e, name, 0, &back);
-	return *known && is_among(exam_arena(e), &back, address_text(exam_arena(e), at));
+	return *known && addresses_have(exam_arena(e), &back, address_text(exam_arena(e), at));
 }
 
 static void judge_reverse(struct exam *e, const struct sockaddr_storage *at, const struct dns_answer *ptr)
@@ -146,23 +138,12 @@ static void judge_reverse(struct exam *e, const struct sockaddr_storage *at, con
 		exam_found(e, DOCTOR_OK, text, SAYS(e, "its name is %.*s, both ways", STR_ARG(name)), STR_NONE);
 }
 
-/* Ours, and those that the name has: behind a NAT these are all that is known. */
-static void gather(struct exam *e, struct addresses *all)
-{
-	const struct host_facts *h = exam_host(e);
-
-	for (size_t i = 0; i < h->addresses.n && all->n < COUNT(all->v); i++)
-		if (!is_among(exam_arena(e), all, h->addresses.v[i]) && address_parse(h->addresses.v[i], 0, &all->v[all->n]))
-			all->n++;
-}
-
 void check_reverse(struct exam *e)
 {
 	struct addresses all;
 
-	if (!exam_addresses(e, e->subject, 0, &all))
+	if (!exam_own_addresses(e, &all))
 		return;
-	gather(e, &all);
 	for (size_t i = 0; i < all.n; i++) {
 		const struct dns_answer *ptr = fact_reverse(e, (const struct sockaddr *)&all.v[i]);
 

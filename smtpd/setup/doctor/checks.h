@@ -57,6 +57,9 @@ bool exam_failed(struct exam *, str about, const struct dns_answer *);
  * One that failed is left out, and *failed is it. */
 struct addresses { struct sockaddr_storage v[32]; size_t n; bool secure; const struct dns_answer *failed, *first; };
 bool exam_addresses(struct exam *, str name, uint16_t port, struct addresses *);
+bool addresses_have(struct arena *, const struct addresses *, str address);
+/* This host's, and those that its name has: behind a NAT these are all that is known. */
+bool exam_own_addresses(struct exam *, struct addresses *);
 socklen_t address_length(const struct sockaddr_storage *);
 str  address_text(struct arena *, const struct sockaddr_storage *);
 bool address_parse(str text, uint16_t port, struct sockaddr_storage *);

@@ -87,6 +87,26 @@ bool exam_addresses(struct exam *e, str name, uint16_t port, struct addresses *o
 	return true;
 }
 
+bool addresses_have(struct arena *a, const struct addresses *all, str address)
+{
+	for (size_t i = 0; i < all->n; i++)
+		if (str_eq(address_text(a, &all->v[i]), address))
+			return true;
+	return false;
+}
+
+bool exam_own_addresses(struct exam *e, struct addresses *all)
+{
+	const struct host_facts *h = exam_host(e);
+
+	if (!exam_addresses(e, h->hostname, 0, all))
+		return false;
+	for (size_t i = 0; i < h->addresses.n && all->n < COUNT(all->v); i++)
+		if (!addresses_have(exam_arena(e), all, h->addresses.v[i]) && address_parse(h->addresses.v[i], 0, &all->v[all->n]))
+			all->n++;
+	return true;
+}
+
 /* ---- words ----------------------------------------------------------------------------------- */
 
 size_t txt_records(const struct dns_answer *a, const char *version, str *first)
