@@ -186,7 +186,8 @@ const struct verb verbs[] = {
 	  "  --json       print one JSON document\n"
 	  "  --resolver ADDR:PORT  send every DNS query to this server\n"
 	  "  --now EPOCH  fix the clock\n" CONFIG_OPTION },
-	{ "sign", verb_sign, "--domain D --selector S --key FILE.pem [OPTION...] < message > signed",
+	{ "sign", verb_sign, "--domain D --selector S --key FILE.pem [OPTION...] < message > signed\n"
+	  "--domain D [OPTION...] [-c FILE] < message > signed",
 	  "Signs a message with DKIM.",
 	  SIGN_OPTIONS
 	  "  --identity I    i=\n"

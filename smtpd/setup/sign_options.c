@@ -25,7 +25,11 @@ enum {
 	{ "identity", required_argument, NULL, IDENTITY }, { "expire", required_argument, NULL, EXPIRE }, \
 	{ "now", required_argument, NULL, NOW }
 
-static const struct option sign_rows[] = { SIGN_ROWS, { 0 } };
+static const struct option sign_rows[] = {
+	SIGN_ROWS,
+	{ "config", required_argument, NULL, 'c' },
+	{ 0 },
+};
 static const struct option seal_rows[] = {
 	SIGN_ROWS,
 	{ "authserv-id", required_argument, NULL, AUTHSERV_ID },
@@ -46,8 +50,7 @@ static int line_read(struct sign_options *w, bool sealing, int argc, char **argv
 
 	opterr = 0;
 	optind = 1;
-	while ((c = getopt_long(argc, argv, sealing ? "+:c:" : "+:",
-				sealing ? seal_rows : sign_rows, NULL)) != -1) {
+	while ((c = getopt_long(argc, argv, "+:c:", sealing ? seal_rows : sign_rows, NULL)) != -1) {
 		if (c == ':')
 			return verb_misused(w->verb, "%s needs a value", argv[optind - 1]);
 		if (c == '?')
@@ -56,7 +59,10 @@ static int line_read(struct sign_options *w, bool sealing, int argc, char **argv
 	}
 	if (optind < argc)
 		return verb_misused(w->verb, "unexpected word \"%s\"", argv[optind]);
-	if (w->domain == NULL || w->selector == NULL || w->key_file == NULL)
+	w->by_configuration = !sealing && w->domain != NULL && w->selector == NULL && w->key_file == NULL;
+	if (w->by_configuration && w->algorithm != NULL)
+		return verb_misused(w->verb, "--algorithm goes with --selector and --key");
+	if (!w->by_configuration && (w->domain == NULL || w->selector == NULL || w->key_file == NULL))
 		return verb_misused(w->verb, "--domain, --selector and --key are all needed");
 	if (sealing && w->authserv_id == NULL)
 		return verb_misused(
@@ -152,7 +158,7 @@ static int values_read(struct sign_options *w, struct arena *a)
 
 	if (!dkim_name_read(a, str_of(w->domain), false, &w->signer.domain))
 		return verb_misused(w->verb, "--domain %s is not a domain name", w->domain);
-	if (!dkim_name_read(a, str_of(w->selector), true, &w->signer.selector))
+	if (!w->by_configuration && !dkim_name_read(a, str_of(w->selector), true, &w->signer.selector))
 		return verb_misused(w->verb, "--selector %s is not a selector", w->selector);
 	if (!canons_read(w->canon != NULL ? w->canon : "relaxed/relaxed", &w->signer))
 		return verb_misused(
@@ -223,9 +229,9 @@ int sign_options_read(struct sign_options *w, const char *verb, bool sealing, in
 	status = line_read(w, sealing, argc, argv);
 	if (status == EXIT_DONE)
 		status = values_read(w, a);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE && !w->by_configuration)
 		status = key_read(w);
-	return status == EXIT_DONE ? key_judge(w) : status;
+	return status == EXIT_DONE && !w->by_configuration ? key_judge(w) : status;
 }
 
 void sign_options_drop(struct sign_options *w)

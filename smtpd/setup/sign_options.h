@@ -10,11 +10,16 @@
 
 #include "modules/dkim/dkim.h"
 
+struct config;
+
 struct sign_options {
 	const char *verb;
 	const char *domain, *selector, *key_file, *algorithm, *canon, *headers, *identity;
 	const char *expire, *now;
-	const char *authserv_id, *resolver, *file;     /* seal's own */
+	const char *authserv_id, *resolver;            /* seal's own */
+	const char *file;                              /* the configuration; NULL: the usual one */
+	struct config *config;                         /* … once the verb has read it */
+	bool        by_configuration;                  /* sign: neither selector nor key are given */
 	struct dkim_signer signer;
 	struct strs names;
 	struct key *key;                               /* owned: sign_options_drop */

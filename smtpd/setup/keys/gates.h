@@ -20,4 +20,11 @@ enum err key_ring_add(struct dkim_keyring *, const struct config *, const struct
 /* Of a key that a dkim section names; NULL: it has none. */
 const struct dkim_gate *key_gate_by_hand(const struct config *, const struct domain_section *, const struct dkim_section *);
 
+/* For verbs: those that sign for like->domain now, each as `like` but for selector
+ * and key, and the expiry unless that `expires`; of a domain that is not managed, all
+ * its dkim sections.  ERR_ABSENT: none does; `why` is a sentence. */
+enum err key_signers_now(const struct config *, const struct dkim_signer *like, bool expires, struct arena *,
+                         struct dkim_signer **, size_t *n, str *why);
+void     key_signers_drop(struct dkim_signer *, size_t n);
+
 #endif
