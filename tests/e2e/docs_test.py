@@ -92,7 +92,7 @@ def test_wrong_usage_has_the_status_of_the_manual(tmp_path):
         assert done.stderr.startswith(f"postern {verb}: "), done.stderr
 
 
-FAMILIES = {"postern-doctor.8": ["doctor"], "postern-dns.8": ["dns", "spf", "dmarc"]}
+FAMILIES = {"postern-key.8": ["key"], "postern-doctor.8": ["doctor"], "postern-dns.8": ["dns", "spf", "dmarc"]}
 
 
 def test_a_familys_page_and_help_name_the_same_options():
