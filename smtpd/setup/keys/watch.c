@@ -304,6 +304,10 @@ static void came_home(struct baton *b)
 	struct key_watch *w = r->watch;
 	struct item *i = r->item;
 
+	if (w == NULL) {               /* the watch has gone: main's loop is being freed */
+		free(r);
+		return;
+	}
 	if (i->selector != NULL)
 		look_done(w, r);
 	else if (r->result == OK || r->result == ERR_DENIED)
@@ -428,7 +432,9 @@ void key_watch_free(struct key_watch *w)
 	if (w->round != NULL) {
 		if (w->round->call != NULL)
 			control_end(w->round->call, EXIT_LATER);
-		round_free(w->round);
+		w->round->watch = NULL;     /* its baton is in main's mailbox */
+		server_let_go(w->round->g);
+		arena_fini(&w->round->arena);
 	}
 	while (w->items != NULL) {
 		struct item *next = w->items->next;
