@@ -26,21 +26,22 @@ OVERSIGNED = ["From", "To", "Cc", "Subject", "Date", "Reply-To", "Message-ID", "
 class House(Server):
     """here.test signs with s1 (RSA) and e1 (Ed25519); all that leaves goes to `hop`."""
 
-    def __init__(self, inside="", keys=("s1", "e1"), relay="", extra="", options="", hop=None):
-        self.hop = hop or Hop()
+    def __init__(self, inside="", keys=("s1", "e1"), relay="", extra="", options="", serves=True):
+        """`serves`: the resolver answers from a file, which goes for a playground: keys are out at once."""
+        self.hop, self.serves = Hop(), serves
         self.records = {}
         self.relay, self.extra = f'relay {{ smarthost = "{self.hop.at}" smarthost-tls = may retry-first = 1s {relay} }}', extra
         super().__init__(config=self.text(inside, keys, options), extra=self.relay + extra, start=False)
-        for selector in ("s1", "e1", "s2"):
+        for selector in keys and ("s1", "e1", "s2"):
             self.key(selector)
         self.start()
 
     made = {}                            # selector → private key and record: RSA keys take their time
 
-    @staticmethod
-    def text(inside="", keys=("s1", "e1"), options=""):
+    def text(self, inside="", keys=("s1", "e1"), options=""):
         sections = " ".join(f'dkim "{k}" {{{{ {options} }}}}' for k in keys)
-        return CONFIG.replace("aliases = ", f"{sections}\n{inside}\n\taliases = ")
+        text = CONFIG if self.serves else CONFIG.replace('records = "{dir}/records"', "")
+        return text.replace("aliases = ", f"{sections}\n{inside}\n\taliases = ")
 
     def key(self, selector):
         file = self.dir / "state" / "keys" / "here.test" / f"{selector}.pem"
@@ -229,6 +230,52 @@ def test_a_restart_between_takes_nothing_away():
         assert [s.judge(message, i) for i in (0, 1)] == [True, True]
         assert len(signatures(message)) == 2 and len(s.find("message.signed-anew", since=since, id=number)) >= 2
 
+
+# ---- no key is out --------------------------------------------------------------------------
+
+MANAGED = 'keys {{{{ algorithms = {{{{"ed25519"}}}} prepare = 1 unsigned = {} gate = {} }}}}'
+
+
+def managed(unsigned, gate):
+    return {"inside": MANAGED.format(unsigned, gate), "keys": ()}
+
+
+def test_what_waits_for_a_key_is_signed_when_one_is_out():
+    """Nobody serves here.test, so its gate stays shut until the operator opens it by option."""
+    with House(**managed("hold", "yes"), serves=False) as s:
+        number = s.submit("x@far.test")
+        event = s.wait("dkim.unsigned", id=number)
+        assert event.level == "warn" and event["domain"] == "here.test" and event["does"] == "it is held until one is"
+        assert "no DKIM key is out: `postern key list`" in s.queue("list", "--state", "unsigned")
+        shown = s.queue("show", number)
+        assert "no DKIM key of here.test is out" in shown and "`postern queue release` sends it unsigned" in shown
+        other = s.submit("y@far.test")
+        s.queue("hold", number)                  # says nothing new: it is held
+        s.queue("release", other)                # the operator wants it out as it is
+        assert signatures(s.sent()) == [] and len(s.find("dkim.unsigned", id=other)) == 1
+        s.reload(**managed("hold", "no"))
+        s.wait("unsigned.released", domain="here.test", messages="1")
+        message = s.sent(2)
+        listed = s.run("key", "show", "here.test", "-c", str(s.file)).stdout
+        for selector, text in re.findall(r'(?m)^([\w-]+)\._domainkey\.here\.test\. .*?\( ?(".*") ?\)', listed):
+            s.records[f"{selector}._domainkey.here.test."] = "".join(re.findall(r'"([^"]*)"', text)).encode()
+        assert [g["d"] for g in signatures(message)] == ["here.test"] and s.judge(message), listed
+        assert len(s.find("message.released", id=number, by="a DKIM key is out")) == 1
+
+
+def test_or_it_is_sent_unsigned_with_one_word():
+    with House(**managed("send", "yes"), serves=False) as s:
+        s.hop.answer = "451 4.3.0 not now"
+        number = s.submit("x@far.test")
+        s.wait("delivery.deferred", id=number)
+        s.hop.answer = FINE
+        s.queue("retry", number)
+        assert signatures(s.sent()) == []
+        said = s.find("dkim.unsigned", id=number)
+        assert len(said) == 1 and said[0]["does"] == "it is sent unsigned", s.log()
+
+
+# ---- our own ----------------------------------------------------------------------------------
 
 def author(message):
     return re.search(rb"(?mi)^From:.*@([\w.]+)>", message)[1].decode()
