@@ -250,10 +250,10 @@ def test_what_waits_for_a_key_is_signed_when_one_is_out():
         shown = s.queue("show", number)
         assert "no DKIM key of here.test is out" in shown and "`postern queue release` sends it unsigned" in shown
         other = s.submit("y@far.test")
-        s.queue("hold", number)                  # says nothing new: it is held
         s.queue("release", other)                # the operator wants it out as it is
         assert signatures(s.sent()) == [] and len(s.find("dkim.unsigned", id=other)) == 1
         s.reload(**managed("hold", "no"))
+        s.run("key", "step", "here.test", "-c", str(s.file))       # at once, not when it is due
         s.wait("unsigned.released", domain="here.test", messages="1")
         message = s.sent(2)
         listed = s.run("key", "show", "here.test", "-c", str(s.file)).stdout
