@@ -3,8 +3,9 @@
  * Step 1: the file in tmp/.
  *
  * Return-Path and Delivered-To, the head, the content, CRLF as LF.  Its size is
- * part of its name and known at the end, so the file gets its full name when
- * it is complete.  A file that could not be finished is taken away.  Disk desk.
+ * part of its name: what fits the window is gathered first and its file made with
+ * the full name at once; a longer one gets its full name when it is complete.  A
+ * file that could not be finished is taken away.  Disk desk.
  */
 #include "queue/deliver/maildir_inside.h"
 
@@ -53,23 +54,73 @@ static str base_name(struct maildir_item *i)
 	                    mailbox_hash(i->dir), STR_ARG(host_of(&i->lease->arena, i->batch->hostname)));
 }
 
+/* ---- the file ------------------------------------------------------------------------------------- */
+
+static int make_file(struct maildir_item *i)
+{
+	const struct place *place = i->rcpt->place;
+	char *name = str_cstr(&i->lease->arena, i->name);
+	int fd = name == NULL ? -1 : openat(i->folder, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0) {
+		maildir_failed(i, "No file could be made in", name == NULL ? ENOMEM : errno);
+		return -1;
+	}
+	if ((place->gid != (gid_t)-1 && fchown(fd, (uid_t)-1, place->gid) != 0) ||
+	    ((place->mode & 0666) != 0600 && fchmod(fd, place->mode & 0666) != 0)) {
+		maildir_failed(i, "The group or mode of a file could not be set in", errno);
+		close(fd);
+		maildir_unwrite(i);
+		return -1;
+	}
+	return fd;
+}
+
+static str name_with_size(struct maildir_item *i, uint64_t size)
+{
+	return arena_printf(&i->lease->arena, "%.*s,S=%" PRIu64, STR_ARG(i->name), size);
+}
+
+static bool give_size(struct maildir_item *i, uint64_t size)
+{
+	struct arena *a = &i->lease->arena;
+	str full = name_with_size(i, size);
+	char *from = str_cstr(a, i->name), *to = str_cstr(a, full);
+
+	if (from == NULL || to == NULL || renameat(i->folder, from, i->folder, to) != 0) {
+		maildir_failed(i, "A file could not be renamed in", to == NULL ? ENOMEM : errno);
+		return false;
+	}
+	i->name = full;
+	return true;
+}
+
 /* ---- bytes -------------------------------------------------------------------------------------- */
 
 struct writer {
-	int      fd;
+	struct maildir_item *item;
 	char    *p;
 	size_t   n, room;
 	uint64_t written;
 	bool     cr;            /* one is held back: LF may follow */
 	int      errnum;
+	bool     settled;       /* there is no file, and the recipient has been told */
 };
+
+static bool has_failed(const struct writer *w)
+{
+	return w->errnum != 0 || w->settled;
+}
 
 static void flush_out(struct writer *w)
 {
 	size_t at = 0;
 
-	while (at < w->n && w->errnum == 0) {
-		ssize_t n = write(w->fd, w->p + at, w->n - at);
+	if (w->item->file < 0)
+		w->item->file = make_file(w->item);
+	w->settled = w->item->file < 0;
+	while (at < w->n && !has_failed(w)) {
+		ssize_t n = write(w->item->file, w->p + at, w->n - at);
 
 		if (n == 0 || (n < 0 && errno != EINTR))
 			w->errnum = n == 0 ? EIO : errno;
@@ -82,7 +133,7 @@ static void flush_out(struct writer *w)
 
 static void put(struct writer *w, str s)
 {
-	while (s.n > 0 && w->errnum == 0) {
+	while (s.n > 0 && !has_failed(w)) {
 		size_t n = s.n < w->room - w->n ? s.n : w->room - w->n;
 
 		memcpy(w->p + w->n, s.p, n);
@@ -113,7 +164,7 @@ static enum err put_from_queue(struct maildir_item *i, struct writer *w, char *w
 {
 	const struct queue_entry *e = i->lease->entry;
 
-	for (uint64_t at = 0; at < e->bytes && w->errnum == 0;) {
+	for (uint64_t at = 0; at < e->bytes && !has_failed(w);) {
 		uint64_t left = e->bytes - at;
 		size_t got = 0;
 		enum err err = queue_read(i->batch->queue, e->id, e->in_file, at, window, left < room ? (size_t)left : room, &got);
@@ -128,71 +179,59 @@ static enum err put_from_queue(struct maildir_item *i, struct writer *w, char *w
 	return OK;
 }
 
-/* Half of the window gathers output, the other half takes what is read. */
-static bool write_message(struct maildir_item *i, int fd, char *window, size_t room, uint64_t *size)
+static enum err put_message(struct maildir_item *i, struct writer *w, char *window, size_t room)
 {
 	const struct queue_entry *e = i->lease->entry;
 	struct arena *a = &i->lease->arena;
-	struct writer w = { .fd = fd, .p = window, .room = room / 2 };
 	enum err err = OK;
+
+	put_lines(w, trace_return_path(a, lease_sender(i->lease, i->rcpt)));
+	put_lines(w, trace_delivered_to(a, i->rcpt->address));
+	put_lines(w, i->rcpt->head);
+	put_lines(w, lease_head(i->lease));
+	if (e->content.p != NULL)
+		put_lines(w, e->content);
+	else
+		err = put_from_queue(i, w, window, room);
+	if (w->cr)
+		put(w, STR("\r"));
+	return err;
+}
+
+/* The last piece; a file that was not needed so far has its whole name from the start. */
+static bool finish(struct maildir_item *i, struct writer *w)
+{
+	bool is_new = i->file < 0;
+
+	if (is_new)
+		i->name = name_with_size(i, w->n);
+	flush_out(w);
+	return !has_failed(w) && (is_new || give_size(i, w->written));
+}
+
+/* Half of the window gathers output, the other half takes what is read. */
+static bool write_message(struct maildir_item *i, char *window, size_t room)
+{
+	struct writer w = { .item = i, .p = window, .room = room / 2 };
+	enum err err = put_message(i, &w, window + room / 2, room / 2);
 	str said;
 
-	put_lines(&w, trace_return_path(a, lease_sender(i->lease, i->rcpt)));
-	put_lines(&w, trace_delivered_to(a, i->rcpt->address));
-	put_lines(&w, i->rcpt->head);
-	put_lines(&w, lease_head(i->lease));
-	if (e->content.p != NULL)
-		put_lines(&w, e->content);
-	else
-		err = put_from_queue(i, &w, window + room / 2, room / 2);
-	if (w.cr)
-		put(&w, STR("\r"));
-	flush_out(&w);
-	*size = w.written;
 	if (err != OK) {
-		enum fate fate = lease_unreadable(a, err, &said);
+		enum fate fate = lease_unreadable(&i->lease->arena, err, &said);
 
 		lease_settle(i->lease, i->rcpt, fate, STR("4.3.0"), said);
-	} else if (w.errnum != 0 || a->spent) {
-		maildir_failed(i, "The message could not be written in", w.errnum != 0 ? w.errnum : ENOMEM);
-	}
-	return err == OK && w.errnum == 0 && !a->spent;
-}
-
-/* ---- the file ------------------------------------------------------------------------------------- */
-
-static int make_file(struct maildir_item *i)
-{
-	const struct place *place = i->rcpt->place;
-	char *name = str_cstr(&i->lease->arena, i->name);
-	int fd = name == NULL ? -1 : openat(i->folder, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
-
-	if (fd < 0) {
-		maildir_failed(i, "No file could be made in", name == NULL ? ENOMEM : errno);
-		return -1;
-	}
-	if ((place->gid != (gid_t)-1 && fchown(fd, (uid_t)-1, place->gid) != 0) || fchmod(fd, place->mode & 0666) != 0) {
-		maildir_failed(i, "The group or mode of a file could not be set in", errno);
-		close(fd);
-		maildir_unwrite(i);
-		return -1;
-	}
-	return fd;
-}
-
-static bool name_with_size(struct maildir_item *i, uint64_t size)
-{
-	struct arena *a = &i->lease->arena;
-	str full = arena_printf(a, "%.*s,S=%" PRIu64, STR_ARG(i->name), size);
-	char *from = str_cstr(a, i->name), *to = str_cstr(a, full);
-
-	if (from == NULL || to == NULL || renameat(i->folder, from, i->folder, to) != 0) {
-		maildir_failed(i, "A file could not be renamed in", to == NULL ? ENOMEM : errno);
 		return false;
 	}
-	i->name = full;
-	return true;
+	if (i->lease->arena.spent)
+		w.errnum = ENOMEM;
+	if (!has_failed(&w) && finish(i, &w))
+		return true;
+	if (w.errnum != 0)
+		maildir_failed(i, "The message could not be written in", w.errnum);
+	return false;
 }
+
+/* ---- both ---------------------------------------------------------------------------------------- */
 
 void maildir_unwrite(struct maildir_item *i)
 {
@@ -204,17 +243,13 @@ void maildir_unwrite(struct maildir_item *i)
 
 bool maildir_write(struct maildir_item *i, char *window, size_t room)
 {
-	uint64_t size;
-
 	i->folder = maildir_folder(i, "tmp", true);
 	if (i->folder < 0)
 		return false;
 	i->name = base_name(i);
-	i->file = make_file(i);
-	if (i->file < 0)
-		return false;
-	if (write_message(i, i->file, window, room, &size) && name_with_size(i, size))
+	if (write_message(i, window, room))
 		return true;
-	maildir_unwrite(i);
+	if (i->file >= 0)
+		maildir_unwrite(i);
 	return false;
 }
