@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import types
+from unittest import mock
 
 import dkim
 import pytest
@@ -122,11 +123,11 @@ def verify(message, server, now):
         texts = [b"".join(rr.rdata.data) for rr in answer.rr if rr.rtype == 16]
         return texts[0] if len(texts) == 1 else None
 
-    dkim.time = types.SimpleNamespace(time=lambda: now)      # t= and x= are judged by our clock
     verifier = dkim.DKIM(message, minkey=1024)
     found = []
     for index in range(message.count(b"DKIM-Signature:")):
-        good = verifier.verify(idx=index, dnsfunc=shown)
+        with mock.patch.object(dkim, "time", types.SimpleNamespace(time=lambda: now)):     # t= and x= by our clock
+            good = verifier.verify(idx=index, dnsfunc=shown)
         selector = verifier.signature_fields[b"s"].decode()
         assert good, f"{selector} does not verify at {server.kind}, {(now - BEGIN) / DAY:.2f} days in: {shown(f'{selector}._domainkey.{ZONE}.'.encode())}"
         found.append(selector)
@@ -168,13 +169,14 @@ class Year:
         for initial in "re":
             mine = [s for s in self.signed_by if s.startswith(initial)]
             assert len(mine) >= least, (mine, days)
-        assert self.unsigned > 0 or least == 0
         assert {"active"} <= self.states() and self.states() & {"revoked", "removed"}
         for row in self.keys.table():
             assert (row["published"] is None or row["published"] >= row["prepared"])
             if row["selector"] in self.signed_by:
                 assert row["active"] is not None
-        for file in self.keys.folder.glob("published/*.pem"):         # a private part that all may have signs nothing
+        published = list(self.keys.folder.glob("published/*.pem"))
+        assert published
+        for file in published:                                        # a private part that all may have signs nothing
             assert not (self.keys.folder / file.name).exists()
 
 
@@ -209,6 +211,7 @@ def test_a_year_of_records_pasted_by_hand(tmp_path):
                 first.change(ZONE, text)
                 late.append((day + 1, text))
         year.ended_well(DAYS, DAYS // ROTATE - 2)
+        assert year.unsigned > 0                               # the first days, until the operator came
         drifted = [row for row in keys.table() if row["selector"] in year.spoilt]
         assert drifted and all(row["state"] in ("active", "retiring", "revoked", "removed") for row in drifted)
 
@@ -226,8 +229,7 @@ def test_a_year_of_updates(tmp_path):
             keys.step()
             year.a_message_is_signed(day)
             year.old_mail_still_verifies()
-        year.ended_well(DAYS, DAYS // ROTATE - 1) if year.unsigned else None
         assert year.unsigned == 0                              # two looks on the first day were enough
-        assert len([s for s in year.signed_by if s.startswith("r")]) >= DAYS // ROTATE - 1
+        year.ended_well(DAYS, DAYS // ROTATE - 1)
         gone = [row for row in keys.table() if row["state"] in ("revoked", "removed")]
         assert gone and all(row["sight"] in ("empty", "gone", "unseen") for row in gone)

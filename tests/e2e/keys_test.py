@@ -101,6 +101,8 @@ def test_managed_keys_from_their_making_to_their_successors():
         s.submit("ordinary")
         assert signers(s.arrived("ordinary"), records) == {first, first.replace("r", "e")}
         assert f"{ZONE}: signed by" in s.status()
+        told = json.loads(s.run("status", "--json", "-c", str(s.file)).stdout)["keys"]
+        assert [(k["domain"], k["signs"]) for k in told] == [(ZONE, True)]
         s.until(lambda: s.rows()[second]["out"] and s.rows()[second.replace("r", "e")]["out"] or s.key("step", ZONE) is None, "the next set")
         loads = len(s.find("configuration.loaded"))
         said = s.key("rotate", ZONE)

@@ -92,7 +92,7 @@ enum life_record life_record_of(const struct life_plan *p, const struct life_key
 {
 	if (k->state <= LIFE_RETIRING)
 		return LIFE_RECORD_KEY;
-	if (k->state == LIFE_REMOVED || !p->revoke)
+	if (k->state == LIFE_REMOVED || !p->revoke || k->at[LIFE_ACTIVE] == 0)
 		return LIFE_RECORD_NONE;
 	/* What was empty for long enough says nothing to anybody any more. */
 	return k->sight == LIFE_EMPTY && k->good != 0 && k->looked - k->good >= p->tail + 30 * LIFE_DAY ? LIFE_RECORD_NONE

@@ -15,7 +15,7 @@
 
 #define LOOK_MS     5000           /* of looks in one job: others wait at the slow desk, too */
 #define FIRST_S     60             /* after the start a key by hand is looked at */
-#define AGAIN_S     60             /* after a step that failed */
+#define AGAIN_S     300            /* after a step that failed */
 #define PAUSE_MS    50             /* between two jobs */
 #define TIMER_MOST  ((uint64_t)3600 * 1000)
 
@@ -38,6 +38,7 @@ struct key_watch {
 	struct item      *items;
 	struct round     *round;       /* out at the slow desk; NULL: none */
 	bool              stopped;
+	bool              behind;      /* keys were made that the ring does not have yet */
 };
 
 struct round {
@@ -229,6 +230,17 @@ static void step_failed(struct round *r)
 	i->due = clock_wall() + AGAIN_S;
 }
 
+/* Never at once but for looks that are left: what could not be done now cannot be
+ * done a moment later. */
+static int64_t when_again(const struct step *s)
+{
+	int64_t next = s->next > s->now ? s->next : s->now + 1;
+
+	if (s->trouble.n > 0)
+		return next > s->now + AGAIN_S ? s->now + AGAIN_S : next < s->now + FIRST_S ? s->now + FIRST_S : next;
+	return s->more ? s->now : next;
+}
+
 static void step_done(struct key_watch *w, struct round *r)
 {
 	struct step *s = &r->step;
@@ -241,10 +253,14 @@ static void step_done(struct key_watch *w, struct round *r)
 	if (i->said == NULL || !str_is(said, i->said))
 		log_event(NULL, troubled ? LOG_WARN : LOG_NOTICE, "keys.seen", KV_C("domain", i->domain), KV("what", said));
 	remember(i, said, signs, troubled);
-	i->due = s->more ? 0 : s->next;
-	if (s->made && !w->server->stopping && server_reload(w->server, &why) != OK)
-		log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", w->server->file), KV("why", why),
-		          KV_C("means", "the new keys cannot sign yet: mend it and reload"));
+	i->due = when_again(s);
+	w->behind = w->behind || s->made;
+	if (w->behind && !w->server->stopping) {
+		w->behind = server_reload(w->server, &why) != OK;
+		if (w->behind)
+			log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", w->server->file), KV("why", why),
+			          KV_C("means", "the new keys cannot sign yet: mend it and reload"));
+	}
 	if (signs && !signed_before)
 		server_release_unsigned(w->server, s->plan.domain);
 }
