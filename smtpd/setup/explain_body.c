@@ -16,10 +16,10 @@
 
 /* ---- hashing what might have been signed -------------------------------------- */
 
-static bool hash_is(struct judge *j, const struct dkim_signature *sig, enum canon kind,
+static bool hash_is(struct story *st, const struct dkim_signature *sig, enum canon kind,
 		    uint64_t length, str body)
 {
-	struct bodyhash *h = bodyhash_new(&j->arena);
+	struct bodyhash *h = bodyhash_new(st->arena);
 	int wish = h == NULL ? -1 : bodyhash_wish(h, kind, DIGEST_SHA256, length);
 	bool same = false;
 
@@ -32,9 +32,9 @@ static bool hash_is(struct judge *j, const struct dkim_signature *sig, enum cano
 	return same;
 }
 
-static bool was_signed(struct judge *j, const struct dkim_signature *sig, str body)
+static bool was_signed(struct story *st, const struct dkim_signature *sig, str body)
 {
-	return hash_is(j, sig, sig->body_canon, sig->has_length ? sig->length : BODYHASH_WHOLE,
+	return hash_is(st, sig, sig->body_canon, sig->has_length ? sig->length : BODYHASH_WHOLE,
 		       body);
 }
 
@@ -171,9 +171,9 @@ static void breaks_off(str in, struct buf *out)
 
 /* ---- who is suspected --------------------------------------------------------------- */
 
-static str encoding_of(struct judge *j)
+static str encoding_of(struct story *st)
 {
-	const struct field *f = fields_first(j->msg.fields, "Content-Transfer-Encoding");
+	const struct field *f = fields_first(st->msg->fields, "Content-Transfer-Encoding");
 
 	return f == NULL ? STR_NONE : str_trim(f->value);
 }
@@ -202,7 +202,7 @@ static const struct {
 	 "998 octets"},
 };
 
-static bool suspect_found(struct judge *j, const struct dkim_signature *sig, str body)
+static bool suspect_found(struct story *st, const struct dkim_signature *sig, str body)
 {
 	struct buf b;
 	bool found = false;
@@ -210,32 +210,32 @@ static bool suspect_found(struct judge *j, const struct dkim_signature *sig, str
 	buf_init(&b, 4 * BODY_MOST);
 	for (size_t i = 0; i < COUNT(suspects) && !found; i++) {
 		if (suspects[i].encoding != NULL &&
-		    !str_is_nocase(encoding_of(j), suspects[i].encoding))
+		    !str_is_nocase(encoding_of(st), suspects[i].encoding))
 			continue;
 		buf_clear(&b);
 		suspects[i].undo(body, &b);
-		found = !b.failed && was_signed(j, sig, buf_str(&b));
+		found = !b.failed && was_signed(st, sig, buf_str(&b));
 		if (found)
-			printf("  what happened: %s\n", suspects[i].what);
+			fprintf(st->out, "  what happened: %s\n", suspects[i].what);
 	}
 	buf_fini(&b);
 	return found;
 }
 
-static bool base64_found(struct judge *j, const struct dkim_signature *sig, str body)
+static bool base64_found(struct story *st, const struct dkim_signature *sig, str body)
 {
 	str decoded;
 
-	if (!str_is_nocase(encoding_of(j), "base64") ||
-	    !base64_decode(&j->arena, body, true, &decoded) || !was_signed(j, sig, decoded))
+	if (!str_is_nocase(encoding_of(st), "base64") ||
+	    !base64_decode(st->arena, body, true, &decoded) || !was_signed(st, sig, decoded))
 		return false;
-	printf("  what happened: a server on the way converted the body to base64 after it was "
+	fprintf(st->out, "  what happened: a server on the way converted the body to base64 after it was "
 	       "signed; signers should send 7-bit text\n");
 	return true;
 }
 
 /* Without its last lines, or without its first. */
-static bool lines_added(struct judge *j, const struct dkim_signature *sig, str whole)
+static bool lines_added(struct story *st, const struct dkim_signature *sig, str whole)
 {
 	str body = whole;
 
@@ -244,8 +244,8 @@ static bool lines_added(struct judge *j, const struct dkim_signature *sig, str w
 		size_t at = str_rfind(str_head(body, end), '\n');
 
 		body = str_head(body, at < end ? at + 1 : 0);
-		if (was_signed(j, sig, body)) {
-			printf("  what happened: without its last %zu line%s the body is the one "
+		if (was_signed(st, sig, body)) {
+			fprintf(st->out, "  what happened: without its last %zu line%s the body is the one "
 			       "that was signed; somebody on the way appended them (a list footer, "
 			       "a disclaimer)\n",
 			       lines, lines == 1 ? "" : "s");
@@ -255,8 +255,8 @@ static bool lines_added(struct judge *j, const struct dkim_signature *sig, str w
 	body = whole;
 	for (size_t lines = 1; lines <= LINES_TRIED / 4 && body.n > 0; lines++) {
 		body = str_skip(body, str_find(body, '\n') + 1);
-		if (was_signed(j, sig, body)) {
-			printf("  what happened: without its first %zu line%s the body is the one "
+		if (was_signed(st, sig, body)) {
+			fprintf(st->out, "  what happened: without its first %zu line%s the body is the one "
 			       "that was signed; somebody on the way put them in front (a warning, "
 			       "a banner)\n",
 			       lines, lines == 1 ? "" : "s");
@@ -267,20 +267,20 @@ static bool lines_added(struct judge *j, const struct dkim_signature *sig, str w
 }
 
 /* The signer's own fault, or a body that never arrived. */
-static bool signer_erred(struct judge *j, const struct dkim_signature *sig, str body)
+static bool signer_erred(struct story *st, const struct dkim_signature *sig, str body)
 {
 	enum canon other = sig->body_canon == CANON_SIMPLE ? CANON_RELAXED : CANON_SIMPLE;
 	uint64_t length = sig->has_length ? sig->length : BODYHASH_WHOLE;
 
-	if (body.n > 0 && hash_is(j, sig, sig->body_canon, BODYHASH_WHOLE, STR_NONE))
-		printf("  what happened: the signature was made over an empty body, before the "
+	if (body.n > 0 && hash_is(st, sig, sig->body_canon, BODYHASH_WHOLE, STR_NONE))
+		fprintf(st->out, "  what happened: the signature was made over an empty body, before the "
 		       "text was there\n");
-	else if (hash_is(j, sig, other, length, body))
-		printf("  what happened: the signer hashed the %s form, but c= says the other one: "
+	else if (hash_is(st, sig, other, length, body))
+		fprintf(st->out, "  what happened: the signer hashed the %s form, but c= says the other one: "
 		       "the signer's program is at fault\n",
 		       other == CANON_SIMPLE ? "simple" : "relaxed");
-	else if (sig->has_length && hash_is(j, sig, sig->body_canon, BODYHASH_WHOLE, body))
-		printf("  what happened: the hash is that of the whole body, but l= says "
+	else if (sig->has_length && hash_is(st, sig, sig->body_canon, BODYHASH_WHOLE, body))
+		fprintf(st->out, "  what happened: the hash is that of the whole body, but l= says "
 		       "otherwise: the signer's program is at fault\n");
 	else
 		return false;
@@ -309,33 +309,33 @@ static bool holds_encoded_part(str body)
 	return false;
 }
 
-static void possibilities_tell(struct judge *j, const struct dkim_signature *sig, str body)
+static void possibilities_tell(struct story *st, const struct dkim_signature *sig, str body)
 {
-	str encoding = encoding_of(j);
+	str encoding = encoding_of(st);
 	bool encoded = str_is_nocase(encoding, "quoted-printable") ||
 		       str_is_nocase(encoding, "base64") || holds_encoded_part(body);
 
 	if (body.n == 0)
-		printf("  what may have happened: the body is empty; it was lost on the way\n");
+		fprintf(st->out, "  what may have happened: the body is empty; it was lost on the way\n");
 	if (sig->body_canon == CANON_SIMPLE)
-		printf("  what may have happened: c=.../simple breaks by any change of white space "
+		fprintf(st->out, "  what may have happened: c=.../simple breaks by any change of white space "
 		       "or of empty lines; relaxed survives most\n");
 	if (encoded && !holds_8bit(body))
-		printf("  what may have happened: text of the body is encoded; if it was 8-bit "
+		fprintf(st->out, "  what may have happened: text of the body is encoded; if it was 8-bit "
 		       "when it was signed, a server on the way converted it: signers should send "
 		       "7-bit text\n");
-	if (!j->in.crlf)
-		printf("  note: the input has LF line ends; if some lines had other ends before, "
+	if (!st->in->crlf)
+		fprintf(st->out, "  note: the input has LF line ends; if some lines had other ends before, "
 		       "that alone breaks the hash\n");
-	printf("  what may have happened: text was changed within the body, or its end is missing; "
+	fprintf(st->out, "  what may have happened: text was changed within the body, or its end is missing; "
 	       "nothing that is usual explains this hash, so compare with what was sent "
 	       "(--canonical DIR writes what was hashed here)\n");
 }
 
-static str body_whole(struct judge *j)
+static str body_whole(struct story *st)
 {
-	str front = j->in.body_front, rest = j->in.body;
-	char *p = front.n == 0 ? NULL : arena_alloc(&j->arena, front.n + rest.n);
+	str front = st->in->body_front, rest = st->in->body;
+	char *p = front.n == 0 ? NULL : arena_alloc(st->arena, front.n + rest.n);
 
 	if (p == NULL)
 		return rest;
@@ -345,16 +345,16 @@ static str body_whole(struct judge *j)
 	return (str){ p, front.n + rest.n };
 }
 
-void explain_body(struct judge *j, const struct dkim_signature *sig)
+void explain_body(struct story *st, const struct dkim_signature *sig)
 {
-	str body = j->in.body.n > BODY_MOST ? j->in.body : body_whole(j);
+	str body = st->in->body.n > BODY_MOST ? st->in->body : body_whole(st);
 
 	if (body.n > BODY_MOST) {
-		possibilities_tell(j, sig, body);
+		possibilities_tell(st, sig, body);
 		return;
 	}
-	if (suspect_found(j, sig, body) || base64_found(j, sig, body) ||
-	    signer_erred(j, sig, body) || lines_added(j, sig, body))
+	if (suspect_found(st, sig, body) || base64_found(st, sig, body) ||
+	    signer_erred(st, sig, body) || lines_added(st, sig, body))
 		return;
-	possibilities_tell(j, sig, body);
+	possibilities_tell(st, sig, body);
 }
