@@ -83,6 +83,7 @@ struct message {                           /* envelope and header as far as know
 	struct from        from;           /* from body_next on */
 	struct bodyhash   *hashes;         /* wish in body_next, results in message and queue */
 	uint64_t           body_bytes;     /* in message */
+	bool               reflected;      /* its sender is told all (a reflector): what is off by option is evaluated, too; known from RCPT on */
 	int64_t            now;            /* seconds; the clock of this evaluation */
 	int64_t            not_before;     /* in queue: seconds; the message does not leave before; 0: at once */
 	str                host;           /* our host name */

@@ -97,7 +97,7 @@ static void body_next(struct mod *m)
 	struct adsp_msg *d = m->msg;
 	struct adsp_outcome *o = &d->outcome;
 
-	if (m->in->origin != FROM_STRANGER || conf == NULL || !(conf->enable || conf->evaluate))
+	if (m->in->origin != FROM_STRANGER || conf == NULL || !(conf->enable || conf->evaluate || m->in->reflected))
 		return;
 	d->mod = m;
 	d->on = true;

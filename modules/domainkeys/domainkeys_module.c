@@ -148,7 +148,7 @@ static void body_next(struct mod *m)
 	struct domainkeys_msg *d = m->msg;
 	const struct fields *f = m->in->fields;
 
-	if (m->in->origin != FROM_STRANGER || conf == NULL || !(conf->enable || conf->evaluate))
+	if (m->in->origin != FROM_STRANGER || conf == NULL || !(conf->enable || conf->evaluate || m->in->reflected))
 		return;
 	d->mod = m;
 	d->on = true;

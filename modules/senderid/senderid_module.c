@@ -31,7 +31,7 @@ static bool enabled(const struct mod *m)
 {
 	const struct senderid_conf *conf = m->conf;
 
-	return conf != NULL && (conf->enable || conf->evaluate) && m->in->origin == FROM_STRANGER &&
+	return conf != NULL && (conf->enable || conf->evaluate || m->in->reflected) && m->in->origin == FROM_STRANGER &&
 	       m->peer->addr.ss_family != AF_UNSPEC;
 }
 
@@ -94,6 +94,10 @@ static void body_next(struct mod *m)
 {
 	struct senderid_msg *s = m->msg;
 
+	if (!s->on && enabled(m)) {        /* wanted since RCPT */
+		s->on = true;
+		s->mfrom = start(m, &m->in->sender, "spf2.0/mfrom");
+	}
 	if (!s->on)
 		return;
 	senderid_pra_find(m->arena, m->in->fields, &m->in->from, &s->pra);

@@ -91,6 +91,7 @@ static void stored(struct queue_put *p, enum err e, void *arg)
 		a.text = queued(t);
 		log_stored(t);
 		grace_tell(t);
+		reflector_tell(t);
 		t->finished(t, &a);
 		break;
 	case ERR_IO:
@@ -345,12 +346,47 @@ static void log_judged(struct txn *t, const struct verdict *v)
 	}
 }
 
+static void report_known(struct txn *t)
+{
+	struct answer a = { .code = 250, .esc = "2.0.0", .text = STR("The report on your message is on its way to you") };
+
+	if (t->refusal.code != 0)
+		finish_refused(t);
+	else
+		t->finished(t, &a);
+}
+
+/* To a reflector alone: there is nothing to store, and what a mailbox would
+ * refuse is told in the report, to a sender who is known to be himself. */
+static void reflect(struct txn *t, const struct verdict *v)
+{
+	struct answer why;
+
+	if (reflector_write(t, v, &why)) {
+		reflector_send(t, report_known);
+		return;
+	}
+	if (v->say == SAY_REJECT) {
+		refuse_by(t, v, 550, "5.7.1");
+		return;
+	}
+	t->refusal = why;
+	finish_refused(t);
+}
+
 static void judged(struct chain_conn *c, void *user)
 {
 	struct txn *t = user;
 	const struct verdict *v = chain_verdict(c);
+	struct answer why;
 
 	log_judged(t, v);
+	if (t->reflector != NULL && v->say != SAY_DEFER && t->in.nrcpts == 0) {
+		reflect(t, v);
+		return;
+	}
+	if (t->reflector != NULL && v->say < SAY_DEFER)
+		reflector_write(t, v, &why);      /* others get the message, whether there is a report or not */
 	switch (v->say) {
 	case SAY_REJECT:
 		refuse_by(t, v, 550, "5.7.1");

@@ -10,6 +10,7 @@ struct asked {
 	struct session *session;
 	struct path     to;
 	struct rcpt     rcpt;
+	bool            reflects;      /* a report is wanted: it lies in no mailbox */
 };
 
 static enum step rcpt_refused(struct session *s, int code, const char *esc, const struct path *to,
@@ -36,6 +37,15 @@ static void log_resolved(const struct session *s, const struct asked *a)
 			  KV("to", r->finals[0].text), KV_N("nto", r->nfinals));
 }
 
+static enum step reflected(struct session *s, const struct path *to)
+{
+	s->txn->reflector = to;
+	s->txn->in.reflected = true;
+	s->phase = RCPT;
+	s->good_rcpt = true;
+	return tell(s, 250, "2.1.5", "A report on your message will be its answer");
+}
+
 static enum step rcpt_judged(struct asked *a, const struct verdict *v)
 {
 	struct session *s = a->session;
@@ -45,6 +55,8 @@ static enum step rcpt_judged(struct asked *a, const struct verdict *v)
 		s->bad_rcpts += !s->good_rcpt;
 		return refuse_by_verdict(s, v);
 	}
+	if (a->reflects)
+		return reflected(s, &a->to);
 	if (!txn_add_rcpt(s->txn, &a->to, &a->rcpt) || !txn_reserve_more(s->txn))
 		return refuse_kindly(
 			s, 452, "4.3.1",
@@ -112,6 +124,19 @@ static enum step cancels(struct session *s, struct asked *a, uint64_t id)
 	return tell(s, 250, "2.1.5", "The end of your message stops the one that this address names");
 }
 
+/* An address that answers: nothing is delivered to it either. */
+static enum step reflects(struct session *s, struct asked *a)
+{
+	const char *why = reflector_refuses_sender(s->txn);
+
+	if (why != NULL)
+		return rcpt_refused(s, 550, "5.7.1", &a->to, why);
+	if (s->txn->reflector != NULL && !path_eq_nocase(s->txn->reflector, &a->to))
+		return rcpt_refused(s, 452, "4.5.3", &a->to, "One report is enough: send another message for this one");
+	a->reflects = true;
+	return ask_modules(s, a);
+}
+
 static enum step admitted(struct session *s, struct asked *a)
 {
 	uint64_t stopped;
@@ -120,6 +145,8 @@ static enum step admitted(struct session *s, struct asked *a)
 	struct txn *t = s->txn;
 	struct path to;
 
+	if (reflector_is(t, &a->to))
+		return reflects(s, a);
 	switch (grace_reads(t, s->device != NULL, &a->to, &stopped)) {
 	case CANCEL_GOOD:
 		return cancels(s, a, stopped);

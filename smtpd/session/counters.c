@@ -32,6 +32,7 @@ void session_counters(void)
 {
 	first = stat_register("smtp", defs, COUNTERS);
 	limits_setup();
+	reflect_limit_setup();
 }
 
 void count_n(enum counter c, uint64_t n)

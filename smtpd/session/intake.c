@@ -199,6 +199,8 @@ static void body_came(struct txn *t, str piece)
 	chain_body(t->chain, piece);
 	if (t->in.origin == FROM_LOGIN)
 		submission_body(t, piece);
+	if (t->reflector != NULL)
+		body_look_feed(&t->look, piece);
 	store(t, piece);
 	t->in.body_bytes += piece.n;
 }

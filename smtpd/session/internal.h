@@ -26,6 +26,7 @@
 #include "smtpd/base/stat.h"
 #include "smtpd/mail/cancel.h"
 #include "smtpd/mail/dot.h"
+#include "smtpd/mail/faults.h"
 #include "smtpd/mail/reply.h"
 #include "smtpd/mail/srs.h"
 #include "smtpd/session/session.h"
@@ -125,6 +126,7 @@ struct txn {
 	str                envid;
 	int64_t            release;  /* seconds: asked for by HOLDFOR, HOLDUNTIL; 0: it was not */
 	uint64_t           cancels;  /* the message that this one stops; 0: none */
+	const struct path *reflector;/* named beside those that get it: its answer is a report; NULL: none */
 	struct path       *paths;    /* in.rcpts */
 	struct rcpt       *rcpts;    /* beside them */
 	size_t             room, tried;
@@ -144,6 +146,7 @@ struct txn {
 		unsigned char left, least, most;
 		bool          seen, bad;
 	} utf8;
+	struct body_look   look;     /* for a reflector */
 	bool               begun, blocked, ended;
 	struct answer      refusal;  /* code != 0: the rest is read and forgotten */
 
@@ -159,6 +162,7 @@ struct txn {
 	str                quarantined_why;
 	bool               held;     /* for its account's allowance */
 	struct cancel      cancel;
+	struct letter     *report;   /* the reflector's, until it is sent */
 	void             (*then)(struct txn *);      /* when it is home */
 	bool               cancelled;/* what it stops is stopped */
 	bool               lent;     /* the put is with the committer, or the cancel is out */
@@ -221,6 +225,22 @@ void grace_cancel(struct txn *, void (*then)(struct txn *));
 void grace_tell(struct txn *);
 /* "2026-11-22T05:10:00+00:00" */
 str  grace_when(struct arena *, int64_t at);
+
+/* ---- reflector.c, reflect_limit.c: an address that answers with a report ---------------- */
+
+bool        reflector_is(const struct txn *, const struct path *to);
+/* NULL, or why such a sender is not answered, as far as the envelope tells. */
+const char *reflector_refuses_sender(const struct txn *);
+/* When the message is judged: to t->report; false: there is none, and why. */
+bool        reflector_write(struct txn *, const struct verdict *, struct answer *why);
+/* t->report to the queue: then() when it is stored, or refused; or nobody waits for it. */
+void        reflector_send(struct txn *, void (*then)(struct txn *));
+void        reflector_tell(struct txn *);
+
+enum reflect_limit { REFLECT_FINE, REFLECT_SENDER, REFLECT_NETWORK };
+void               reflect_limit_setup(void);             /* before threads */
+/* Counts one report of this day; `sender` in small letters. */
+enum reflect_limit reflect_limit_take(const struct limits_conf *, const struct sockaddr_storage *client, str sender, int64_t now);
 
 /* ---- device.c: who needs no login ------------------------------------------------------ */
 const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */

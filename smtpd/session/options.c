@@ -154,6 +154,10 @@ static const struct conf_option limits_options[] = {
 	  .least = MIB,
 	  .most = (uint64_t)1 << 40,
 	  .help = "memory of all messages being received; 452 4.3.1 at MAIL" },
+	{ .name = "reflector-sender", .type = CONF_NUMBER, .offset = AT(reflector_sender), .fallback = "5", .most = 10000,
+	  .help = "reports that a reflector's address writes to one sender in a day (UTC); 550 5.7.1" },
+	{ .name = "reflector-network", .type = CONF_NUMBER, .offset = AT(reflector_network), .fallback = "20", .most = 10000,
+	  .help = "the same for all senders of one network (IPv4 /24, IPv6 /48)" },
 	{ 0 },
 };
 

@@ -40,6 +40,7 @@ struct limits_conf {                      /* CONTRACT.md "Limits", same order */
 	uint64_t received_fields;
 	uint64_t command_timeout_ms, data_timeout_ms, tls_timeout_ms, crawl_bytes, crawl_ms;
 	uint64_t memory;                  /* of all messages being received: 256 MiB */
+	uint64_t reflector_sender, reflector_network;   /* reports a day */
 };
 
 enum doomed { DOOMED_SEND, DOOMED_KEEP, DOOMED_BOUNCE };
@@ -118,6 +119,21 @@ struct cancel {
 	} says;
 };
 
+/* A message to a reflector's address, judged: what its report is written from. */
+struct body_look;
+struct reflection {
+	struct chain_conn      *chain;     /* the modules' results are still there */
+	const struct message   *in;
+	const struct peer      *peer;
+	const struct verdict   *verdict;   /* what would be done with it, were it for a mailbox */
+	const struct body_look *body;
+	bool                    no_blank;  /* its header ended without an empty line */
+	str                     results;   /* Authentication-Results as we write them, CRLF included */
+	str                     address;   /* the reflector's */
+	uint64_t                bytes;
+	size_t                  most;      /* octets of the report */
+};
+
 /* One generation, as sessions need it.  Immutable.  Loops count their own
  * users (front.users); the last to reach zero sends it home. */
 struct session_setup {
@@ -138,6 +154,8 @@ struct session_setup {
 	size_t                      nrights;
 	const struct conf_list     *devices;       /* of device_conf; NULL: none */
 	const struct sendmail_conf *sendmail;      /* NULL: the defaults */
+	const struct strs          *reflectors;    /* addresses here whose answer is a report; NULL: none */
+	str                       (*reflect)(const struct reflection *, struct arena *);   /* its text, CRLF lines; NULL: none either */
 	const str                  *own_ips;       /* unused by strangers */
 	size_t                      nown_ips;
 };

@@ -53,6 +53,7 @@ void txn_free(struct txn *t)
 	must(!t->lent);
 	chain_end(t->chain);
 	intake_drop(t);
+	letter_free(t->report);
 	if (t->in.hashes != NULL)
 		bodyhash_drop(t->in.hashes);
 	splitter_fini(&t->split);

@@ -120,7 +120,7 @@ struct domain_section {
 	struct conf_list dkim, signings, accounts;
 	struct keys_section keys;
 	struct dmarc_section dmarc;
-	str      aliases, catch_all, copy, route;
+	str      aliases, catch_all, copy, route, reflector;
 	int      require;               /* enum auth_require */
 	struct deliver_section deliver;
 	struct place place;             /* made of deliver */
@@ -161,6 +161,7 @@ struct config {
 	bool        self_signed;        /* tls {} names no certificate: ours is used */
 	struct account_rights *rights;  /* of the accounts that have a section */
 	size_t      nrights;
+	struct strs reflectors;         /* addresses, of the domains that have one */
 	struct strs secret_files;       /* every file that the server opens: the keeper's list */
 };
 

@@ -381,6 +381,19 @@ static void judge_web(const struct config *c, struct arena *a, struct conf_fault
 		}
 }
 
+static enum err give_reflectors(struct config *c, struct arena *a)
+{
+	c->reflectors.v = ARENA_ARRAY(a, str, c->domains.n);
+	for (size_t i = 0; c->reflectors.v != NULL && i < c->domains.n; i++) {
+		const struct domain_section *d = c->domains.v[i];
+		struct path p;
+
+		if (d->reflector.n > 0 && path_build(a, d->reflector, d->name, &p))
+			c->reflectors.v[c->reflectors.n++] = p.text;
+	}
+	return c->reflectors.v != NULL || c->domains.n == 0 ? OK : ERR_MEMORY;
+}
+
 enum err config_finish(struct config *c, struct arena *a, struct conf_faults *faults)
 {
 	if (c->hostname.n == 0 && !conf_given(&c->head, "hostname"))
@@ -409,7 +422,8 @@ enum err config_finish(struct config *c, struct arena *a, struct conf_faults *fa
 	judge_certificates(c, a, faults);
 	judge_devices(c, a, faults);
 	finish_sendmail(c, a, faults);
-	if (give_rights(c, a) != OK || give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK)
+	if (give_rights(c, a) != OK || give_demands(c, a, faults) != OK || give_certificate(c, a) != OK || give_listeners(c, a) != OK ||
+	    give_reflectors(c, a) != OK)
 		return ERR_MEMORY;
 	judge_web(c, a, faults);
 	list_files(c, a);

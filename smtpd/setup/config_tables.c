@@ -46,6 +46,15 @@ static bool is_address_or_empty(str value, struct arena *a, str *why)
 	return false;
 }
 
+static bool is_reflector(str value, struct arena *a, str *why)
+{
+	struct path p;
+
+	*why = STR("must be the part before the @, such as \"check-auth\", and not postmaster or abuse");
+	return value.n == 0 || (path_build(a, value, STR("example.org"), &p) && str_eq(p.local, value) && !str_holds(value, '@') &&
+	                        !str_is_nocase(value, "postmaster") && !str_is_nocase(value, "abuse"));
+}
+
 static bool is_absolute(str value, struct arena *a, str *why)
 {
 	(void)a;
@@ -403,6 +412,8 @@ static const struct conf_option domain_options[] = {
 	  .example = "archive@example.org" },
 	{ OPT(domain_section, route, CONF_STRING, "route", NULL, "HOST:PORT where mail from submission to this domain goes instead of straight to the mailbox"),
 	  .example = "127.0.0.1:25" },
+	{ OPT(domain_section, reflector, CONF_STRING, "reflector", NULL, "the name of an address of this domain whose answer is a report: what SPF, DKIM, DMARC and the other methods say of the message sent to it; empty: there is none"), .check = is_reflector,
+	  .example = "check-auth" },
 	{ OPT(domain_section, require, CONF_WORD, "require", "password", "what its accounts' logins need to send: only the password, a device password, a client certificate and the password, the password with a code behind it, or a token"), .words = auth_require_words },
 	{ 0 },
 };

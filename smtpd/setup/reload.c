@@ -17,6 +17,7 @@
 #include "smtpd/setup/doctor/watch.h"
 #include "smtpd/setup/keys/watch.h"
 #include "smtpd/setup/notify.h"
+#include "smtpd/setup/reflect.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
@@ -116,6 +117,8 @@ void server_use(struct server *s, struct generation *next)
 		sts_reconfigure(s->sts, &sts);
 	next->deliver.sts = s->sts;
 	next->session.breaker = s->breaker;
+	next->session.reflectors = &next->config->reflectors;
+	next->session.reflect = reflect_report;
 	server_lends_cancel(s, &next->session);
 	next->users = (unsigned)s->nloops + 1;
 	server_end_zone_tests(s);
