@@ -440,6 +440,25 @@ def test_wait_gives_up(world):
     assert "1 record that mail needs is still missing" in done.stderr
 
 
+def test_wait_ends_when_managed_keys_sign(world):
+    """The server makes the keys; once DNS shows them, and a second look agrees, they sign."""
+    text = CONFIG.replace('dkim "s1" {{ }}', 'keys {{ prepare = 1 algorithms = {{"ed25519"}} look = 2s first-look = 1s }}') % world.names
+    for port in ("mx", "submissions", "web"):
+        text = text.replace(f":{world.names[port]}\"", f":{free_port([AT])}\"")
+    with Server(config=text, accounts=[], start=False) as s:
+        world.world.change(ZONE, "\n".join(without(KEY)(world.healthy)))
+        s.start()
+        s.wait("key.prepared")
+        waiting = subprocess.Popen([s.program, "doctor", "--wait", "--for", "1m", "-c", str(s.file)], cwd="/", text=True,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, **s.as_user)
+        while not (line := waiting.stdout.readline()).startswith("waiting") or "_domainkey" not in line:
+            assert line, waiting.stderr.read()
+        told = json.loads(s.run("dns", "--format", "json", "-c", str(s.file)).stdout)["domains"][0]["records"]
+        world.world.change(ZONE, "\n".join(without(KEY)(world.healthy) + [zone_line(r) for r in told if "._domainkey." in r["name"]]))
+        rest, errors = waiting.communicate(timeout=PATIENCE)
+        assert waiting.returncode == 0 and "_domainkey" in rest and s.find("key.active"), (rest, errors)
+
+
 def test_the_server_tells_a_change_once(world):
     """Every second, here: the second look confirms; what is as it was is not told.  The domain's
     own servers are asked past the cache of the server's resolver."""

@@ -160,7 +160,9 @@ class Authority:
     def serve(self, zone, text, serial):
         """The whole text of the zone file; returns when `serial` is served."""
         self.zones[zone] = text
-        self.path(zone).write_text(text)
+        fresh = self.path(zone).with_suffix(".fresh")       # never half a file: nsd would know it by its time for ever
+        fresh.write_text(text)
+        os.replace(fresh, self.path(zone))
         if self.process is not None:
             self.told = 0
             self.wait(lambda: self.read_again(zone, serial), f"{zone} did not become {serial}")

@@ -14,6 +14,7 @@
 #include "smtpd/setup/doctor/checks.h"
 #include "smtpd/setup/doctor/practice.h"
 #include "smtpd/setup/doctor/records.h"
+#include "smtpd/setup/keys/book.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
 
@@ -26,6 +27,8 @@ struct waiting {
 	bool   *there;                     /* parallel to practice->wanted */
 	size_t  missing;                   /* of those that mail needs */
 	size_t  rounds;
+	bool    running;                   /* a server, which lets keys out */
+	str     mute;                      /* a domain whose managed keys do not sign yet; empty: none */
 };
 
 /* ---- one look ---------------------------------------------------------------------------------------- */
@@ -121,8 +124,11 @@ static void tell_end(const struct waiting *w)
 	}
 	if (root != NULL) {
 		json_set_bool(root, "complete", w->missing == 0);
+		json_set_bool(root, "signing", w->mute.n == 0);
 		json_print(root, stdout);
 	} else if (w->missing == 0) {
+		if (w->mute.n > 0)
+			printf("No server runs here: the keys of %.*s sign once one does (`systemctl start postern`).\n", STR_ARG(w->mute));
 		puts("Every record that mail needs is there. `postern doctor` looks at everything else.");
 	}
 }
@@ -150,18 +156,55 @@ static int one_round(struct waiting *w)
 	return status;
 }
 
-/* A running server looks at its managed keys now, instead of when it is due; one that
- * does not run does at its start. */
-static void poke_keys(const struct practice *p)
+/* The first domain with managed keys of which none signs. */
+static str find_mute(const struct practice *p, struct arena *a)
+{
+	for (size_t i = 0; i < p->domains.n; i++) {
+		struct key_record *v = NULL;
+		size_t n = 0, signs = 0;
+		str why = STR_NONE;
+
+		if (key_records(p->config, p->domains.v[i], a, &v, &n, &why) != OK)
+			continue;
+		for (size_t k = 0; k < n; k++)
+			signs += v[k].signs;
+		if (n > 0 && signs == 0)
+			return p->domains.v[i];
+	}
+	return STR_NONE;
+}
+
+/* A running server looks at its managed keys now, instead of when it is due.  False:
+ * none runs. */
+static bool poke_keys(const struct practice *p)
 {
 	const char *const words[] = { "key", "step" };
 	char *path = str_cstr(p->arena, server_control_path(p->config, p->arena));
 	FILE *nowhere = fopen("/dev/null", "w");
+	bool runs = path != NULL && nowhere != NULL && control_ask(path, words, COUNT(words), nowhere) >= 0;
 
-	if (path != NULL && nowhere != NULL)
-		control_ask(path, words, COUNT(words), nowhere);
 	if (nowhere != NULL)
 		fclose(nowhere);
+	return runs;
+}
+
+/* The records are there; then the server lets the keys out, at two looks. */
+static void look_at_signing(struct waiting *w)
+{
+	struct arena a;
+	bool was_mute = w->mute.n > 0;
+
+	w->running = poke_keys(w->practice);
+	arena_init(&a, ARENA_UNBOUNDED);
+	w->mute = find_mute(w->practice, &a);
+	arena_fini(&a);
+	if (w->missing > 0 || w->json)
+		return;
+	if (w->mute.n > 0 && !was_mute && w->running)
+		printf("waiting  %.*s: the server looks at its keys a second time, then they sign\n", STR_ARG(w->mute));
+	else if (was_mute && w->mute.n == 0)
+		printf("ok       the keys sign\n");
+	fflush(stdout);
 }
 
 int practice_wait(struct practice *p, bool json, uint64_t for_ms)
@@ -172,8 +215,9 @@ int practice_wait(struct practice *p, bool json, uint64_t for_ms)
 
 	while (status == EXIT_DONE) {
 		status = one_round(&w);
-		poke_keys(p);
-		if (status != EXIT_DONE || w.missing == 0 || clock_ms() + pause > until)
+		if (status == EXIT_DONE)
+			look_at_signing(&w);
+		if (status != EXIT_DONE || (w.missing == 0 && (w.mute.n == 0 || !w.running)) || clock_ms() + pause > until)
 			break;
 		pause_for(pause);
 		pause = pause < PAUSE_MOST_MS ? pause * 3 / 2 : PAUSE_MOST_MS;
@@ -181,6 +225,9 @@ int practice_wait(struct practice *p, bool json, uint64_t for_ms)
 	if (status != EXIT_DONE)
 		return status;
 	tell_end(&w);
+	if (w.missing == 0 && w.mute.n > 0 && w.running)
+		return verb_fail(EXIT_LATER, "doctor", "the records are there, and the keys of %.*s do not sign yet: `postern key list` says why",
+		                 STR_ARG(w.mute));
 	return w.missing == 0 ? EXIT_DONE
 	                      : verb_fail(EXIT_LATER, "doctor", "%zu record%s mail needs %s still missing: publish what `postern dns` prints",
 	                                  w.missing, w.missing == 1 ? " that" : "s that", w.missing == 1 ? "is" : "are");
