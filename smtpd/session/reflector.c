@@ -120,6 +120,19 @@ static str said_of(const struct judged *j, const char *method)
 	return STR("none");
 }
 
+/* One of several signatures is enough. */
+static str said_of_all(const struct judged *j, const char *method)
+{
+	for (size_t i = 0; i < j->n; i++) {
+		str rest = str_is(str_of(j->v[i].key), method) ? j->v[i].s : STR_NONE, word;
+
+		while (str_cut(&rest, ',', &word))
+			if (str_is(word, "pass"))
+				return word;
+	}
+	return said_of(j, method);
+}
+
 /* Its own, or below it. */
 static bool is_within(str domain, str parent)
 {
@@ -203,7 +216,7 @@ static str head_of(struct txn *t, struct arena *a, const struct judged *j)
 		"Auto-Submitted: auto-replied\r\nX-Auto-Response-Suppress: All\r\nX-Loop: %.*s\r\nMIME-Version: 1.0\r\n"
 		"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n\r\n",
 		STR_ARG(t->reflector->text), STR_ARG(t->in.sender.text), STR_ARG(said_of(j, "dmarc")), STR_ARG(said_of(j, "spf")),
-		STR_ARG(said_of(j, "dkim")), STR_ARG(trace_date(a, clock_wall())),
+		STR_ARG(said_of_all(j, "dkim")), STR_ARG(trace_date(a, clock_wall())),
 		STR_ARG(trace_message_id(a, arena_printf(a, "%.*s.report", STR_ARG(t->log.id)), t->reflector->domain)), STR_ARG(reply),
 		STR_ARG(t->reflector->text));
 }

@@ -158,7 +158,8 @@ static void results(struct report *r)
 
 	headline(r, "AS WE WRITE IT DOWN");
 	while (rest.n > 0 && str_cut(&rest, '\n', &line))
-		buf_addf(&r->out, "  %s\r\n", explain_shown(r->arena, str_trim(line), LINE_MOST));
+		buf_addf(&r->out, "  %s%s\r\n", is_wsp(line.n > 0 ? line.p[0] : 'x') ? "    " : "",
+		         explain_shown(r->arena, str_trim(line), LINE_MOST));
 }
 
 /* A tab is shown as a space. */

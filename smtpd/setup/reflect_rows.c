@@ -56,6 +56,8 @@ static void dkim_todo(struct report *r, const struct dkim_verdict *v)
 
 	if (v->result == DKIM_PASS && v->partial)
 		report_todo(r, "sign without l=: text can be appended to this message and the signature still holds");
+	else if (v->result == DKIM_PASS && v->sig.algorithm == DKIM_RSA_SHA256 && v->key_bits < 2048)
+		report_todo(r, "nothing for this message; but the key has %u bits, and 2048 are wanted nowadays", v->key_bits);
 	else if (v->result == DKIM_FAIL && str_starts(v->reason, "body hash"))
 		report_todo(r, "let the last server that changes the text be the one that signs");
 	else if (v->result == DKIM_FAIL)

@@ -189,6 +189,11 @@ def test_faults_of_the_form(house):
         assert words in said, words
 
 
+def test_a_short_key_is_noted(house):
+    mail, said = told(house, signed(message(), "rsa"))
+    assert mail["Subject"].endswith("dkim=pass") and "the key has 1024 bits, and 2048 are wanted nowadays" in said
+
+
 def test_a_hostile_header_is_shown_harmless_and_cut(house):
     mail, said = told(house, message(Subject="\x1b[2J\x07 \u0000".replace("\u0000", ""), extra="X-Long: " + "z" * 5000 + "\r\n"
                                      + "X-Many: 12345678901234567890\r\n" * 1900, drop=("Message-ID",)))
@@ -251,6 +256,17 @@ def test_who_logs_in_is_told_to_come_from_elsewhere(house):
         c.login("bob@here.test")
         c.ask("MAIL FROM:<bob@here.test>", 250)
         assert "from another server" in c.ask(f"RCPT TO:<{TO}>", 550)
+
+
+def test_who_hangs_up_is_answered_all_the_same(house):
+    before = len(house.hop.taken)
+    with house.client("mx") as c:
+        c.ask("EHLO client.test", 250)
+        c.ask("MAIL FROM:<ann@far.test>", 250)
+        c.ask(f"RCPT TO:<{TO}>", 250)
+        c.ask("DATA", 354)
+        c.send(message() + b".\r\n")
+    assert "SPF pass" in read(house.answer(before + 1))[1]
 
 
 def test_other_recipients_get_the_message(house):
