@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: ISC
 """The address that answers with a report: each method passing and failing, who is
 answered and who is not, limits, other recipients, and two of them face to face."""
+import base64
 import email
 import email.policy
 import email.utils
 import os
 import re
+import socket
+import subprocess
 import sys
 
 import dkim
@@ -14,7 +17,7 @@ import pytest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from dkimkeys import PUBLIC_25519, RSA_PEM, RSA_PUBLIC, SEED_25519  # noqa: E402
 from nexthop import Hop  # noqa: E402
-from server import CONFIG, Server  # noqa: E402
+from server import CONFIG, PATIENCE, Client, Server  # noqa: E402
 
 REFLECTS = CONFIG.replace("aliases = ", 'reflector = "report"\n\tdkim "s1" {{}}\n\taliases = ')
 LISTS = 'dnsbl "bl.test" { type = ip action = mark test = no } dnsbl "dbl.test" { type = name names = {"sender"} action = mark test = no }'
@@ -24,6 +27,8 @@ mx.far.test A 127.0.0.9
 _dmarc.far.test TXT "v=DMARC1; p=reject"
 rsa._domainkey.far.test TXT "v=DKIM1; k=rsa; p={RSA_PUBLIC}"
 ed._domainkey.far.test TXT "v=DKIM1; k=ed25519; p={PUBLIC_25519}"
+6.0.0.127.in-addr.arpa PTR other.test
+other.test A 192.0.2.9
 soft.test TXT "v=spf1 ~all"
 soft.test MX 10 mx.far.test
 bare.test MX 10 mx.far.test
@@ -58,6 +63,14 @@ def signed(text, selector="ed", domain="far.test", also=()):
                      canonicalize=(b"relaxed", b"relaxed")) + text
 
 
+class Caller(Client):
+    """One that comes from another address of this machine."""
+
+    def __init__(self, address, source):
+        self.socket = socket.create_connection(address, PATIENCE, source_address=(source, 0))
+        self.held, self.reply = b"", ""
+
+
 class House(Server):
     """A server with a reflector and a key, and far.test's server to answer to."""
 
@@ -78,8 +91,9 @@ class House(Server):
         if self.hop:
             self.hop.close()
 
-    def give(self, text, sender="ann@far.test", rcpts=TO, code=250, helo="client.test", tls=False):
-        with self.client("mx") as c:
+    def give(self, text, sender="ann@far.test", rcpts=TO, code=250, helo="client.test", tls=False, source="127.0.0.1"):
+        with Caller(self.address("mx"), source) as c:
+            c.hear(220)
             c.ask(f"EHLO {helo}", 250)
             if tls:
                 c.starttls()
@@ -172,6 +186,38 @@ def test_signatures_that_fail_are_told_each(house):
 def test_spf_that_fails_is_told_where_dmarc_passes(house):
     mail, said = told(house, signed(message(From="x@moved.test"), domain="moved.test"), sender="x@moved.test")
     assert "SPF fail for moved.test" in said and "put ip4:127.0.0.1 into its SPF record" in said and "DMARC pass" in said
+
+
+def test_an_address_without_a_name(house):
+    for source, result in (("127.0.0.5", "permerror"), ("127.0.0.6", "fail")):
+        _, said = told(house, message(), sender="x@open.test", source=source)
+        assert f"iprev {result}, {source}" in said and f"ask the provider of {source} for a PTR record" in said, said
+
+
+def test_the_historic_ones_pass_and_fail_though_they_are_off(house, tmp_path):
+    key, text = tmp_path / "key", message()
+    key.write_bytes(RSA_PEM)
+    made = subprocess.run(["openssl", "dgst", "-sha1", "-sign", str(key)], input=text, check=True, stdout=subprocess.PIPE).stdout
+    field = b"DomainKey-Signature: a=rsa-sha1; q=dns; c=simple; s=rsa; d=far.test;\r\n b=" + base64.b64encode(made) + b";\r\n"
+    _, said = told(house, field + text)
+    assert "DomainKeys pass (historic)" in said and "Sender ID pass (historic)" in said
+    _, said = told(house, field + text.replace(b"Hello", b"Other"))
+    assert "DomainKeys fail" in said and "take the DomainKey-Signature out" in said
+    _, said = told(house, message(From="x@moved.test"), sender="x@open.test")
+    assert "Sender ID fail" in said and "what SPF needs is all that counts" in said
+
+
+def test_a_chain_holds_or_is_broken(house, tmp_path):
+    key = house.dir / "arc.pem"
+    key.write_bytes(RSA_PEM)
+    key.chmod(0o644)
+    done = house.run("seal", "--domain", "far.test", "--selector", "rsa", "--key", str(key), "--authserv-id", "far.test", "--resolver",
+                     house.dns.address, input=message(), text=False)
+    assert done.returncode == 0, done.stderr
+    _, said = told(house, done.stdout)
+    assert "ARC pass, 1 set" in said
+    _, said = told(house, done.stdout.replace(b"Hello", b"Other"))
+    assert "ARC fail, 1 set" in said and "let the forwarder that changes the message last be the one that seals it" in said
 
 
 def test_a_block_list_is_named(house):
