@@ -34,18 +34,27 @@ static void seat_log(struct seat *s, const struct log *log)
 	s->mod.log = &s->log;
 }
 
-static void seat_take(struct chain_conn *c, size_t i, const struct log *log)
+/* It sits only while there is a message, in that one's arena: idle connections are many. */
+static bool minds_messages_only(const struct module *m)
 {
-	struct seat         *s = &c->seats[i];
+	return m->conn_size == 0 && m->connect == NULL && m->helo == NULL && m->gone == NULL;
+}
+
+static void seat_take(struct chain_conn *c, size_t i, struct arena *a, const struct log *log)
+{
+	struct seat         *s = ARENA_NEW(a, struct seat);
 	const struct module *m = c->chain->modules[i];
 
+	c->seats[i] = s;
+	if (s == NULL)
+		return;
 	s->mod = (struct mod){
 		.conf = c->chain->confs[i],
 		.conn = m->conn_size ? arena_alloc(c->arena, m->conn_size) : NULL,
 		.peer = c->peer,
-		.arena = c->arena,
+		.arena = a,
 		.conn_arena = c->arena,
-		.dns = c->loop != NULL ? c->loop->dns : NULL,
+		.dns = c->dns,
 		.loop = c->loop,
 		.stats = c->chain->stats[i],
 		.trust = c->chain->trust,
@@ -56,6 +65,7 @@ static void seat_take(struct chain_conn *c, size_t i, const struct log *log)
 	seat_log(s, log);
 }
 
+/* Those who sit, and are not excused yet. */
 static void excuse_by_address(struct chain_conn *c)
 {
 	const struct sockaddr    *sa = (const struct sockaddr *)&c->peer->addr;
@@ -64,9 +74,9 @@ static void excuse_by_address(struct chain_conn *c)
 
 	for (; e != NULL; e = trust_client_next(t, e, sa))
 		for (size_t i = 0; i < c->chain->n; i++)
-			if (c->seats[i].conn_excuse == NULL &&
+			if (c->seats[i] != NULL && c->seats[i]->conn_excuse == NULL &&
 			    trust_skips(e, c->chain->modules[i]->name))
-				c->seats[i].conn_excuse = e;
+				c->seats[i]->conn_excuse = e;
 }
 
 struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, struct peer *peer,
@@ -79,10 +89,12 @@ struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, stru
 	c->chain = chain;
 	c->peer = peer;
 	c->loop = loop;
+	c->dns = loop != NULL ? loop->dns : NULL;
 	c->arena = conn_arena;
-	c->seats = ARENA_ARRAY(conn_arena, struct seat, chain->n);
+	c->seats = ARENA_ARRAY(conn_arena, struct seat *, chain->n);
 	for (size_t i = 0; c->seats != NULL && i < chain->n; i++)
-		seat_take(c, i, log);
+		if (!minds_messages_only(chain->modules[i]))
+			seat_take(c, i, conn_arena, log);
 	c->thorough = chain->trial;
 	if (conn_arena->spent)
 		return NULL;
@@ -92,8 +104,10 @@ struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, stru
 
 void chain_use_dns(struct chain_conn *c, struct dns *dns)
 {
+	c->dns = dns;
 	for (size_t i = 0; i < c->chain->n; i++)
-		c->seats[i].mod.dns = dns;
+		if (c->seats[i] != NULL)
+			c->seats[i]->mod.dns = dns;
 }
 
 void chain_thorough(struct chain_conn *c, bool on)
@@ -114,7 +128,7 @@ void chain_close(struct chain_conn *c)
 	abandon_stage(c);
 	for (size_t i = c->chain->n; i-- > 0;)
 		if (c->chain->modules[i]->gone != NULL)
-			c->chain->modules[i]->gone(&c->seats[i].mod);
+			c->chain->modules[i]->gone(&c->seats[i]->mod);
 }
 
 /* ---- a stage -------------------------------------------------------------- */
@@ -154,7 +168,7 @@ static bool turned_away(const struct chain_conn *c)
 	if (c->thorough || c->stage > RCPT)
 		return false;
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->seats[i].say == SAY_REJECT)
+		if (c->seats[i] != NULL && c->seats[i]->say == SAY_REJECT)
 			return true;
 	return false;
 }
@@ -184,7 +198,7 @@ static void heard(struct chain_conn *c, struct seat *s, enum say say)
 
 static void ask_one(struct chain_conn *c, size_t i)
 {
-	struct seat *s = &c->seats[i];
+	struct seat *s = c->seats[i];
 	enum say     say;
 
 	c->todo &= ~chain_bit(i);
@@ -208,7 +222,7 @@ static void ask_all_that_can_be(struct chain_conn *c)
 			if (turned_away(c)) {
 				c->todo = 0;
 			} else if (held_back(c)) {
-				c->seats[i].owed |= 1u << c->stage;
+				c->seats[i]->owed |= 1u << c->stage;
 				c->todo &= ~chain_bit(i);
 			} else {
 				ask_one(c, i);
@@ -244,19 +258,22 @@ static enum say open_stage(struct chain_conn *c, enum stage stage, chain_done *d
 {
 	must(c->stage == NO_STAGE);
 	c->stage = stage;
-	c->todo = c->chain->n == MODULES_MOST ? ~(set)0 : chain_bit(c->chain->n) - 1;
+	c->todo = 0;
 	c->waiting = 0;
 	c->done = done;
 	c->user = user;
 	for (size_t i = 0; i < c->chain->n; i++)
-		c->seats[i].say = SAY_NEXT;
+		if (c->seats[i] != NULL) {
+			c->todo |= chain_bit(i);
+			c->seats[i]->say = SAY_NEXT;
+		}
 	return step(c) ? c->verdict.say : SAY_WAIT;
 }
 
 void mod_go(struct mod *m, enum say say)
 {
 	struct chain_conn *c = m->chain;
-	struct seat       *s = &c->seats[m->index];
+	struct seat       *s = c->seats[m->index];
 
 	must(!s->inside);
 	must(c->waiting & chain_bit(m->index));
@@ -282,9 +299,14 @@ enum say chain_helo(struct chain_conn *c, str name, chain_done *done, void *user
 
 static bool seat_message(struct chain_conn *c, size_t i, const struct log *log)
 {
-	struct seat *s = &c->seats[i];
 	size_t       size = c->chain->modules[i]->msg_size;
+	struct seat *s;
 
+	if (c->seats[i] == NULL)
+		seat_take(c, i, c->msg_arena, log);
+	s = c->seats[i];
+	if (s == NULL)
+		return false;
 	s->mod.in = c->in;
 	s->mod.arena = c->msg_arena;
 	s->mod.msg = size ? arena_alloc(c->msg_arena, size) : NULL;
@@ -294,8 +316,12 @@ static bool seat_message(struct chain_conn *c, size_t i, const struct log *log)
 
 static void unseat_message(struct chain_conn *c, size_t i)
 {
-	struct seat *s = &c->seats[i];
+	struct seat *s = c->seats[i];
 
+	if (s == NULL || minds_messages_only(c->chain->modules[i])) {
+		c->seats[i] = NULL;
+		return;
+	}
 	s->msg_excuse = NULL;
 	s->tried = false;
 	s->msg_mark = (struct verdict){ 0 };
@@ -334,6 +360,7 @@ enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *aren
 		                               STR("No memory for another message now"), "chain" };
 		return SAY_DEFER;
 	}
+	excuse_by_address(c);
 	return open_stage(c, MAIL, done, user);
 }
 
@@ -348,21 +375,21 @@ void chain_header(struct chain_conn *c, const struct field *f)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
 		if (c->chain->modules[i]->header != NULL)
-			c->chain->modules[i]->header(&c->seats[i].mod, f);
+			c->chain->modules[i]->header(&c->seats[i]->mod, f);
 }
 
 void chain_body_next(struct chain_conn *c)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
 		if (c->chain->modules[i]->body_next != NULL)
-			c->chain->modules[i]->body_next(&c->seats[i].mod);
+			c->chain->modules[i]->body_next(&c->seats[i]->mod);
 }
 
 void chain_body(struct chain_conn *c, str chunk)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
 		if (c->chain->modules[i]->body != NULL)
-			c->chain->modules[i]->body(&c->seats[i].mod, chunk);
+			c->chain->modules[i]->body(&c->seats[i]->mod, chunk);
 }
 
 enum say chain_message(struct chain_conn *c, chain_done *done, void *user)
@@ -382,14 +409,14 @@ void chain_results(struct chain_conn *c, struct authres *out)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
 		if (c->chain->modules[i]->results != NULL)
-			c->chain->modules[i]->results(&c->seats[i].mod, out);
+			c->chain->modules[i]->results(&c->seats[i]->mod, out);
 }
 
 void chain_judged(struct chain_conn *c, struct judged *out)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
 		if (c->chain->modules[i]->judged != NULL)
-			c->chain->modules[i]->judged(&c->seats[i].mod, out);
+			c->chain->modules[i]->judged(&c->seats[i]->mod, out);
 }
 
 void chain_end(struct chain_conn *c)
@@ -399,7 +426,7 @@ void chain_end(struct chain_conn *c)
 	abandon_stage(c);
 	for (size_t i = c->chain->n; i-- > 0;)
 		if (c->chain->modules[i]->done != NULL)
-			c->chain->modules[i]->done(&c->seats[i].mod);
+			c->chain->modules[i]->done(&c->seats[i]->mod);
 	forget_message(c);
 }
 

@@ -38,7 +38,7 @@ struct said {                            /* a module's reply, for its objections
 	bool        of_message;          /* the text lives in the message's arena */
 };
 
-struct seat {                            /* one module at one connection */
+struct seat {                            /* one module at one connection, or at one message */
 	struct mod  mod;
 	struct log  log;
 	enum say    say;
@@ -56,7 +56,8 @@ struct chain_conn {
 	struct peer        *peer;
 	struct loop        *loop;
 	struct arena       *arena;
-	struct seat        *seats;
+	struct dns         *dns;
+	struct seat       **seats;       /* NULL: one that minds messages only, and there is none */
 	bool                thorough, held;
 
 	struct message     *in;          /* NULL: no message */

@@ -36,8 +36,8 @@ void mod_vouch(struct mod *m, const struct trust_entry *e)
 
 	must(c->in != NULL);
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->seats[i].msg_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
-			c->seats[i].msg_excuse = e;
+		if (c->seats[i]->msg_excuse == NULL && trust_skips(e, c->chain->modules[i]->name))
+			c->seats[i]->msg_excuse = e;
 }
 
 void mod_fragile(struct mod *m, str why)
@@ -52,7 +52,7 @@ str chain_fragile(const struct chain_conn *c)
 
 const struct trust_entry *mod_excused(const struct mod *m)
 {
-	return chain_excuse(&m->chain->seats[m->index]);
+	return chain_excuse(m->chain->seats[m->index]);
 }
 
 const struct trust_entry *mod_excused_as(const struct mod *m, const struct module *other)
@@ -63,16 +63,16 @@ const struct trust_entry *mod_excused_as(const struct mod *m, const struct modul
 static const struct mod *seat_of(const struct chain_conn *c, const struct module *m)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i] == m)
-			return &c->seats[i].mod;
+		if (c->chain->modules[i] == m && c->seats[i] != NULL)
+			return &c->seats[i]->mod;
 	return NULL;
 }
 
 const struct trust_entry *chain_excused(const struct chain_conn *c, const struct module *m)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i] == m)
-			return chain_excuse(&c->seats[i]);
+		if (c->chain->modules[i] == m && c->seats[i] != NULL)
+			return chain_excuse(c->seats[i]);
 	return NULL;
 }
 
@@ -102,7 +102,7 @@ const void *mod_other_conn(const struct mod *m, const struct module *other)
 
 void mod_reply(struct mod *m, int code, const char *esc, str text)
 {
-	m->chain->seats[m->index].said = (struct said){
+	m->chain->seats[m->index]->said = (struct said){
 		.code = code,
 		.esc = esc,
 		.text = str_keep(m->arena, text),

@@ -48,15 +48,17 @@ static struct verdict strongest(const struct chain_conn *c, struct verdict *woul
 	struct verdict v = { .say = SAY_NEXT };
 
 	for (size_t i = 0; i < c->chain->n; i++) {
-		struct verdict one = verdict_of(&c->seats[i]);
+		struct seat   *s = c->seats[i];
+		struct verdict one;
 
-		if (one.say == SAY_NEXT || chain_excuse(&c->seats[i]) != NULL)
+		if (s == NULL || s->say == SAY_NEXT || chain_excuse(s) != NULL)
 			continue;
+		one = verdict_of(s);
 		if (tried_only(c, &one)) {
-			c->seats[i].tried = true;
+			s->tried = true;
 			if (one.say > would->say)
 				*would = one;
-		} else if (c->seats[i].tried && one.say == SAY_QUARANTINE) {
+		} else if (s->tried && one.say == SAY_QUARANTINE) {
 			continue; /* it marks what came for postmaster; in a trial all comes */
 		} else if (one.say > v.say) {
 			v = one;
@@ -73,9 +75,9 @@ static void log_excused(const struct chain_conn *c)
 	};
 
 	for (size_t i = 0; i < c->chain->n; i++) {
-		const struct seat *s = &c->seats[i];
+		const struct seat *s = c->seats[i];
 
-		if (s->say != SAY_NEXT && chain_excuse(s) != NULL)
+		if (s != NULL && s->say != SAY_NEXT && chain_excuse(s) != NULL)
 			log_event(&s->log, LOG_INFO, "verdict.excused", KV_C("said", words[s->say]),
 				  KV("trust", trust_name(chain_excuse(s))),
 				  KV("text", verdict_of(s).text));
@@ -85,9 +87,12 @@ static void log_excused(const struct chain_conn *c)
 static void keep_marks(struct chain_conn *c)
 {
 	for (size_t i = 0; i < c->chain->n; i++) {
-		struct seat    *s = &c->seats[i];
-		struct verdict *mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
+		struct seat    *s = c->seats[i];
+		struct verdict *mark;
 
+		if (s == NULL)
+			continue;
+		mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
 		if (s->say == SAY_QUARANTINE && !s->tried && mark->say == SAY_NEXT)
 			*mark = verdict_of(s);
 	}
@@ -98,9 +103,12 @@ static struct verdict mark_of(const struct chain_conn *c)
 {
 	for (int of_message = 1; of_message >= 0; of_message--)
 		for (size_t i = 0; i < c->chain->n; i++) {
-			const struct seat    *s = &c->seats[i];
-			const struct verdict *v = of_message ? &s->msg_mark : &s->conn_mark;
+			const struct seat    *s = c->seats[i];
+			const struct verdict *v;
 
+			if (s == NULL)
+				continue;
+			v = of_message ? &s->msg_mark : &s->conn_mark;
 			if (v->say != SAY_NEXT && chain_excuse(s) == NULL)
 				return *v;
 		}
