@@ -200,7 +200,7 @@ static void body_came(struct txn *t, str piece)
 	if (t->in.origin == FROM_LOGIN)
 		submission_body(t, piece);
 	if (t->reflector != NULL)
-		body_look_feed(&t->look, piece);
+		reflector_body(t, piece);
 	store(t, piece);
 	t->in.body_bytes += piece.n;
 }

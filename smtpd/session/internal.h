@@ -147,6 +147,7 @@ struct txn {
 		bool          seen, bad;
 	} utf8;
 	struct body_look   look;     /* for a reflector */
+	char              *whole;    /* the same: the body, while it is small */
 	bool               begun, blocked, ended;
 	struct answer      refusal;  /* code != 0: the rest is read and forgotten */
 
@@ -231,6 +232,7 @@ str  grace_when(struct arena *, int64_t at);
 bool        reflector_is(const struct txn *, const struct path *to);
 /* NULL, or why such a sender is not answered, as far as the envelope tells. */
 const char *reflector_refuses_sender(const struct txn *);
+void        reflector_body(struct txn *, str piece);
 /* When the message is judged: to t->report; false: there is none, and why. */
 bool        reflector_write(struct txn *, const struct verdict *, struct answer *why);
 /* t->report to the queue: then() when it is stored, or refused; or nobody waits for it. */

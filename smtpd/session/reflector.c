@@ -15,12 +15,15 @@
  * message's results are still there, and given to the queue as a letter.  For a
  * message to this address alone 250 means that the letter is stored.  Loop thread.
  */
+#include <string.h>
+
 #include "smtpd/base/clock.h"
 #include "smtpd/mail/trace.h"
 #include "smtpd/session/internal.h"
 
 #define REPORT_MOST ((size_t)256 << 10)
 #define ID_MOST     250
+#define WHOLE_MOST  ((size_t)16 << 10)
 
 /* ---- whose address it is ------------------------------------------------------------ */
 
@@ -61,6 +64,27 @@ const char *reflector_refuses_sender(const struct txn *t)
 	if (reflector_is(t, from) || is_a_program(from->local))
 		return "This address answers people only, and that sender is a program";
 	return NULL;
+}
+
+/* ---- the body as it passes ------------------------------------------------------------ */
+
+/* A small one is kept, to find out why a signature's hash is not its. */
+void reflector_body(struct txn *t, str piece)
+{
+	uint64_t at = t->look.bytes;
+
+	body_look_feed(&t->look, piece);
+	if (at == 0)
+		t->whole = arena_alloc(&t->arena, WHOLE_MOST);
+	if (t->whole != NULL && at + piece.n <= WHOLE_MOST)
+		memcpy(t->whole + at, piece.p, piece.n);
+}
+
+static str whole_body(const struct txn *t)
+{
+	if (t->whole == NULL || t->look.bytes > WHOLE_MOST)
+		return STR_NONE;
+	return (str){ t->whole, (size_t)t->look.bytes };
 }
 
 /* ---- what is never answered ------------------------------------------------------------ */
@@ -225,7 +249,8 @@ static str head_of(struct txn *t, struct arena *a, const struct judged *j)
 static bool write_text(struct txn *t, const struct verdict *v, struct letter *l, const struct judged *j)
 {
 	struct reflection r = {
-		.chain = t->chain, .in = &t->in, .peer = t->peer, .verdict = v, .body = &t->look, .no_blank = t->split.no_blank,
+		.chain = t->chain, .in = &t->in, .peer = t->peer, .verdict = v, .body = &t->look, .whole = whole_body(t),
+		.no_blank = t->split.no_blank,
 		.results = authn_field(t->chain, &l->arena, t->in.authserv_id, STR_NONE), .address = t->reflector->text,
 		.bytes = t->bytes, .most = REPORT_MOST,
 	};

@@ -127,6 +127,7 @@ struct reflection {
 	const struct peer      *peer;
 	const struct verdict   *verdict;   /* what would be done with it, were it for a mailbox */
 	const struct body_look *body;
+	str                     whole;     /* the body itself, if it is small */
 	bool                    no_blank;  /* its header ended without an empty line */
 	str                     results;   /* Authentication-Results as we write them, CRLF included */
 	str                     address;   /* the reflector's */

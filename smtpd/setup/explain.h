@@ -29,7 +29,8 @@ struct story {
 	const struct module *const *modules;   /* NULL: what this server trusts is not told */
 	const struct peer   *peer;
 	const struct message *msg;
-	const struct message_in *in;           /* its bytes; NULL: not at hand, and no hints of the verb are given */
+	const struct message_in *in;           /* its bytes; NULL: not at hand */
+	unsigned             bodies;           /* of how many signatures the body is tried in many forms, which takes its time */
 	const char          *canonical;        /* a directory for the hashed bytes; may be NULL */
 };
 

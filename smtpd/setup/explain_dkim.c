@@ -146,7 +146,7 @@ static void header_advice(struct story *st, const struct dkim_signature *sig)
 		       "its name changes; relaxed survives that\n");
 	fprintf(st->out, "  to look at: fields in h= that servers on the way like to change (Subject tags, "
 	       "folded or re-encoded To and Cc, a second field of the same name)%s\n",
-	       st->in != NULL ? "; compare with --canonical DIR" : "");
+	       st->modules != NULL ? "; compare with --canonical DIR" : "");
 }
 
 static void signature_advice(struct story *st, const struct dkim_verdict *v)
@@ -155,10 +155,11 @@ static void signature_advice(struct story *st, const struct dkim_verdict *v)
 
 	if (v->result == DKIM_FAIL && str_starts(r, "body hash mismatch: l=")) {
 		fprintf(st->out, "  what happened: the body was truncated: its end is missing\n");
-	} else if (v->result == DKIM_FAIL && str_starts(r, "body hash") && st->in == NULL) {
+	} else if (v->result == DKIM_FAIL && str_starts(r, "body hash") && (st->in == NULL || st->bodies == 0)) {
 		fprintf(st->out, "  what happened: the body was changed after it was signed: by a list's footer, a "
 		       "disclaimer, a virus scanner's note or a new encoding; sign behind whatever does that\n");
 	} else if (v->result == DKIM_FAIL && str_starts(r, "body hash")) {
+		st->bodies--;
 		explain_body(st, &v->sig);
 	} else if (v->result == DKIM_FAIL && str_starts(r, "header mismatch")) {
 		header_advice(st, &v->sig);

@@ -133,6 +133,7 @@ static str at_most(str text, size_t most)
 
 static void story(struct report *r)
 {
+	const struct message_in in = { .crlf = true, .body = r->of->whole };
 	char *text = NULL;
 	size_t n = 0;
 	FILE *f = open_memstream(&text, &n);
@@ -143,6 +144,7 @@ static void story(struct report *r)
 		return;
 	explain_story(&(struct story){
 		.out = f, .arena = r->arena, .conn = r->of->chain, .peer = r->of->peer, .msg = r->of->in,
+		.in = r->of->whole.n > 0 ? &in : NULL, .bodies = 1,
 	});
 	if (fclose(f) == 0)
 		for (rest = at_most((str){ text, n }, STORY_MOST); rest.n > 0 && str_cut(&rest, '\n', &line);)

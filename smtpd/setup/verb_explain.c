@@ -6,6 +6,7 @@
  * failed, which DMARC records were found on the way up, where alignment failed,
  * what the owner of the domain would have to change, and every question to DNS.
  */
+#include <limits.h>
 #include <stdio.h>
 
 #include "smtpd/setup/explain.h"
@@ -40,7 +41,7 @@ static void show(struct judge *j)
 	}
 	explain_story(&(struct story){
 		.out = stdout, .arena = &j->arena, .conn = j->conn, .modules = j->modules, .peer = &j->peer, .msg = &j->msg,
-		.in = &j->in, .canonical = j->canonical,
+		.in = &j->in, .bodies = UINT_MAX, .canonical = j->canonical,
 	});
 	explain_dns(j);
 	action_tell(j);

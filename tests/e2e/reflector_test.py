@@ -178,6 +178,11 @@ def test_signatures_that_fail_are_told_each(house):
     mail, said = told(house, broken)
     assert "DKIM pass, d=far.test s=ed" in said and "DKIM fail, d=far.test s=rsa: body hash" in said
     assert "let the last server that changes the text be the one that signs" in said
+    footer = signed(message()) + b"-- \r\nThe list\r\n"
+    _, said = told(house, signed(footer, "rsa"))
+    assert "without its last 2 lines the body is the one that was signed" in said
+    _, said = told(house, signed(message("x\r\n" * 8000)) + b"The list\r\n")      # too large to be tried
+    assert "DKIM fail" in said and "a list's footer, a disclaimer" in said
     gone = signed(message()).replace(b"s=ed;", b"s=nokey;")
     _, said = told(house, gone)
     assert "DKIM permerror, d=far.test s=nokey" in said and "publish a usable key at nokey._domainkey.far.test" in said
@@ -330,6 +335,13 @@ def test_without_the_option_there_is_no_such_address():
         c.ask("EHLO client.test", 250)
         c.ask("MAIL FROM:<ann@far.test>", 250)
         assert "5.1.1" in c.ask(f"RCPT TO:<{TO}>", 550)
+
+
+@pytest.mark.parametrize("name, fault", [("report", False), ("postmaster", True), ("report@here.test", True), ("abuse", True)])
+def test_names_that_are_checked(name, fault):
+    with Server(start=False, accounts=(), config=REFLECTS.replace('"report"', f'"{name}"').replace('dkim "s1" {{}}', "")) as s:
+        done = s.run("check", "-c", str(s.file))
+        assert ("`reflector`" in done.stdout + done.stderr) == fault, done.stdout + done.stderr
 
 
 def test_a_few_a_day():
