@@ -78,6 +78,28 @@ const struct verb verbs[] = {
 	  "  --sample  print a configuration with every option and its default\n" CONFIG_OPTION },
 	{ "reload", verb_reload, "[-c FILE]", "Has the running server read its configuration and files again.", CONFIG_OPTION },
 	{ "status", verb_status, "[--json] [-c FILE]", "Shows how the running server is doing.", CONFIG_OPTION },
+	{ "setup", verb_setup, "DOMAIN [OPTION...]",
+	  "Sets up a server for DOMAIN: configuration, keys, certificate, first account, service; prints the DNS records.",
+	  "  It changes nothing that is there, shows what differs, and can be run again.\n"
+	  "  --hostname NAME      of this mail server; default: what its PTR record says, or mail.DOMAIN\n"
+	  "  --etc DIR            of the configuration, default /etc/postern\n"
+	  "  --state DIR          of queue, keys and accounts, default /var/lib/postern\n"
+	  "  --mail DIR           of the Maildirs, default /var/mail, or mail in another --state\n"
+	  "  --user NAME          the server runs as it when root starts it, default postern; made if it is not there\n"
+	  "  --account NAME       the first account, default postmaster; its password is made and shown once\n"
+	  "  --password-stdin     read that password from standard input instead\n"
+	  "  --ports A,B,C        for mail, submission (STARTTLS) and submissions (TLS), default 25,587,465\n"
+	  "  --acme TOOL          get a certificate by certbot, uacme or lego, which agrees to its authority's terms\n"
+	  "  --webroot DIR        of a web server that has port 80; default: the tool, or postern, answers itself\n"
+	  "  --http-port N        where port 80 leads to, default 80\n"
+	  "  --certificate FILE   take this certificate (its whole chain), now and with a server that runs\n"
+	  "  --key FILE           and its key\n"
+	  "  --format F           of the records: form (default), zone or text\n"
+	  "  --add                add DOMAIN to a configuration that has others\n"
+	  "  --force              write files anew that differ; the old ones stay beside them as FILE.old\n"
+	  "  --dry-run            say what would be done, and do nothing\n"
+	  "  --wait, --no-wait    wait until DNS shows the records; default: on a terminal\n"
+	  "  --resolver ADDR:PORT send every DNS query to this server" },
 	{ "doctor", verb_doctor, "[DOMAIN] [--only CHECK,...] [--json] [--outside] [--resolver ADDR:PORT] [-c FILE]\n[DOMAIN] --wait [--for TIME] [--json] [-c FILE]",
 	  "Looks at this host and its domains, or at somebody else's DOMAIN, and says how to mend what is wrong.",
 	  "  --only CHECK,...     these checks alone\n"

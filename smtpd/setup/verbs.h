@@ -52,6 +52,7 @@ int verb_local(int argc, char **argv);
 int verb_check(int argc, char **argv);
 int verb_reload(int argc, char **argv);
 int verb_status(int argc, char **argv);
+int verb_setup(int argc, char **argv);
 int verb_doctor(int argc, char **argv);
 int verb_dns(int argc, char **argv);
 int verb_dmarc(int argc, char **argv);

@@ -92,7 +92,7 @@ def test_wrong_usage_has_the_status_of_the_manual(tmp_path):
         assert done.stderr.startswith(f"postern {verb}: "), done.stderr
 
 
-FAMILIES = {"postern-key.8": ["key"], "postern-doctor.8": ["doctor"], "postern-dns.8": ["dns", "spf", "dmarc"]}
+FAMILIES = {"postern-setup.8": ["setup"], "postern-key.8": ["key"], "postern-doctor.8": ["doctor"], "postern-dns.8": ["dns", "spf", "dmarc"]}
 
 
 def test_a_familys_page_and_help_name_the_same_options():
@@ -223,18 +223,21 @@ def blocks(path, start, end):
 
 def test_the_readme_sets_up_a_real_domain(tmp_path):
     readme = (ROOT / "README.md").read_text()
-    text = re.search(r"^    (hostname = .*?)\n\n", readme, re.M | re.S).group(1).replace("\n    ", "\n")
-    conf = in_folder(text, tmp_path)
-    commands = re.findall(r"^    postern ((?:key generate|account add) [^#\n]*)", readme, re.M)
-    assert len(commands) == 2
-    assert postern("check", "-c", conf).returncode == 1     # the key is not there yet
-    for command in commands:
-        done = postern(*command.split(), "-c", conf, stdin="a password\n")
+    conf = tmp_path / "etc/postern.conf"
+    places = ["--etc", conf.parent, "--state", tmp_path / "state", "--user", pwd.getpwuid(os.geteuid() or 65534).pw_name,
+              "--resolver", "127.0.0.1:9", "--account", "alice"]
+    setups = [x.split() for x in re.findall(r"postern (setup [a-z.]+(?: --add)?)(?= +#|`;)", readme)]
+    assert len(setups) == 2 and setups[1][-1] == "--add"
+    for words in setups:
+        done = postern(*words, *places)
         assert done.returncode == 0, done.stderr
+    (account,) = re.findall(r"`postern (account add \S+)`", readme)
+    assert postern(*account.split(), "-c", conf, stdin="a password\n").returncode == 0
     done = postern("check", "-c", conf)
     assert done.returncode == 0, done.stdout
-    assert "s1._domainkey.example.org" in postern("key", "show", "example.org", "-c", conf).stdout
-    assert "alice@example.org" in postern("account", "list", "-c", conf).stdout
+    known = postern("account", "list", "-c", conf).stdout
+    assert all(x in known for x in ("alice@example.org", "bob@example.org", "alice@example.net"))
+    assert "alice@example.org" in (tmp_path / "etc/aliases").read_text()
 
 
 def test_the_manuals_configurations_have_no_faults(tmp_path):
