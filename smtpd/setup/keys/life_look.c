@@ -25,6 +25,16 @@ static int64_t patience(const struct life_plan *p, const struct life_book *b, co
 	return clamp((k->looked - k->bad) / 16, p->first_look, p->look);
 }
 
+/* Once a day; again in the hours before its turn, and at its turn. */
+static int64_t published_due(const struct life_plan *p, const struct life_book *b, const struct life_key *k, int64_t day)
+{
+	int64_t turn = p->rotate > 0 && b->set > 0 ? b->turned + p->rotate : INT64_MAX, at = k->looked + day;
+
+	if (!life_any_signs(b) || at >= turn)
+		at = k->looked + patience(p, b, k);
+	return k->looked < turn && turn < at ? turn : at;
+}
+
 int64_t life_look_due(const struct life_plan *p, const struct life_book *b, const struct life_key *k)
 {
 	int64_t day = p->look > LIFE_DAY ? p->look : LIFE_DAY;
@@ -36,10 +46,8 @@ int64_t life_look_due(const struct life_plan *p, const struct life_book *b, cons
 	switch (k->state) {
 	case LIFE_PREPARED:
 		return k->looked + patience(p, b, k);
-	case LIFE_PUBLISHED:               /* once a day, and again in the hours before its turn */
-		if (!life_any_signs(b) || (p->rotate > 0 && k->looked + day >= b->turned + p->rotate))
-			return k->looked + patience(p, b, k);
-		return k->looked + day;
+	case LIFE_PUBLISHED:
+		return published_due(p, b, k, day);
 	case LIFE_ACTIVE:
 		return k->looked + (k->out ? p->look : life_interval(p, b));
 	case LIFE_RETIRING:

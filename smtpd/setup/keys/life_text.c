@@ -219,7 +219,7 @@ static bool is_wrong(const struct life_book *b, const struct life_key *k)
 
 static bool is_to_be_pasted(const struct life_book *b, const struct life_key *k)
 {
-	return k->state == LIFE_PREPARED && !k->out && b->n > 0;
+	return k->state == LIFE_PREPARED && !k->out && k->sight != LIFE_SHOWN && b->n > 0;
 }
 
 /* The key that is nearest to signing, or should be. */
@@ -261,6 +261,8 @@ str life_summary(const struct life_plan *p, const struct life_book *b, int64_t n
 		out = arena_printf(a, "signed by %.*s", STR_ARG(signing));
 	else if (k == NULL)
 		out = STR("nothing signs: no key has been made yet");
+	else if (k->sight == LIFE_SHOWN)
+		out = arena_printf(a, "nothing signs yet: %.*s has been seen in DNS and is looked at once more", STR_ARG(k->selector));
 	else
 		out = arena_printf(a, "nothing signs: %.*s: %.*s", STR_ARG(k->selector),
 		                   STR_ARG(k->said.n > 0 ? k->said : STR("DNS has not been asked for it yet")));

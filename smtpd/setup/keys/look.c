@@ -5,6 +5,8 @@
 #include "smtpd/mail/tags.h"
 #include "smtpd/setup/keys/key_inside.h"
 
+#define SAID_MOST 600
+
 static enum life_sight sight_of(enum gate_sight sight)
 {
 	static const enum life_sight of[] = {
@@ -98,6 +100,19 @@ static void look_for_the_end(struct direct *d, str name, struct arena *a, struct
 		*out = (struct key_look){ .sight = LIFE_SILENT, .said = why.n > 0 ? why : str_of(err_text(e)), .silent = true };
 }
 
+/* What a server said may hold anything and be of any length; it goes to terminals
+ * and into the book. */
+static str plain(str s, struct arena *a)
+{
+	char *p;
+
+	s = str_head(s, SAID_MOST);
+	p = arena_alloc(a, s.n);
+	for (size_t i = 0; p != NULL && i < s.n; i++)
+		p[i] = (unsigned char)s.p[i] < 0x20 || s.p[i] == 0x7f ? '?' : s.p[i];
+	return p != NULL ? (str){ p, s.n } : STR_NONE;
+}
+
 void key_look(struct direct *d, const struct key_plan *p, const struct life_key *k, struct arena *a, struct key_look *out)
 {
 	str name = arena_printf(a, "%.*s._domainkey.%.*s", STR_ARG(k->selector), STR_ARG(p->domain));
@@ -106,4 +121,5 @@ void key_look(struct direct *d, const struct key_plan *p, const struct life_key 
 		look_for_the_end(d, name, a, out);
 	else
 		look_for_it(d, k, name, a, out);
+	out->said = plain(out->said, a);
 }

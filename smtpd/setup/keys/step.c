@@ -137,6 +137,19 @@ static void tell_state(struct step *s)
 	s->next = s->more ? s->now : life_next(&s->plan.life, &s->book, s->now);
 }
 
+/* Who asks for the next set wants to know what DNS shows of it now. */
+static void look_at_next_set(struct life_book *b)
+{
+	unsigned set = 0;
+
+	for (size_t i = 0; i < b->n; i++)
+		if (b->keys[i].set > b->set && b->keys[i].state <= LIFE_PUBLISHED && (set == 0 || b->keys[i].set < set))
+			set = b->keys[i].set;
+	for (size_t i = 0; i < b->n; i++)
+		if (b->keys[i].set == set && b->keys[i].state <= LIFE_PUBLISHED)
+			b->keys[i].looked = 0;
+}
+
 /* Keys before looks, so that they are seen as soon as they can be; records before
  * looks for the same reason, and once more for what has moved since. */
 static enum err move(struct step *s, struct direct *d, str *why)
@@ -146,6 +159,8 @@ static enum err move(struct step *s, struct direct *d, str *why)
 
 	if (e != OK)
 		return e;
+	if (s->wish == STEP_ROTATE)
+		look_at_next_set(&s->book);
 	tell_dns(s, d);
 	if (s->plan.life.gate && d != NULL)
 		look(s, d);

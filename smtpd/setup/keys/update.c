@@ -119,6 +119,7 @@ enum err key_update(struct direct *d, const struct key_plan *p, struct life_book
 	for (size_t i = 0; e == OK && i < b->n; i++)
 		if (behind[i]) {
 			b->keys[i].written = life_record_of(&p->life, &b->keys[i]);
+			b->keys[i].looked = 0;         /* what was seen before says nothing any more */
 			(*changed)++;
 		}
 	return e;

@@ -402,7 +402,7 @@ int verb_key(int argc, char **argv)
 {
 	int at = command_at(argc, argv);
 
-	if (at == 0 && argc > 1)
+	if (at == 0 && argc > 1 && strcmp(argv[1], "-c") != 0 && strcmp(argv[1], "--config") != 0)
 		return verb_misused("key", "unknown option %s", argv[1]);
 	if (at == 0)
 		return verb_misused("key", "say generate, list, show, test, prepare or rotate");

@@ -269,6 +269,29 @@ static void sets_follow_each_other_by_calendar(void **state)
 	end(&w);
 }
 
+/* What was seen an hour ago is not what counts at the turn. */
+static void a_key_is_looked_at_at_its_turn(void **state)
+{
+	struct world w;
+	struct life_key *k;
+	int64_t turn;
+
+	(void)state;
+	begin(&w);
+	pass(&w, DAY, LIFE_SHOWN, LIFE_OTHER);
+	k = key(&w, "r2701b");
+	turn = w.book.turned + w.plan.rotate;
+	k->looked = w.now;
+	assert_true(life_look_due(&w.plan, &w.book, k) == w.now + DAY);
+	k->looked = turn - DAY / 2;
+	assert_true(life_look_due(&w.plan, &w.book, k) == turn - DAY / 2 + HOUR);
+	k->looked = turn - 60;
+	assert_true(life_look_due(&w.plan, &w.book, k) == turn);
+	k->looked = turn;
+	assert_true(life_look_due(&w.plan, &w.book, k) == turn + HOUR);
+	end(&w);
+}
+
 /* Four sets last for a year; the next four are made when one is left. */
 static void records_are_asked_for_once_a_year(void **state)
 {
@@ -579,6 +602,7 @@ int main(void)
 		cmocka_unit_test(nothing_becomes_active_on_a_silent_look),
 		cmocka_unit_test(a_first_set_that_is_wrong_leaves_its_turn_to_the_next),
 		cmocka_unit_test(sets_follow_each_other_by_calendar),
+		cmocka_unit_test(a_key_is_looked_at_at_its_turn),
 		cmocka_unit_test(records_are_asked_for_once_a_year),
 		cmocka_unit_test(an_overdue_turn_waits_for_the_gate_and_says_so),
 		cmocka_unit_test(a_key_that_dns_loses_stops_and_the_older_one_signs),
