@@ -35,11 +35,10 @@ static const struct stat_def stats[] = {
 
 struct iprev_conn {
 	struct mod          *mod;
-	struct arena         scratch;            /* answers, until the last is there */
-	struct dns_ask       ptr;
-	struct dns_ask       back[NAMES_MOST];
-	str                  names[NAMES_MOST];
-	bool                 confirmed[NAMES_MOST];
+	struct arena         scratch;            /* questions and answers, until the last is there */
+	struct dns_ask      *ptr, *back;         /* in it; `n` of the second */
+	str                 *names;              /* `n` */
+	bool                *confirmed;
 	size_t               n, out;
 	bool                 failed;             /* some question back */
 	bool                 waiting;
@@ -126,6 +125,7 @@ static void choose_name(struct iprev_conn *c)
 static void settle(struct iprev_conn *c, enum iprev_result result, str reason)
 {
 	arena_fini(&c->scratch);
+	c->ptr = c->back = NULL;
 	c->outcome.result = result;
 	c->outcome.reason = reason;
 	stat_add(c->mod->stats + result, 1);
@@ -201,6 +201,17 @@ static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
 		settle_names(c);
 }
 
+static bool room_for_names(struct iprev_conn *c, size_t n)
+{
+	struct arena *a = c->mod->conn_arena;
+
+	c->back = ARENA_ARRAY(&c->scratch, struct dns_ask, n);
+	c->names = ARENA_ARRAY(a, str, n);
+	c->confirmed = ARENA_ARRAY(a, bool, n);
+	c->n = c->back != NULL && c->names != NULL && c->confirmed != NULL ? n : 0;
+	return c->n > 0;
+}
+
 static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 {
 	struct iprev_conn *c = ask->user;
@@ -219,7 +230,11 @@ static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 				    STR_ARG(m->peer->ip)));
 		return;
 	}
-	c->n = c->out = a->n < NAMES_MOST ? a->n : NAMES_MOST;
+	if (!room_for_names(c, a->n < NAMES_MOST ? a->n : NAMES_MOST)) {
+		settle(c, IPREV_TEMPERROR, STR("There is no memory left to look at its names."));
+		return;
+	}
+	c->out = c->n;
 	for (size_t i = 0; i < c->n; i++) {
 		c->names[i] = str_keep(m->conn_arena, a->rr[i].name);
 		dns_ask(m->dns, &c->back[i], &c->scratch, c->names[i], address_type(m), 0,
@@ -240,9 +255,14 @@ static enum say connect_hook(struct mod *m)
 		stat_add(m->stats + IPREV_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
-	c->out = 1;
 	arena_init(&c->scratch, SCRATCH_MAX);
-	dns_ask(m->dns, &c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0,
+	c->ptr = ARENA_NEW(&c->scratch, struct dns_ask);
+	if (c->ptr == NULL) {
+		stat_add(m->stats + IPREV_NOT_DONE, 1);
+		return SAY_NEXT;
+	}
+	c->out = 1;
+	dns_ask(m->dns, c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0,
 	        names_arrived, c);
 	return SAY_NEXT;
 }
@@ -291,8 +311,9 @@ static void gone(struct mod *m)
 {
 	struct iprev_conn *c = m->conn;
 
-	dns_cancel(&c->ptr);
-	for (size_t i = 0; i < c->n; i++)
+	if (c->ptr != NULL)
+		dns_cancel(c->ptr);
+	for (size_t i = 0; i < c->n && c->back != NULL; i++)
 		dns_cancel(&c->back[i]);
 	arena_fini(&c->scratch);
 }
