@@ -106,7 +106,7 @@ const struct verb verbs[] = {
 	  "  --outside            also ask and connect to strangers: see postern-doctor(8)\n"
 	  "  --wait               watch until DNS shows every record that mail needs\n"
 	  "  --for TIME           with --wait: give up after this time, as 30m\n"
-	  "  --resolver ADDR:PORT send every DNS query to this server\n"
+	  "  --resolver ADDR:PORT ask this name server instead of the configuration's\n"
 	  "  --json               print one JSON document\n" CONFIG_OPTION },
 	{ "dns", verb_dns, "[DOMAIN] [--format form|zone|text|json] [-c FILE]",
 	  "Prints the DNS records that the configuration calls for, and what web {} serves.",

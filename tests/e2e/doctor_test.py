@@ -470,6 +470,7 @@ def test_the_server_tells_a_change_once(world):
         server.file.write_text(text.replace("every = 0s", "every = 1s"))
         assert server.run("reload", "-c", str(server.file)).returncode == 0
         server.wait("doctor.looked", since=since, changes="0", sure="yes")
+        server.until((server.dir / "state/doctor.json").exists, "its memory")
         assert not server.messages(box) and (server.dir / "state/doctor.json").stat().st_mode & 0o777 == 0o600
         since = server.mark()
         world.world.change(ZONE, "\n".join(instead(MX, f"{ZONE}. MX 10 mx.other.example.")(world.healthy)))
