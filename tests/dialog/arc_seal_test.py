@@ -5,6 +5,7 @@ An alias of ours that leads elsewhere makes a message forwarded; the copy that
 stays here is the same, so a Maildir shows what leaves.
 """
 import base64
+import os
 import pathlib
 import re
 import sys
@@ -30,7 +31,8 @@ def server():
     with Server(start=False, zone=ZONE) as s:
         key = s.dir / "arc.pem"
         key.write_text(PEM)
-        key.chmod(0o644)
+        key.chmod(0o600)
+        os.chown(key, *Server.owner())
         s.configure(extra='verify { arc { seal = yes domain = "here.test" selector = "arc" key = "%s" } }' % key)
         s.start()
         yield s

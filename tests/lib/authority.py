@@ -89,7 +89,7 @@ class Authority:
         zones = "".join(f'zone:\n name: "{z}"\n zonefile: "{self.path(z)}"\n' for z in self.zones)
         edns = f" ipv4-edns-size: {self.edns}\n ipv6-edns-size: {self.edns}\n" if self.edns else ""
         return (f'server:\n ip-address: {self.address}@{self.port}\n username: ""\n chroot: ""\n zonesdir: "{self.dir}"\n'
-                f' pidfile: ""\n xfrdfile: ""\n zonelistfile: "{self.dir}/zonelist"\n xfrdir: "{self.dir}"\n server-count: 1\n'
+                f' pidfile: ""\n database: ""\n xfrdfile: ""\n zonelistfile: "{self.dir}/zonelist"\n xfrdir: "{self.dir}"\n server-count: 1\n'
                 f' hide-version: yes\n rrl-ratelimit: 0\n{edns}remote-control:\n control-enable: no\n{zones}')
 
     def knot_conf(self):

@@ -96,7 +96,7 @@ class SignedZones:
         zones = "".join(f'zone:\n name: "{name}"\n zonefile: "{path}"\n' for name, path in self.files.items())
         (self.dir / "nsd.conf").write_text(
             f'server:\n ip-address: 127.0.0.1@{self.port}\n username: ""\n chroot: ""\n zonesdir: "{self.dir}"\n'
-            f' pidfile: ""\n xfrdfile: ""\n zonelistfile: "{self.dir}/zonelist"\n xfrdir: "{self.dir}"\n server-count: 1\n'
+            f' pidfile: ""\n database: ""\n xfrdfile: ""\n zonelistfile: "{self.dir}/zonelist"\n xfrdir: "{self.dir}"\n server-count: 1\n'
             f' hide-version: yes\nremote-control:\n control-enable: no\n{zones}')
         self.process = subprocess.Popen([program("nsd"), "-d", "-c", str(self.dir / "nsd.conf")],
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
