@@ -162,7 +162,7 @@ static enum err move(struct step *s, struct direct *d, str *why)
 	if (s->wish == STEP_ROTATE)
 		look_at_next_set(&s->book);
 	tell_dns(s, d);
-	if (s->plan.life.gate && d != NULL)
+	if (s->plan.life.gate && d != NULL && !s->blind)
 		look(s, d);
 	life_turn(&s->plan.life, &s->book, s->now, &s->told);
 	if (s->wish == STEP_ROTATE && !life_rotate(&s->plan.life, &s->book, s->now, s->hasty, s->arena, why, &s->told))
@@ -182,7 +182,7 @@ static enum err move_with_dns(struct step *s, str *why)
 	enum err e;
 
 	direct_conf_of(s->config, &conf, &resolver);
-	if (s->plan.life.gate || s->plan.update != NULL)
+	if ((s->plan.life.gate && !s->blind) || s->plan.update != NULL)
 		d = direct_open(&conf, s->arena, &s->trouble);
 	e = move(s, d, why);
 	if (d != NULL)

@@ -20,6 +20,7 @@ struct step {
 	enum step_wish wish;
 	bool           hasty;                    /* rotate after one good look */
 	int64_t        now;
+	bool           blind;                    /* no look is taken: of keys that were only just made */
 	uint64_t       look_ms;                  /* no look begins later than this after the start; 0: all are taken */
 
 	/* what came of it */
