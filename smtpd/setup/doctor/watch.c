@@ -48,6 +48,7 @@ struct doctor_watch {
 	struct loop_timer timer;
 	struct look      *look;        /* NULL: none is out */
 	struct desk      *desk;        /* of the last look */
+	struct reading   *reading;     /* on it: the look begins when it is home */
 	struct tls_client *tls;
 	bool              confirming;  /* the next look confirms what this one saw */
 	bool              stopped, begun;
@@ -278,19 +279,59 @@ static void looked(struct doctor *doctor)
 
 static bool has_tools(struct doctor_watch *d)
 {
-	const struct config *c = d->server->now->config;
-	struct arena a;
-	str why = STR_NONE;
-
 	if (d->desk == NULL)
 		d->desk = desk_open("doctor", 1);
 	if (d->tls == NULL)
 		d->tls = tls_client_new();
-	arena_init(&a, 8192);
-	if (d->tls != NULL && !tls_client_trust(d->tls, c->relay.ca, &a, &why))
-		log_event(NULL, LOG_WARN, "doctor.without-ca", KV("why", why));
-	arena_fini(&a);
 	return d->desk != NULL && d->tls != NULL;
+}
+
+/* The file of CAs takes its time: the desk reads it. */
+struct reading {
+	struct job           job;
+	struct doctor_watch *watch;    /* NULL: it has gone */
+	struct tls_client   *tls;
+	struct arena         arena;
+	str                  ca, why;
+	bool                 good;
+};
+
+static void read_authorities(struct job *job)
+{
+	struct reading *r = SUPER(job, struct reading, job);
+
+	r->good = tls_client_trust(r->tls, r->ca, &r->arena, &r->why);
+}
+
+static void authorities_read(struct baton *b)
+{
+	struct reading *r = SUPER(SUPER(b, struct job, baton), struct reading, job);
+	struct doctor_watch *d = r->watch;
+
+	if (!r->good)
+		log_event(NULL, LOG_WARN, "doctor.without-ca", KV("why", r->why));
+	if (d != NULL)
+		d->reading = NULL;
+	if (d != NULL && d->look != NULL)
+		doctor_begin(&d->look->doctor);
+	arena_fini(&r->arena);
+	free(r);
+}
+
+static void begin(struct doctor_watch *d, str ca)
+{
+	struct reading *r = calloc(1, sizeof(*r));
+
+	must(r != NULL);
+	arena_init(&r->arena, 8192);
+	r->watch = d;
+	r->tls = d->tls;
+	r->ca = str_keep(&r->arena, ca);
+	r->job.work = read_authorities;
+	r->job.baton.home = d->server->main->mbox;
+	r->job.baton.arrived = authorities_read;
+	d->reading = r;
+	desk_submit_anyway(d->desk, &r->job);
 }
 
 static bool prepare(struct doctor_watch *d, struct look *k, str *why)
@@ -326,7 +367,7 @@ static bool prepare(struct doctor_watch *d, struct look *k, str *why)
 static void look_now(struct loop_timer *t)
 {
 	struct doctor_watch *d = SUPER(t, struct doctor_watch, timer);
-	struct look *k = d->look == NULL && has_tools(d) ? calloc(1, sizeof(*k)) : NULL;
+	struct look *k = d->look == NULL && d->reading == NULL && has_tools(d) ? calloc(1, sizeof(*k)) : NULL;
 	str why = STR_NONE;
 
 	if (k == NULL) {
@@ -339,7 +380,7 @@ static void look_now(struct loop_timer *t)
 	k->g->users++;
 	d->look = k;
 	if (prepare(d, k, &why)) {
-		doctor_begin(&k->doctor);
+		begin(d, k->g->config->relay.ca);
 		return;
 	}
 	log_event(NULL, LOG_WARN, "doctor.failed", KV("why", why));
@@ -408,6 +449,8 @@ void doctor_watch_free(struct doctor_watch *d)
 		return;
 	if (d->desk != NULL)
 		desk_close(d->desk);
+	if (d->reading != NULL)
+		d->reading->watch = NULL;
 	tls_client_free(d->tls);
 	free(d);
 }
