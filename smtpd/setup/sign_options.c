@@ -59,11 +59,12 @@ static int line_read(struct sign_options *w, bool sealing, int argc, char **argv
 	}
 	if (optind < argc)
 		return verb_misused(w->verb, "unexpected word \"%s\"", argv[optind]);
-	w->by_configuration = !sealing && w->domain != NULL && w->selector == NULL && w->key_file == NULL;
+	w->by_configuration = !sealing && w->file != NULL && w->domain != NULL && w->selector == NULL && w->key_file == NULL;
 	if (w->by_configuration && w->algorithm != NULL)
 		return verb_misused(w->verb, "--algorithm goes with --selector and --key");
 	if (!w->by_configuration && (w->domain == NULL || w->selector == NULL || w->key_file == NULL))
-		return verb_misused(w->verb, "--domain, --selector and --key are all needed");
+		return verb_misused(w->verb, sealing ? "--domain, --selector and --key are all needed"
+		                                     : "--domain, --selector and --key are all needed, or -c FILE and --domain");
 	if (sealing && w->authserv_id == NULL)
 		return verb_misused(
 			w->verb,

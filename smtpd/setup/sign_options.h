@@ -19,7 +19,7 @@ struct sign_options {
 	const char *authserv_id, *resolver;            /* seal's own */
 	const char *file;                              /* the configuration; NULL: the usual one */
 	struct config *config;                         /* … once the verb has read it */
-	bool        by_configuration;                  /* sign: neither selector nor key are given */
+	bool        by_configuration;                  /* sign: -c is given, neither selector nor key are */
 	struct dkim_signer signer;
 	struct strs names;
 	struct key *key;                               /* owned: sign_options_drop */
