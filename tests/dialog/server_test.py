@@ -139,7 +139,8 @@ def test_a_reload_keeps_sessions_and_shuts_doors():
                     config="\n".join(x for x in CONFIG.split("\n") if not x.startswith('listener "submission" ')))
         mark = s.mark()
         s.signal(signal.SIGHUP)
-        s.until(lambda: _refused(gone), "the shut door")
+        s.wait("configuration.loaded", since=mark)
+        assert _refused(gone)
         old.ask("EHLO x", 250)
         assert "MAILMAX=100" in old.reply
         new = s.client("mx")
