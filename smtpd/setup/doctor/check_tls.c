@@ -57,7 +57,12 @@ static bool judge_chain(struct exam *e, const struct host_cert *c)
 			           STR("put the certificate first, then its issuer's, and nothing else into the file (fullchain.pem)"));
 			return false;
 		}
-	if (c->n == 1 && !str_eq(c->chain[0].issuer, c->chain[0].subject)) {
+	if (c->n == 1 && str_eq(c->chain[0].issuer, c->chain[0].subject)) {
+		exam_found(e, DOCTOR_WARNING, c->file, STR("it is self-signed: mail programs complain, and MTA-STS cannot be"),
+		           STR("get one from an authority (certbot, uacme and lego do it; postern-setup(8))"));
+		return false;
+	}
+	if (c->n == 1) {
 		exam_found(e, DOCTOR_WARNING, c->file, STR("the file holds the certificate without its issuer's: many cannot verify it"),
 		           STR("name the file with the whole chain (fullchain.pem)"));
 		return false;

@@ -56,6 +56,8 @@ bool setup_keys(struct setup *s)
 		fprintf(stderr, "  making DKIM keys …\r");
 	if (step_take(&step, &why) != OK)
 		return setup_failed("the DKIM keys of %.*s: %.*s", STR_ARG(s->domain), STR_ARG(why));
+	if (s->terminal)
+		fprintf(stderr, "%30s\r", "");
 	setup_tell(s, "made", "", arena_printf(s->a, "%zu DKIM keys", step.book.n), "they sign in turn, each pair once DNS shows it");
 	return true;
 }
@@ -75,8 +77,9 @@ static str make_password(struct arena *a)
 
 enum accounts { NO_ACCOUNT, ANOTHER, THIS_ONE };
 
-/* Lines of the accounts file begin with the address and a colon. */
-static enum accounts look_for_account(const struct setup *s)
+/* Lines of the accounts file begin with the address and a colon.  `other`: the first
+ * of the domain that is not the one in question. */
+static enum accounts look_for_account(const struct setup *s, str *other)
 {
 	str text, line, why;
 	enum accounts found = NO_ACCOUNT;
@@ -88,8 +91,10 @@ static enum accounts look_for_account(const struct setup *s)
 
 		if (str_eq_nocase(name, s->account))
 			return THIS_ONE;
-		if (str_eq_nocase(str_skip(name, str_rfind(name, '@') + 1), s->domain) && !str_starts(name, "#"))
+		if (str_eq_nocase(str_skip(name, str_rfind(name, '@') + 1), s->domain) && !str_starts(name, "#") && found == NO_ACCOUNT) {
 			found = ANOTHER;
+			*other = name;
+		}
 	}
 	return found;
 }
@@ -128,10 +133,13 @@ static int add_account(struct setup *s, str password)
 
 bool setup_account(struct setup *s)
 {
-	enum accounts found = s->config != NULL ? look_for_account(s) : NO_ACCOUNT;
+	str other = STR_NONE;
+	enum accounts found = s->config != NULL ? look_for_account(s, &other) : NO_ACCOUNT;
 
+	if (found == ANOTHER && s->said.account == NULL)
+		s->account = other;
 	if (found == THIS_ONE || (found == ANOTHER && s->said.account == NULL)) {
-		setup_there(s, found == THIS_ONE ? s->account : s->domain, found == THIS_ONE ? "an account" : "it has accounts: `postern account list`");
+		setup_there(s, s->account, "an account; `postern account list` names all");
 		return true;
 	}
 	if (s->config == NULL) {

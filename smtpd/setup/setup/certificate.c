@@ -140,7 +140,7 @@ static bool find_issued(struct setup *s)
 	return false;
 }
 
-static bool is_ours(const struct setup *s, const struct config *c)
+bool setup_names_our_certificate(const struct setup *s, const struct config *c)
 {
 	str path = setup_certificate_path(s);
 
@@ -155,7 +155,7 @@ bool setup_certificate(struct setup *s)
 	char *path = str_cstr(s->a, setup_certificate_path(s));
 	str pem, why;
 
-	s->own_certificate = s->there == NULL || s->said.force || is_ours(s, s->there);
+	s->own_certificate = s->there == NULL || s->said.force || setup_names_our_certificate(s, s->there);
 	if (!s->own_certificate) {
 		setup_tell(s, "kept", "keep", STR("tls {}"), "the configuration names a certificate of its own");
 		s->certified = true;
@@ -183,7 +183,7 @@ static bool hook_certbot(struct setup *s)
 {
 	if (!s->root)
 		return true;
-	return setup_directory(s, STR(LETSENCRYPT "/renewal-hooks/deploy"), 0755, false, "certbot's") &&
+	return setup_directory(s, STR(LETSENCRYPT "/renewal-hooks/deploy"), 0755, false, "what certbot runs after a renewal") &&
 	       put(s, STR(LETSENCRYPT "/renewal-hooks/deploy/postern"), 0755, text_certbot_hook(s), "certbot hands a new certificate over");
 }
 
@@ -223,7 +223,7 @@ static str certbot_command(const struct setup *s, bool asks_nothing)
 	str how = s->said.webroot != NULL ? arena_printf(s->a, "--webroot -w %s", s->said.webroot)
 	          : s->said.http_port != 80 ? arena_printf(s->a, "--standalone --http-01-port %u", (unsigned)s->said.http_port)
 	                                    : STR("--standalone");
-	str quiet = asks_nothing ? arena_printf(s->a, " --non-interactive --agree-tos -m postmaster@%.*s", STR_ARG(s->domain)) : STR("");
+	str quiet = asks_nothing ? arena_printf(s->a, " --non-interactive --agree-tos -m postmaster@%.*s", STR_ARG(s->first)) : STR("");
 	str hook = s->root ? STR(LETSENCRYPT "/renewal-hooks/deploy/postern") : setup_in_etc(s, "tls/deploy");
 
 	return arena_printf(s->a, "certbot certonly %.*s --reuse-key -d %.*s --deploy-hook %.*s%.*s", STR_ARG(how), STR_ARG(s->hostname),

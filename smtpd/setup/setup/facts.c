@@ -97,6 +97,33 @@ static bool take_path(struct setup *s, const char *option, const char *said, str
 	return ok;
 }
 
+/* Those of a configuration that is there, as far as it has our three listeners. */
+static void find_ports(struct setup *s)
+{
+	static const char *const names[] = { "mx", "submission", "submissions" };
+	static const uint32_t usual[] = { 25, 587, 465 };
+
+	memcpy(s->ports, usual, sizeof(s->ports));
+	for (size_t i = 0; s->there != NULL && i < s->there->listeners.n; i++) {
+		const struct listener_conf *l = s->there->listeners.v[i];
+
+		for (int k = 0; k < SETUP_PORTS; k++)
+			if (str_is(l->head.title, names[k]) && l->address.n > 0)
+				str_to_u32(str_skip(l->address.v[0], str_rfind(l->address.v[0], ':') + 1), &s->ports[k]);
+	}
+	s->own_ports = memcmp(s->ports, usual, sizeof(usual)) != 0;
+}
+
+static str usual_mail(const struct setup *s)
+{
+	const struct domain_section *d = s->there != NULL && s->there->domains.n > 0 ? s->there->domains.v[0] : NULL;
+	const str end = STR("/%d/%u");
+
+	if (d != NULL && str_ends_nocase(d->deliver.maildir, end))
+		return str_head(d->deliver.maildir, d->deliver.maildir.n - end.n);
+	return str_is(s->state, "/var/lib/postern") ? STR("/var/mail") : arena_printf(s->a, "%.*s/mail", STR_ARG(s->state));
+}
+
 static bool take_ports(struct setup *s, int *status)
 {
 	str text = str_of(s->said.ports), word;
@@ -112,7 +139,7 @@ static bool take_ports(struct setup *s, int *status)
 	}
 	s->own_ports = s->said.ports != NULL;
 	if (!s->own_ports)
-		memcpy(s->ports, (const uint32_t[]){ 25, 587, 465 }, sizeof(s->ports));
+		find_ports(s);
 	return true;
 }
 
@@ -181,6 +208,8 @@ static bool read_there(struct setup *s, int *status)
 	e = config_read(s->file, verb_open_file, s->a, &s->there, &faults, &why);
 	if (e == OK) {
 		s->second = !config_domain_is_local(s->there, s->domain);
+		if (s->there->domains.n > 0)
+			s->first = ((const struct domain_section *)s->there->domains.v[0])->name;
 		return true;
 	}
 	s->there = NULL;
@@ -234,22 +263,19 @@ static void find_program(struct setup *s)
 
 bool setup_look(struct setup *s, int *status)
 {
-	bool elsewhere;
-
 	s->root = geteuid() == 0;
 	s->terminal = isatty(STDIN_FILENO) && isatty(STDERR_FILENO);
 	if (!take_domain(s, s->said.domain, "domain name", &s->domain, status) ||
 	    !take_path(s, "--etc", s->said.etc, STR(SETUP_ETC), &s->etc, status))
 		return false;
 	s->file = str_cstr(s->a, setup_in_etc(s, "postern.conf"));
+	s->first = s->domain;
 	if (!read_there(s, status) || !take_ports(s, status) || !take_account(s, status) || !take_user(s, status) ||
 	    !take_acme(s, status))
 		return false;
 	if (!take_path(s, "--state", s->said.state, s->there != NULL ? s->there->state : STR("/var/lib/postern"), &s->state, status))
 		return false;
-	elsewhere = !str_is(s->state, "/var/lib/postern");
-	if (!take_path(s, "--mail", s->said.mail, elsewhere ? arena_printf(s->a, "%.*s/mail", STR_ARG(s->state)) : STR("/var/mail"), &s->mail,
-	               status) ||
+	if (!take_path(s, "--mail", s->said.mail, usual_mail(s), &s->mail, status) ||
 	    (s->said.webroot != NULL && !take_path(s, "--webroot", s->said.webroot, STR_NONE, &(str){ 0 }, status)))
 		return false;
 	if (s->said.hostname != NULL && !take_domain(s, s->said.hostname, "host name", &s->hostname, status))

@@ -13,6 +13,7 @@
 
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/key_files.h"
+#include "smtpd/setup/keys/book.h"
 #include "smtpd/setup/setup/setup.h"
 #include "smtpd/setup/verbs.h"
 
@@ -256,13 +257,32 @@ static bool add_domain(struct setup *s)
 	return setup_replace(s, str_of(s->file), 0644, there, "with the domain added at its end");
 }
 
+/* Its text is people's own from the first day. */
+bool setup_aliases(struct setup *s)
+{
+	const struct domain_section *d = s->there != NULL ? config_domain_of(s->there, s->domain) : NULL;
+	str path = d != NULL ? d->aliases : setup_aliases_path(s);
+
+	if (path.n == 0)
+		return true;
+	if (access(str_cstr(s->a, path), F_OK) != 0)
+		return write_new(s, path, 0644, text_aliases(s), "who gets mail to postmaster, abuse and root");
+	setup_there(s, path, "who gets mail to postmaster, abuse and root");
+	return true;
+}
+
+/* What would be written has one domain: it is no match for a file that has more. */
 bool setup_configuration(struct setup *s)
 {
 	enum put put = PUT_SAME;
 	str text = text_configuration(s);
 
-	if (s->second && !s->said.force)
+	if (s->second)
 		return add_domain(s) && read_again(s);
+	if (s->there != NULL && s->there->domains.n > 1) {
+		setup_there(s, str_of(s->file), arena_printf(s->a, "the configuration, of %zu domains", s->there->domains.n).p);
+		return read_again(s);
+	}
 	if (!s->said.dry && (s->there == NULL || s->said.force) && !reads(s, text))
 		return false;
 	put = setup_put(s, str_of(s->file), 0644, text, "the configuration");

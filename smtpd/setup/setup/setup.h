@@ -65,6 +65,7 @@ struct setup {
 	const struct acme_tool *acme;  /* --acme, or the first that is installed; NULL: none */
 	struct config *there;          /* as it stands; NULL: no file */
 	bool        second;            /* it does not have the domain yet */
+	str         first;             /* its first domain, else the one that is set up */
 	uid_t       uid;               /* of the server */
 	gid_t       gid;
 
@@ -121,6 +122,7 @@ enum put { PUT_FAILED, PUT_DONE, PUT_SAME, PUT_DIFFERS };
 enum put setup_put(struct setup *, str path, mode_t, str text, const char *about);
 /* In the place of what is there, which stays beside it as FILE.old. */
 bool setup_replace(struct setup *, str path, mode_t, str text, const char *about);
+bool setup_aliases(struct setup *);
 bool setup_configuration(struct setup *);            /* writes it, or adds the domain; reads it again */
 void print_difference(str there, str would);         /* difference.c */
 
@@ -128,6 +130,7 @@ void print_difference(str there, str would);         /* difference.c */
 bool setup_certificate(struct setup *);              /* one to begin with */
 bool setup_take_certificate(struct setup *);         /* --certificate, --key */
 bool setup_hooks(struct setup *);
+bool setup_names_our_certificate(const struct setup *, const struct config *);
 /* What a person would type for the first certificate. */
 str  setup_acme_command(const struct setup *);
 bool setup_acme_run(struct setup *);

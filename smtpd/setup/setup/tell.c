@@ -94,10 +94,10 @@ static void reverse(struct setup *s, struct steps *all)
 			missing = arena_printf(s->a, "%.*s%s%.*s", STR_ARG(missing), missing.n > 0 ? " and " : "", STR_ARG(s->addresses[i].text));
 	if (s->behind_nat)
 		add(all, arena_printf(s->a, "No interface here has a public address, so this machine seems to be behind a NAT.  Publish the\n"
-		                      "         public address as A record of %.*s, have it lead here (ports 25, 465, 587 and 80), and ask\n"
-		                      "         its provider for a PTR record (\"reverse DNS\") to %.*s.", STR_ARG(s->hostname), STR_ARG(s->hostname)));
+		                      "          public address as A record of %.*s, have it lead here (ports 25, 465, 587 and 80), and ask\n"
+		                      "          its provider for a PTR record (\"reverse DNS\") to %.*s.", STR_ARG(s->hostname), STR_ARG(s->hostname)));
 	else if (missing.n > 0)
-		add(all, arena_printf(s->a, "Set the PTR record (\"reverse DNS\") of %.*s to %.*s,\n         on the pages of this machine's provider.",
+		add(all, arena_printf(s->a, "Set the PTR record (\"reverse DNS\") of %.*s to %.*s,\n          on the pages of this machine's provider.",
 		                      STR_ARG(missing), STR_ARG(s->hostname)));
 }
 
@@ -106,7 +106,7 @@ static void doors(struct setup *s, struct steps *all)
 	if (s->behind_nat)
 		return;
 	add(all, arena_printf(s->a, "Let ports %u, %u, %u%s in, where a firewall stands before this machine, and port 25 out,\n"
-	                      "         which some providers open on request only.", s->ports[SETUP_MAIL], s->ports[SETUP_SUBMISSIONS],
+	                      "          which some providers open on request only.", s->ports[SETUP_MAIL], s->ports[SETUP_SUBMISSIONS],
 	                      s->ports[SETUP_SUBMISSION], s->certified ? "" : " and 80"));
 }
 
@@ -118,13 +118,13 @@ static void certificate(struct setup *s, struct steps *all)
 		return;
 	if (command.n == 0)
 		add(all, arena_printf(s->a, "Get a certificate for %.*s, once that name leads here:\n"
-		                      "           apt install certbot, then `postern setup %.*s%s%.*s --acme certbot`", STR_ARG(s->hostname),
+		                      "            apt install certbot, then `postern setup %.*s%s%.*s --acme certbot`", STR_ARG(s->hostname),
 		                      STR_ARG(s->domain), str_is(s->etc, SETUP_ETC) ? "" : " --etc ",
 		                      STR_ARG(str_is(s->etc, SETUP_ETC) ? STR("") : s->etc)));
 	else
-		add(all, arena_printf(s->a, "Get the certificate, once %.*s leads here:\n           %.*s%s", STR_ARG(s->hostname),
+		add(all, arena_printf(s->a, "Get the certificate, once %.*s leads here:\n            %.*s%s", STR_ARG(s->hostname),
 		                      STR_ARG(command), s->acme->renews || (s->systemd && str_is(s->etc, SETUP_ETC)) ? "" :
-		                      "\n         and have it run every day, as by cron."));
+		                      "\n          and have it run every day, as by cron."));
 }
 
 static void start(struct setup *s, struct steps *all)
@@ -132,9 +132,9 @@ static void start(struct setup *s, struct steps *all)
 	if (!s->wants_start)
 		return;
 	if (s->systemd && str_is(s->etc, SETUP_ETC))
-		add(all, STR("Install the service with `make install`, then start it:\n           systemctl enable --now postern"));
+		add(all, STR("Install the service with `make install`, then start it:\n            systemctl enable --now postern"));
 	else
-		add(all, arena_printf(s->a, "Start the server:\n           postern serve%.*s", STR_ARG(config_option(s))));
+		add(all, arena_printf(s->a, "Start the server:\n            postern serve%.*s", STR_ARG(config_option(s))));
 }
 
 static void first_mail(struct setup *s, struct steps *all)
@@ -142,8 +142,8 @@ static void first_mail(struct setup *s, struct steps *all)
 	str option = config_option(s);
 
 	add(all, arena_printf(s->a, "Give a mail program %.*s, port %u with TLS, user %.*s and the password, and write\n"
-	                      "         to somebody.  (Reading takes Dovecot, see README.)  `postern doctor %.*s%.*s`\n"
-	                      "         looks at everything and says what is left to mend.",
+	                      "          to somebody.  (Reading takes Dovecot, see README.)  `postern doctor %.*s%.*s`\n"
+	                      "          looks at everything and says what is left to mend.",
 	                      STR_ARG(s->hostname), s->ports[SETUP_SUBMISSIONS], STR_ARG(s->account), STR_ARG(s->domain), STR_ARG(option)));
 }
 

@@ -22,7 +22,7 @@ str setup_certificate_path(const struct setup *s)
 /* The first domain's is what everybody looks for. */
 str setup_aliases_path(const struct setup *s)
 {
-	return s->second ? arena_printf(s->a, "%.*s/aliases.%.*s", STR_ARG(s->etc), STR_ARG(s->domain)) : setup_in_etc(s, "aliases");
+	return !str_eq(s->domain, s->first) ? arena_printf(s->a, "%.*s/aliases.%.*s", STR_ARG(s->etc), STR_ARG(s->domain)) : setup_in_etc(s, "aliases");
 }
 
 /* Other users of this machine have to reach it, so it is not in the state directory. */
@@ -109,7 +109,7 @@ str text_deploy(const struct setup *s)
 	                    "fi\n"
 	                    "exec %.*s setup %.*s --etc %.*s --certificate \"$chain\" --key \"$key\"\n",
 	                    STR_ARG(etc), STR_ARG(host), STR_ARG(etc), STR_ARG(host), STR_ARG(etc), STR_ARG(host), STR_ARG(s->program),
-	                    STR_ARG(s->domain), STR_ARG(etc));
+	                    STR_ARG(s->first), STR_ARG(etc));
 }
 
 str text_certbot_hook(const struct setup *s)
@@ -126,7 +126,7 @@ static str renew_uacme(const struct setup *s)
 	                    "uacme -c %.*s -h %.*s/hook issue %.*s\n"
 	                    "case $? in 0) ;; 1) exit 0 ;; *) exit 1 ;; esac     # 1: it is not due yet\n"
 	                    "exec %.*s/tls/deploy %.*s/%.*s/cert.pem %.*s/private/%.*s/key.pem\n",
-	                    STR_ARG(d), STR_ARG(d), STR_ARG(s->domain), STR_ARG(d), STR_ARG(d), STR_ARG(host), STR_ARG(s->etc), STR_ARG(d),
+	                    STR_ARG(d), STR_ARG(d), STR_ARG(s->first), STR_ARG(d), STR_ARG(d), STR_ARG(host), STR_ARG(s->etc), STR_ARG(d),
 	                    STR_ARG(host), STR_ARG(d), STR_ARG(host));
 }
 
@@ -142,7 +142,7 @@ static str renew_lego(const struct setup *s)
 	                    "\texec $lego renew --days 30 --reuse-key --renew-hook %.*s/tls/deploy\n"
 	                    "fi\n"
 	                    "$lego run && exec %.*s/tls/deploy %.*s/certificates/%.*s.crt %.*s/certificates/%.*s.key\n",
-	                    STR_ARG(d), STR_ARG(s->domain), STR_ARG(host), STR_ARG(how), STR_ARG(d), STR_ARG(host), STR_ARG(s->etc),
+	                    STR_ARG(d), STR_ARG(s->first), STR_ARG(host), STR_ARG(how), STR_ARG(d), STR_ARG(host), STR_ARG(s->etc),
 	                    STR_ARG(s->etc), STR_ARG(d), STR_ARG(host), STR_ARG(d), STR_ARG(host));
 }
 

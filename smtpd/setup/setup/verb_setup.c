@@ -136,6 +136,9 @@ static int hand_over(struct setup *s)
 
 	s->hostname = s->there->hostname;
 	s->config = s->there;
+	if (!setup_names_our_certificate(s, s->there))
+		return verb_fail(EXIT_FINDING, SETUP_VERB, "tls {} in %s names other files: name %.*s there as certificate and as key", s->file,
+		                 STR_ARG(setup_certificate_path(s)));
 	if (!setup_take_certificate(s))
 		return EXIT_FINDING;
 	status = s->said.dry ? 0 : control_ask(str_cstr(s->a, server_control_path(s->config, s->a)), words, 1, stderr);
@@ -167,8 +170,7 @@ static void say_what_is_here(const struct setup *s)
 static bool make_all(struct setup *s)
 {
 	return setup_user(s) && setup_directories(s) && setup_certificate(s) &&
-	       setup_put(s, setup_aliases_path(s), 0644, text_aliases(s), "who receives for postmaster, abuse and root") != PUT_FAILED &&
-	       setup_configuration(s) && setup_hooks(s) && setup_keys(s) && setup_account(s) && setup_start(s);
+	       setup_aliases(s) && setup_configuration(s) && setup_hooks(s) && setup_keys(s) && setup_account(s) && setup_start(s);
 }
 
 /* The authority looks for the host name: before DNS leads here there is no use in asking. */
@@ -202,7 +204,7 @@ static int wait_for_dns(struct setup *s)
 
 static int finish(struct setup *s)
 {
-	bool waits = s->said.wait || (s->terminal && !s->said.no_wait);
+	bool waits = s->said.wait || (s->terminal && s->running && !s->said.no_wait);
 	int status = EXIT_DONE;
 
 	if (!get_certificate(s, false) && !waits)
