@@ -95,7 +95,24 @@ static int ticket_key(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPH
 	return is_newest && (sealing || SSL_version(ssl) != TLS1_3_VERSION) ? 1 : 2;
 }
 
+/* A resumed session brings its client's certificate unasked: one that has
+ * expired since takes a whole handshake, which says so.  (A revoked one does as
+ * well: the authorities' id changes with their list.) */
+static SSL_TICKET_RETURN ticket_fits(SSL *ssl, SSL_SESSION *session, const unsigned char *name,
+                                     size_t n, SSL_TICKET_STATUS status, void *arg)
+{
+	X509 *x = session != NULL ? SSL_SESSION_get0_peer(session) : NULL;
+
+	(void)ssl, (void)name, (void)n, (void)arg;
+	if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	if (x != NULL && X509_cmp_current_time(X509_get0_notAfter(x)) <= 0)
+		return SSL_TICKET_RETURN_IGNORE_RENEW;
+	return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
+}
+
 void tls_ticket_setup(SSL_CTX *ctx)
 {
 	SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, ticket_key);
+	SSL_CTX_set_session_ticket_cb(ctx, NULL, ticket_fits, NULL);
 }

@@ -152,14 +152,14 @@ class Office:
         return str(cert), str(secret)
 
 
-def with_certificate(s, listener, pair=None):
-    """TLS from the first byte, with a certificate or without."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+def with_certificate(s, listener, pair=None, resumes=None):
+    """TLS from the first byte, with a certificate or without, or another client's session resumed."""
+    context = resumes.socket.context if resumes else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     if pair:
         context.load_cert_chain(*pair)
     c = s.client(listener, greeting=None)
-    c.socket = context.wrap_socket(c.socket)
+    c.socket = context.wrap_socket(c.socket, session=resumes.socket.session if resumes else None)
     return c
 
 
@@ -207,6 +207,45 @@ listener "requires" {{ address = {{"127.0.0.6:0"}} role = submission tls = impli
                      f"--x509-key-file={alice[1]}")
         assert done.returncode == 0, done.stderr
         s.wait("login.passed", since=seen, login="alice@here.test", mechanism="EXTERNAL")
+
+
+def logged_in_briefly(s, office):
+    """A session by a certificate that counts for seconds yet, its last moment and its pair of files."""
+    for seconds in (2, 6, 30):                                     # a slow machine comes too late for the first
+        ends = int(time.time()) + seconds
+        pair = office.person("brief", "alice@here.test", days=(ends - time.time()) / 86400)
+        c = with_certificate(s, "asks", pair)
+        c.hear(220)
+        if "EXTERNAL" in offered(c) and auth(c, "EXTERNAL", b"")[:3] == "235":
+            return c, ends, pair
+        c.close()
+    raise AssertionError("none of the certificates counted")
+
+
+def test_an_open_session_ends_with_its_certificate(folder):
+    office = Office(folder)
+    lasting = office.person("lasting", "alice@here.test")
+    listener = 'listener "asks" { address = {"127.0.0.4:0"} role = submission tls = implicit }\n'
+    with Server(extra=listener + f'tls {{ client-ca = "{office.file}" }}') as s:
+        kept = with_certificate(s, "asks", lasting)
+        kept.hear(220)
+        kept.ask("EHLO x", 250)
+        auth(kept, "EXTERNAL", b"", 235)
+        c, ends, pair = logged_in_briefly(s, office)
+        c.ask("MAIL FROM:<alice@here.test>", 250)
+        while time.time() < ends + 1:                              # its end is what is waited for
+            time.sleep(max(0, ends + 1 - time.time()))
+        assert "log in again" in c.ask("RCPT TO:<bob@here.test>", 421)
+        assert c.socket.recv(1) == b""
+        kept.ask("NOOP", 250)
+        for before, counts in ((kept, True), (c, False), (None, False)):
+            again = with_certificate(s, "asks", None if before else pair, resumes=before)
+            again.hear(220)
+            assert again.socket.session_reused == counts and ("EXTERNAL" in offered(again)) == counts
+            plain(again, "alice@here.test", "secret", 235)
+            again.close()
+        c.close()
+        kept.close()
 
 
 def test_a_certificate_needs_somebody_who_signs_it():
