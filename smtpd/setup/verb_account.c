@@ -68,18 +68,43 @@ static bool is_decision(const char *word)
 	return strcmp(word, "release") == 0 || strcmp(word, "drop") == 0 || strcmp(word, "lock") == 0;
 }
 
+/* What the running server says to these words; a status below 0: none answers. */
+static int ask(struct config *c, struct arena *a, const char *const *words, size_t n, str *said)
+{
+	char *text = NULL;
+	size_t length = 0;
+	FILE *out = open_memstream(&text, &length);
+	int status, fault;
+
+	*said = STR_NONE;
+	if (out == NULL)
+		return -1;
+	status = control_ask(str_cstr(a, server_control_path(c, a)), words, n, out);
+	fault = errno;
+	fclose(out);
+	if (status >= 0)
+		*said = length > 0 ? str_keep(a, (str){ text, length }) : STR("");
+	free(text);
+	errno = fault;
+	return status;
+}
+
 /* The running server's to do: it holds the mail and the sessions. */
 static int decide(int argc, char **argv, struct config *c, struct arena *a)
 {
 	const char *const words[] = { "account", argv[1], argv[2] };
 	int status;
+	str said;
 
 	if (argc != 3)
 		return verb_misused("account", "%s takes one address", argv[1]);
-	status = control_ask(str_cstr(a, server_control_path(c, a)), words, COUNT(words), stdout);
+	status = ask(c, a, words, COUNT(words), &said);
 	if (status < 0)
 		return verb_fail(EXIT_LATER, "account", "no server answers in %.*s: %s: start it with `postern serve`",
 		                 STR_ARG(c->state), strerror(errno));
+	if (status != EXIT_DONE)
+		return verb_fail(status, "account", "%s: %.*s", argv[1], STR_ARG(str_trim(said)));
+	printf("%.*s", STR_ARG(said));
 	return status;
 }
 
@@ -87,20 +112,9 @@ static int decide(int argc, char **argv, struct config *c, struct arena *a)
 static str ask_who_is_shut(struct config *c, struct arena *a)
 {
 	const char *const words[] = { "account", "shut" };
-	char *text = NULL;
-	size_t n = 0;
-	FILE *out = open_memstream(&text, &n);
-	int status = -1;
-	str said = STR_NONE;
+	str said;
 
-	if (out == NULL)
-		return STR_NONE;
-	status = control_ask(str_cstr(a, server_control_path(c, a)), words, COUNT(words), out);
-	fclose(out);
-	if (status == EXIT_DONE)
-		said = n > 0 ? str_keep(a, (str){ text, n }) : STR("");
-	free(text);
-	return said;
+	return ask(c, a, words, COUNT(words), &said) == EXIT_DONE ? said : STR_NONE;
 }
 
 static int run(int argc, char **argv, struct config *c, struct arena *a)

@@ -240,7 +240,9 @@ def test_send_as():
 
 def test_the_verbs_say_what_is_wrong():
     with Server() as s:
-        assert "no account here" in account(s, "release", "nobody@here.test", status=1)
+        done = s.run("account", "release", "nobody@here.test", "-c", str(s.file))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith("postern account: release: nobody@here.test is no account here")
         assert "needs an address" in account(s, "lock", status=2)
         s.stop()
         assert "start it" in account(s, "drop", "bob@here.test", status=75)
