@@ -92,6 +92,7 @@ def test_all_show_it_signed(house, world):
         assert (key["sight"], key["servers"], key["answered"]) == ("shown", 2, 2), key
         assert key["said"] == f"all 2 servers of {ZONE} show the record"
         assert [r["protocol"] for r in key["replies"]] == ["udp", "tcp"] * 2
+        assert [r["server"] for r in key["replies"]] == [f"ns{i}.{ZONE}" for i in (1, 1, 2, 2)]     # however the resolver turns them
     text = postern("key", "test", "--all", "-c", str(house.file))
     assert text.returncode == 0 and text.stdout.count("\nok: ") == 3 and "over TCP: the record" in text.stdout
 

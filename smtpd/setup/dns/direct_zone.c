@@ -5,6 +5,7 @@
  * only inside the call.  The thread of the caller.
  */
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "smtpd/base/dns_name.h"
@@ -180,6 +181,21 @@ static enum err find_cut(struct direct *d, str name, struct arena *a, struct dir
 	return ERR_ABSENT;
 }
 
+/* Resolvers turn the order of records; what is said of the servers must not turn
+ * with it, or the same fault is news at every look. */
+static int by_name(const void *a, const void *b)
+{
+	const struct direct_server *x = a, *y = b;
+	int order = str_cmp(x->name, y->name);
+
+	return order != 0 ? order : str_cmp(x->address, y->address);
+}
+
+static int by_host(const void *a, const void *b)
+{
+	return str_cmp(((const struct direct_host *)a)->name, ((const struct direct_host *)b)->name);
+}
+
 static enum err find_names(struct direct *d, struct arena *a, const struct direct_zone *z, struct direct_host **hosts, size_t *n,
                            str *why)
 {
@@ -197,6 +213,8 @@ static enum err find_names(struct direct *d, struct arena *a, const struct direc
 	*hosts = ARENA_ARRAY(a, struct direct_host, *n + 1);
 	for (size_t i = 0; *hosts != NULL && i < *n; i++)
 		(*hosts)[i].name = q->got.rr[i].name;
+	if (*hosts != NULL && *n > 1)
+		qsort(*hosts, *n, sizeof(**hosts), by_host);
 	return *hosts != NULL ? OK : ERR_MEMORY;
 }
 
@@ -230,6 +248,7 @@ static enum err list_servers(const struct direct_host *h, size_t n, struct arena
 		if (h[i].n == 0)
 			z->nameless.v[z->nameless.n++] = h[i].name;
 	}
+	qsort(z->servers, z->n, sizeof(*z->servers), by_name);
 	return OK;
 }
 
