@@ -334,7 +334,8 @@ bool life_rotate(const struct life_plan *p, struct life_book *b, int64_t now, bo
 		turn_keys(p, b, now, told);
 		return true;
 	}
-	*why = next == 0 ? STR("no key is prepared: `postern key prepare` makes some") : STR("the gate is shut");
+	*why = next == 0 ? arena_printf(a, "no key is prepared: `postern key prepare %.*s` makes some", STR_ARG(b->domain))
+	                 : STR("DNS shows no later key");
 	for (size_t i = 0; i < b->n; i++) {
 		const struct life_key *k = &b->keys[i];
 
@@ -343,8 +344,9 @@ bool life_rotate(const struct life_plan *p, struct life_book *b, int64_t now, bo
 		*why = k->sight == LIFE_SHOWN
 		     ? arena_printf(a, "%.*s was seen in DNS once; it may sign after a second look, at %.*s: wait, or say --force",
 		                    STR_ARG(k->selector), STR_ARG(life_date(a, life_look_due(p, b, k))))
-		     : arena_printf(a, "the gate of %.*s is shut: %.*s", STR_ARG(k->selector),
-		                    STR_ARG(k->said.n > 0 ? k->said : STR("DNS has not been asked for it yet")));
+		     : arena_printf(a, "%.*s may not sign yet: %.*s: say it again when DNS shows what `postern key show %.*s %.*s` prints",
+		                    STR_ARG(k->selector), STR_ARG(k->said.n > 0 ? k->said : STR("DNS has not been asked for it yet")),
+		                    STR_ARG(b->domain), STR_ARG(k->selector));
 		break;
 	}
 	return false;
@@ -413,6 +415,6 @@ struct life_key *life_add(struct life_book *b, const struct life_want *want, str
 		return NULL;
 	enter(k, LIFE_PREPARED, now);
 	b->n++;
-	life_tell(told, LIFE_NEWS_PREPARED, k->selector, STR("its record is to be put into DNS: `postern key show` prints it"));
+	life_tell(told, LIFE_NEWS_PREPARED, k->selector, arena_printf(told != NULL ? told->arena : b->arena, "its record is to be put into DNS: `postern key show %.*s` prints it", STR_ARG(b->domain)));
 	return k;
 }

@@ -171,15 +171,71 @@ static str when_of(int64_t epoch, struct arena *a)
 	return str_keep(a, str_of(text));
 }
 
-static void print_row(const struct row *r, bool first, struct arena *a)
-{
-	static const char format[] = "%-24.*s %-10.*s %-9.*s %-10s %-11.*s %.*s%s%.*s\n";
-	str since = day_of(r->since, a), when = r->when != 0 ? when_of(r->when, a) : STR("");
+/* What DNS shows instead of some keys' records: told once below the table. */
+struct reason { struct reason *next; str domain, said, selectors; int64_t again; bool by_hand; };
 
-	if (first)
-		printf("%-24s %-10s %-9s %-10s %-11s %s\n", "DOMAIN", "SELECTOR", "ALGORITHM", "STATE", "SINCE", "NEXT");
-	printf(format, STR_ARG(r->domain), STR_ARG(r->selector), STR_ARG(r->algorithm), r->state, STR_ARG(since), STR_ARG(r->next),
-	       r->when != 0 ? ", " : "", STR_ARG(when));
+struct listing {
+	const struct config *config;
+	const struct asked  *asked;
+	struct arena  *arena;
+	struct json   *json;
+	struct reason *reasons;
+	str    domain;
+	int    wide;                           /* the column of domains */
+	size_t n;
+};
+
+static void print_row(const struct listing *l, const struct row *r)
+{
+	static const char format[] = "%-*.*s %-8.*s %-9.*s %-9s %-10.*s %.*s%s%.*s\n";
+	str since = day_of(r->since, l->arena), when = r->when != 0 ? when_of(r->when, l->arena) : STR("");
+
+	if (l->n == 0)
+		printf("%-*s %-8s %-9s %-9s %-10s %s\n", l->wide, "DOMAIN", "SELECTOR", "ALGORITHM", "STATE", "SINCE", "NEXT");
+	printf(format, l->wide, STR_ARG(r->domain), STR_ARG(r->selector), STR_ARG(r->algorithm), r->state, STR_ARG(since),
+	       STR_ARG(r->next), r->when != 0 ? ", " : "", STR_ARG(when));
+}
+
+static void add_reason(struct listing *l, const struct step *s, const struct life_key *k)
+{
+	struct reason **at = &l->reasons;
+
+	for (; *at != NULL; at = &(*at)->next)
+		if (str_eq((*at)->domain, s->plan.domain) && str_eq((*at)->said, k->said)) {
+			(*at)->selectors = arena_printf(l->arena, "%.*s, %.*s", STR_ARG((*at)->selectors), STR_ARG(k->selector));
+			return;
+		}
+	*at = ARENA_NEW(l->arena, struct reason);
+	if (*at != NULL)
+		**at = (struct reason){ .domain = s->plan.domain, .said = k->said, .selectors = k->selector,
+			                .by_hand = s->plan.update == NULL && k->state <= LIFE_ACTIVE,
+			                .again = life_look_due(&s->plan.life, &s->book, k) };
+}
+
+/* A row has room for "waits for DNS", not for which server shows what. */
+static str short_next(struct listing *l, const struct step *s, const struct life_key *k, str next)
+{
+	if (k->said.n == 0 || next.n < k->said.n + 2 || !str_eq(str_skip(next, next.n - k->said.n), k->said))
+		return next;
+	add_reason(l, s, k);
+	return str_head(next, next.n - k->said.n - 2);
+}
+
+static void print_reasons(const struct listing *l)
+{
+	for (const struct reason *r = l->reasons; r != NULL; r = r->next) {
+		printf("\n%.*s: %.*s:\n  %.*s\n", STR_ARG(r->domain), STR_ARG(r->selectors), STR_ARG(r->said));
+		if (r->by_hand)
+			printf("  what to do: put into DNS what `postern key show %.*s` prints\n", STR_ARG(r->domain));
+		if (r->again > clock_wall() && r->again < INT64_MAX)
+			printf("  looked at again: %.*s\n", STR_ARG(when_of(r->again, l->arena)));
+	}
+}
+
+static void widen(struct listing *l, str domain)
+{
+	if ((l->domain.n == 0 || str_eq(l->domain, domain)) && (int)domain.n > l->wide)
+		l->wide = (int)domain.n;
 }
 
 static void add_time(struct json *j, const char *name, int64_t t)
@@ -214,14 +270,12 @@ static void add_row(struct json *list, const struct row *r)
 		add_time(j, life_state_word((enum life_state)i), r->key->at[i]);
 }
 
-struct listing { const struct config *config; const struct asked *asked; struct arena *arena; struct json *json; str domain; size_t n; };
-
 static void put_row(struct listing *l, const struct row *r)
 {
 	if (l->json != NULL)
 		add_row(l->json, r);
 	else
-		print_row(r, l->n == 0, l->arena);
+		print_row(l, r);
 	l->n++;
 }
 
@@ -240,8 +294,11 @@ static void list_book(struct listing *l, const struct step *s)
 			         .managed = true, .key = k };
 
 		r.next = life_next_text(&s->plan.life, &s->book, k, s->now, l->arena, &r.when);
-		if (is_asked_for(l, r.domain, r.selector) && (k->state != LIFE_REMOVED || l->json != NULL))
-			put_row(l, &r);
+		if (!is_asked_for(l, r.domain, r.selector) || (k->state == LIFE_REMOVED && l->json == NULL))
+			continue;
+		if (l->json == NULL)
+			r.next = short_next(l, s, k, r.next);
+		put_row(l, &r);
 	}
 }
 
@@ -303,7 +360,7 @@ static enum err read_books(const struct config *c, struct arena *a, struct step 
 
 static int walk(const struct asked *asked, const struct config *c, struct arena *a)
 {
-	struct listing l = { .config = c, .asked = asked, .arena = a };
+	struct listing l = { .config = c, .asked = asked, .arena = a, .wide = (int)strlen("DOMAIN") };
 	struct step *books = ARENA_ARRAY(a, struct step, c->domains.n + 1);
 	struct key_files files = { 0 };
 	bool show = strcmp(asked->what, "show") == 0;
@@ -318,17 +375,26 @@ static int walk(const struct asked *asked, const struct config *c, struct arena 
 	}
 	l.json = asked->json ? json_new_array() : NULL;
 	for (size_t i = 0; i < n; i++)
+		widen(&l, books[i].plan.domain);
+	for (size_t i = 0; i < files.n; i++)
+		widen(&l, files.v[i].domain);
+	for (size_t i = 0; i < n; i++)
 		(show ? show_book : list_book)(&l, &books[i]);
 	for (size_t i = 0; i < files.n; i++)
 		if (!is_in_book(books, n, &files.v[i]))
 			(show ? show_file : list_file)(&l, &files.v[i]);
 	key_files_free(&files);
+	print_reasons(&l);
 	if (l.json != NULL)
 		json_print(l.json, stdout);
 	if (l.n > 0 || (n > 0 && asked->json))
 		return EXIT_DONE;
-	return verb_fail(EXIT_FINDING, "key", "no such key: `postern key generate DOMAIN SELECTOR` makes one, `postern key step` those of "
-	                 "a section keys");
+	for (size_t i = 0; i < n && asked->selector == NULL; i++)
+		if (str_eq(books[i].plan.domain, l.domain))
+			return verb_fail(EXIT_FINDING, "key", "no key of %.*s has been made yet: start the server, or run `postern key step %.*s`",
+			                 STR_ARG(l.domain), STR_ARG(l.domain));
+	return verb_fail(EXIT_FINDING, "key", "no such key: `postern key generate DOMAIN SELECTOR` makes one by hand; those of a section "
+	                 "keys are made when the server starts, or by `postern key step`");
 }
 
 /* ---- the verb -------------------------------------------------------------------------- */
@@ -405,7 +471,7 @@ int verb_key(int argc, char **argv)
 	if (at == 0 && argc > 1 && strcmp(argv[1], "-c") != 0 && strcmp(argv[1], "--config") != 0)
 		return verb_misused("key", "unknown option %s", argv[1]);
 	if (at == 0)
-		return verb_misused("key", "say generate, list, show, test, prepare or rotate");
+		return verb_misused("key", "say generate, list, show, test, import, prepare, rotate or step");
 	for (size_t i = 0; i < COUNT(commands); i++)
 		if (strcmp(argv[at], commands[i].name) == 0) {
 			memmove(&argv[at], &argv[at + 1], (size_t)(argc - at) * sizeof(*argv));

@@ -74,13 +74,14 @@ static const char *sight_word(enum gate_sight s)
 	return words[s];
 }
 
-static const char *next_step(enum gate_sight s)
+static const char *next_step(enum gate_sight s, const struct key_file *k, struct arena *a)
 {
 	switch (s) {
 	case GATE_SHOWN:
 		return NULL;
 	case GATE_OTHER:
-		return "mend the record at whoever runs these name servers: `postern key show DOMAIN SELECTOR` prints it";
+		return str_cstr(a, arena_printf(a, "at whoever runs these name servers, put in the record that `postern key show %.*s %.*s` prints",
+		                                STR_ARG(k->domain), STR_ARG(k->selector)));
 	case GATE_SILENT:
 		return "ask again later, or ask whoever runs these name servers why they do not answer";
 	case GATE_NOWHERE:
@@ -89,9 +90,9 @@ static const char *next_step(enum gate_sight s)
 	return NULL;
 }
 
-static void tell_text(const struct tester *t, str name, str record, const struct gate_look *look)
+static void tell_text(const struct tester *t, const struct key_file *k, str name, str record, const struct gate_look *look)
 {
-	const char *next = next_step(look->sight);
+	const char *next = next_step(look->sight, k, t->arena);
 
 	printf("%s%.*s\n", t->tested > 1 ? "\n" : "", STR_ARG(name));
 	if (look->name.n > 0 && !str_eq(look->name, name))
@@ -142,7 +143,7 @@ static void tell_json(const struct tester *t, const struct key_file *k, str name
 	json_set_bool(o, "ok", look->sight == GATE_SHOWN);
 	json_set_bool(o, "same_key", look->same_key);
 	json_set(o, "said", look->said);
-	json_set_c(o, "next", next_step(look->sight));
+	json_set_c(o, "next", next_step(look->sight, k, t->arena));
 	json_set_num(o, "servers", (int64_t)look->servers);
 	json_set_num(o, "answered", (int64_t)look->answered);
 	silent = json_set_array(o, "silent");
@@ -173,7 +174,7 @@ static void test_key(struct tester *t, const struct key_file *k)
 	if (t->keys != NULL)
 		tell_json(t, k, name, record, &look);
 	else
-		tell_text(t, name, record, &look);
+		tell_text(t, k, name, record, &look);
 }
 
 static bool is_asked(const struct key_file *k, str domain, const char *selector)
