@@ -69,12 +69,14 @@ def test_a_key_by_its_file(house, text):
     assert stat.S_IMODE(pem.stat().st_mode) == 0o600 and str(pem) == done.stdout.split("\n")[0]
     assert openssl("pkey", "-in", pem, "-pubout") == openssl("pkey", "-pubout", stdin=text)
     assert '\tdkim "s1" { }\n' in done.stdout and 's1._domainkey.example.org. IN TXT ( "v=DKIM1;' in done.stdout
+    twice = house.load("example.org", "s1", house.dir / "key")          # it is here, and nothing names it yet
+    assert '\tdkim "s1" { }\n' in twice.stdout
     house.configure(re.search(r'^domain [^#{]*\{[^\n]*\n.*?^\}', done.stdout, re.M | re.S).group())
     assert postern("check", "-c", house.file).returncode == 0
     listed = postern("key", "list", "-c", house.file)
     assert "s1" in listed.stdout and listed.returncode == 0
     again = house.load("example.org", "s1", house.dir / "key")
-    assert again.returncode == 0 and "all of these keys were here already" in again.stdout
+    assert again.returncode == 0 and "all of these keys were here already" in again.stdout and "\ndomain " not in again.stdout
     other = house.load("example.org", "s1", house.put("other", RSA_PEM if text is PEM_25519 else PEM_25519))
     assert other.returncode == 1 and "another key of this domain and selector is there already" in other.stderr
 

@@ -34,6 +34,12 @@ static void find(struct spf_tree_check *c, enum spf_severity s, const struct spf
 		tree->findings = ARENA_ARRAY(c->arena, struct spf_finding, FINDINGS_MOST);
 	if (tree->findings == NULL || tree->n_findings == FINDINGS_MOST)
 		return;
+	for (size_t i = 0; i < tree->n_findings; i++) {        /* a record that is included twice is judged twice */
+		const struct spf_finding *f = &tree->findings[i];
+
+		if (f->severity == s && str_eq(f->domain, n->domain) && str_eq(f->text, text) && str_eq(f->todo, todo))
+			return;
+	}
 	tree->findings[tree->n_findings++] = (struct spf_finding){ s, n->domain, text, todo };
 	tree->faults += s == SPF_SAYS_FAULT;
 	tree->warnings += s == SPF_SAYS_WARNING;
@@ -115,7 +121,7 @@ static void judge_counts(struct spf_tree_check *c)
 		find(c, SPF_SAYS_WARNING, t->root, STR("all 10 look-ups that are allowed are used: one more include in somebody else's "
 		     "record breaks yours"), STR("take out what no longer sends"));
 	if (t->voids > SPF_TREE_VOIDS)
-		find(c, SPF_SAYS_FAULT, t->root, arena_printf(c->arena, "%u look-ups find nothing, %u may: receivers end with permerror",
+		find(c, SPF_SAYS_FAULT, t->root, arena_printf(c->arena, "%u look-ups find nothing, %u may: receivers end with permerror, as if there were no record",
 		     t->voids, SPF_TREE_VOIDS), STR("take out the terms marked void"));
 	else if (t->voids6 > SPF_TREE_VOIDS)
 		find(c, SPF_SAYS_WARNING, t->root, arena_printf(c->arena, "for mail from IPv6 addresses %u look-ups find nothing, %u may: "

@@ -163,6 +163,8 @@ static void print_tree(const struct spf_tree *t)
 		printf(" (%u for IPv6 senders)", t->voids6);
 	if (t->root->record.n > 0)
 		printf(", %zu octets", t->root->record.n);
+	if (t->voids > 0 || t->voids6 > 0)
+		printf("; a void is a look-up that finds nothing");
 	printf("%s\n", t->incomplete ? "; some questions had no answer, so there may be more" : "");
 	spf_findings_print(t);
 	if (t->n_findings == 0)

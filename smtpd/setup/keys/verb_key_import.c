@@ -15,6 +15,7 @@
 #include "smtpd/base/crypt.h"
 #include "smtpd/setup/generation.h"
 #include "smtpd/setup/key_files.h"
+#include "smtpd/setup/keys/book.h"
 #include "smtpd/setup/keys/opendkim_tables.h"
 #include "smtpd/setup/keys/verb_key_parts.h"
 #include "smtpd/setup/verbs.h"
@@ -329,26 +330,40 @@ static bool needs_rules(const struct importer *m, str domain)
 	return m->tables.nrules > 0 && (keys > 1 || single);
 }
 
-static bool is_configured(const struct importer *m, str domain)
+static bool has_section(const struct importer *m, str domain, str selector)
 {
-	for (size_t i = 0; i < m->config->domains.n; i++)
-		if (str_eq(((const struct domain_section *)m->config->domains.v[i])->name, domain))
+	const struct domain_section *d = config_domain_of(m->config, domain);
+
+	for (size_t i = 0; d != NULL && i < d->dkim.n; i++)
+		if (str_eq_nocase(((const struct dkim_section *)d->dkim.v[i])->head.title, selector))
 			return true;
 	return false;
 }
 
-static void print_domain(const struct importer *m, str domain)
+static bool needs_lines(const struct importer *m, str domain)
+{
+	for (size_t i = 0; i < m->n; i++)
+		if (str_eq(m->v[i].to.domain, domain) && !has_section(m, domain, m->v[i].to.selector))
+			return true;
+	return needs_rules(m, domain);
+}
+
+/* False: the configuration has it all. */
+static bool print_domain(const struct importer *m, str domain)
 {
 	unsigned n = 0;
 
+	if (!needs_lines(m, domain))
+		return false;
 	printf("\ndomain \"%.*s\" {%s\n", STR_ARG(domain),
-	       is_configured(m, domain) ? "                # this section is there: add these lines" : "");
+	       config_domain_of(m->config, domain) != NULL ? "                # this section is there: add these lines" : "");
 	for (size_t i = 0; i < m->n; i++)
-		if (str_eq(m->v[i].to.domain, domain) && !m->v[i].there)
+		if (str_eq(m->v[i].to.domain, domain) && !has_section(m, domain, m->v[i].to.selector))
 			printf("\tdkim \"%.*s\" { }\n", STR_ARG(m->v[i].to.selector));
 	for (size_t i = 0; needs_rules(m, domain) && i < m->tables.nrules; i++)
 		print_rule(m, &m->tables.rules[i], domain, &n);
 	printf("}\n");
+	return true;
 }
 
 /* What section signing has no words for is said, never dropped in silence. */
@@ -408,6 +423,7 @@ static int write_keys(struct importer *m)
 
 static int finish(struct importer *m)
 {
+	bool printed = false;
 	int status;
 
 	if (m->faults > 0)
@@ -418,7 +434,9 @@ static int finish(struct importer *m)
 	status = write_keys(m);
 	for (size_t i = 0; status == EXIT_DONE && i < m->n; i++)
 		if (!came_before(m, i))
-			print_domain(m, m->v[i].to.domain);
+			printed |= print_domain(m, m->v[i].to.domain);
+	if (printed)
+		printf("\n# When these lines are in the configuration: `postern reload`.\n");
 	if (status == EXIT_DONE) {
 		print_left_out(m);
 		print_records(m);
