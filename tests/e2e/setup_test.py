@@ -375,7 +375,7 @@ FRESH = """
 cd $TMP
 mkdir e lib mail spool
 for d in e lib mail spool; do mount -t tmpfs -o mode=755 none $d; done
-cp /etc/passwd /etc/group /etc/nsswitch.conf /etc/login.defs e/ 2>/dev/null || true
+cp -r /etc/passwd /etc/group /etc/nsswitch.conf /etc/login.defs /etc/ssl e/ 2>/dev/null || true
 touch e/shadow e/gshadow
 mkdir -p e/systemd/system e/letsencrypt/live/mail.fresh.example
 cp one.pem e/letsencrypt/live/mail.fresh.example/fullchain.pem
@@ -396,6 +396,15 @@ cp two.key /etc/letsencrypt/live/mail.fresh.example/privkey.pem
 RENEWED_LINEAGE=/etc/letsencrypt/live/mail.fresh.example RENEWED_DOMAINS=mail.fresh.example \\
 	/etc/letsencrypt/renewal-hooks/deploy/postern >renewed 2>&1
 cp /etc/postern/tls/certificate.pem taken
+# The server itself, started by root.
+POSTERN serve 2>log & server=$!
+until grep -q server.started log; do kill -0 $server; sleep 0.05; done
+POSTERN setup fresh.example </dev/null >fourth 2>&1
+printf 'Subject: from cron\n\nhello\n' | POSTERN sendmail -i root
+until grep -q delivery.delivered log; do kill -0 $server; sleep 0.05; done
+/etc/postern/tls/deploy $TMP/one.pem $TMP/one.key >deployed 2>&1
+find /var/mail -type f >mail.list
+kill $server; wait $server
 rm bin/certbot; printf '#!/bin/sh\\n' >bin/uacme; chmod +x bin/uacme
 POSTERN setup fresh.example </dev/null >third 2>&1
 cp /etc/systemd/system/postern-certificate.* .
@@ -428,6 +437,8 @@ def test_root_on_a_fresh_machine(machine):
     assert text("checked") == "/etc/postern/postern.conf: no faults\n"
     assert "wrote" not in text("second") and "made" not in text("second").split("Records")[0]
     assert "enable --now postern.service" in text("calls")       # of the second run, for it had not started: nothing answers
+    assert "there     the server: it runs\n" in text("fourth") and "reloaded  the running server" in text("deployed")
+    assert "/var/mail/fresh.example/postmaster/new/" in text("mail.list")
     assert text("taken") == text("two.pem") + text("two.key")
     assert "ExecStart=/etc/postern/tls/renew\n" in text("postern-certificate.service") and "OnCalendar=daily" in text("postern-certificate.timer")
     assert "enable --now postern-certificate.timer" in text("calls")
