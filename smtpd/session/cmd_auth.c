@@ -139,7 +139,7 @@ static enum step response_came(struct session *s, str line)
 static void take_response(struct session *s, str *in)
 {
 	str line;
-	enum step step;
+	enum step step = STEP_WAIT;
 
 	s->doing = "AUTH";
 	switch (line_take(&s->line, in, &line)) {
@@ -148,9 +148,13 @@ static void take_response(struct session *s, str *in)
 	case LINE_GOOD:
 		step = response_came(s, line);
 		break;
-	default:
+	case LINE_LONG:
 		exchange_over(s);
-		step = refuse(s, 500, "5.5.2", "The line is too long, or does not end in CR LF");
+		step = refuse(s, 500, "5.5.6", "The response is too long");   /* RFC 4954 4 */
+		break;
+	case LINE_FAULTY:
+		exchange_over(s);
+		step = refuse(s, 501, "5.5.2", "The response holds a NUL, or does not end in CR LF");
 	}
 	if (step == STEP_WAIT)
 		session_wait(s);
