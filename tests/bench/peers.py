@@ -60,6 +60,10 @@ class Postern(Peer):
         for folder in (state, self.dir / "mail"):
             folder.mkdir(mode=0o700)
             os.chown(folder, NOBODY, NOBODY)
+        key = self.dir / "dkim.pem"             # nobody else's: others may be read by all
+        key.write_text((self.secrets / "dkim.pem").read_text())
+        key.chmod(0o600)
+        os.chown(key, NOBODY, NOBODY)
         conf.write_text(f"""
 hostname = "mail.{DOMAIN}"
 state = "{state}"
@@ -73,7 +77,7 @@ allowance {{ messages-hour = 0 messages-day = 0 recipients-hour = 0 recipients-d
 queue {{ size = "4 GiB" }}
 domain "{DOMAIN}" {{
     deliver {{ maildir = "{self.dir}/mail/%d/%u" }}
-    {f'dkim "s1" {{ key = "{self.secrets}/dkim.pem" }}' if self.work == "send" else ""}
+    {f'dkim "s1" {{ key = "{key}" gate = no }}' if self.work == "send" else ""}
 }}
 relay {{ smarthost = "127.0.0.1:{self.sink_port}" smarthost-tls = may concurrency = 40 }}
 log {{ to = file file = "{self.dir}/postern.log" }}
