@@ -26,15 +26,6 @@
 
 struct challenge { str token, text; uint32_t port; int doors[2], stop; };
 
-/* base64url, and a dot between token and thumbprint. */
-static bool is_token(str s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (!is_alnum(s.p[i]) && s.p[i] != '-' && s.p[i] != '_' && s.p[i] != '.')
-			return false;
-	return s.n > 0 && s.n <= 512;
-}
-
 /* ---- the process that answers ---------------------------------------------------------------------- */
 
 static size_t read_request(int fd, char *room, size_t most)
@@ -53,14 +44,6 @@ static size_t read_request(int fd, char *room, size_t most)
 	return n;
 }
 
-static bool is_asked(str request, str token)
-{
-	static const char path[] = "GET /.well-known/acme-challenge/";
-	str rest = str_skip(request, sizeof(path) - 1);
-
-	return str_starts(request, path) && rest.n > token.n && str_eq(str_head(rest, token.n), token) && rest.p[token.n] == ' ';
-}
-
 static void serve_one(const struct challenge *c, int fd)
 {
 	const struct timeval patience = { .tv_sec = PATIENCE_S };
@@ -71,7 +54,7 @@ static void serve_one(const struct challenge *c, int fd)
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 	request = (str){ room, read_request(fd, room, sizeof(room)) };
-	if (is_asked(request, c->token))
+	if (challenge_asked(request, c->token))
 		n = snprintf(answer, sizeof(answer), "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %zu\r\n"
 		             "Connection: close\r\n\r\n%.*s", c->text.n, STR_ARG(c->text));
 	else
@@ -175,7 +158,7 @@ int setup_challenge(int argc, char **argv)
 
 	if (argc == 6 && strcmp(argv[4], "--http-port") == 0 && str_to_u32(str_of(argv[5]), &c.port))
 		argc = 4;
-	if (argc != 4 || c.port == 0 || c.port > 65535 || !is_token(str_of(argv[2])) || !is_token(str_of(argv[3])))
+	if (argc != 4 || c.port == 0 || c.port > 65535 || !challenge_token(str_of(argv[2])) || !challenge_token(str_of(argv[3])))
 		return verb_misused(SETUP_VERB, "--challenge takes begin, done or failed, a token and its text");
 	c.token = str_of(argv[2]);
 	c.text = str_of(argv[3]);

@@ -8,7 +8,7 @@
  *   texts.c        the files that are written, as texts
  *   files.c        directories, files and the server's user: made, kept, or shown to differ
  *   certificate.c  a certificate for the server, and what gets the next ones
- *   challenge.c    answers an authority on port 80 for uacme (RFC 8555 8.3)
+ *   challenge*.c   answers an authority on port 80 for uacme (RFC 8555 8.3)
  *   begin.c        keys, the first account, the service
  *   tell.c         the records to publish and the steps that are left
  *
@@ -137,6 +137,9 @@ bool setup_acme_run(struct setup *);
 
 /* ---- challenge.c ---- */
 int  setup_challenge(int argc, char **argv);
+/* challenge_request.c */
+bool challenge_token(str);
+bool challenge_asked(str request, str token);        /* the request's head asks for this token */
 
 /* ---- begin.c ---- */
 bool setup_keys(struct setup *);

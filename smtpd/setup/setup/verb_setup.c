@@ -196,8 +196,9 @@ static int wait_for_dns(struct setup *s)
 		argv[argc++] = (char *)(uintptr_t)"--resolver";
 		argv[argc++] = (char *)(uintptr_t)s->said.resolver;
 	}
-	printf("\nWaiting for DNS%s.  Control-C ends the waiting and nothing else; `postern doctor %.*s --wait` goes on with it.\n\n",
-	       s->running ? ", so that mail is signed as soon as it can be" : "", STR_ARG(s->domain));
+	printf("\nWaiting for DNS%s.  Control-C ends the waiting and nothing else;\n`postern doctor %.*s --wait%s%s` goes on with it.\n\n",
+	       s->running ? ", so that mail is signed as soon as it can be" : "", STR_ARG(s->domain),
+	       str_is(s->etc, SETUP_ETC) ? "" : " -c ", str_is(s->etc, SETUP_ETC) ? "" : s->file);
 	fflush(stdout);
 	return verb_doctor(argc, argv);
 }
