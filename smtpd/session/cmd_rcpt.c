@@ -108,7 +108,7 @@ static enum step returned(struct session *s, struct asked *a, const struct path 
 /* A device may be for people here alone. */
 static bool may_send_out(const struct session *s)
 {
-	return s->txn->in.origin == FROM_LOGIN && (s->device == NULL || s->device->to == DEVICE_ANY);
+	return s->txn->in.origin == FROM_LOGIN && (s->device == NULL || device_sends_out(s->device));
 }
 
 /* The address that stops a message: nothing is delivered to it. */

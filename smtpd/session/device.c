@@ -49,6 +49,19 @@ static bool is_wide(str address)
 	return wide;
 }
 
+bool device_sends_out(const struct device_conf *d)
+{
+	return d->to == DEVICE_ANY;
+}
+
+bool device_is_open(const struct device_conf *d)
+{
+	for (size_t i = 0; device_sends_out(d) && i < d->address.n; i++)
+		if (is_wide(d->address.v[i]))
+			return true;
+	return false;
+}
+
 static void device_check(void *section, struct conf_reader *r)
 {
 	const struct device_conf *d = section;
@@ -57,9 +70,9 @@ static void device_check(void *section, struct conf_reader *r)
 		conf_fault(r, &d->head, NULL, "device \"%.*s\" has no address: add address = {\"192.168.1.20\"}", STR_ARG(d->head.title));
 	if (d->as.n == 0 && !conf_given(&d->head, "as"))
 		conf_fault(r, &d->head, NULL, "device \"%.*s\" has no account: add as = \"scanner@example.org\"", STR_ARG(d->head.title));
-	for (size_t i = 0; d->to == DEVICE_ANY && i < d->address.n; i++)
+	for (size_t i = 0; device_sends_out(d) && i < d->address.n; i++)
 		if (is_wide(d->address.v[i]))
-			conf_fault(r, &d->head, "address", "whoever is in %.*s could send to anybody: name the hosts, at most a /29, or "
+			conf_fault(r, &d->head, "address", "whoever is in %.*s could send to anybody: name the hosts, at most a /29 (IPv6: /125), or "
 			           "set to = local", STR_ARG(d->address.v[i]));
 }
 

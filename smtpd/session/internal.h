@@ -246,6 +246,8 @@ enum reflect_limit reflect_limit_take(const struct limits_conf *, const struct s
 
 /* ---- device.c: who needs no login ------------------------------------------------------ */
 const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */
+bool device_sends_out(const struct device_conf *);   /* not to people here alone */
+bool device_is_open(const struct device_conf *);     /* sends out from networks too wide for that */
 
 /* ---- drop.c: users of this machine ------------------------------------------------------ */
 /* The session is that user's; false: no memory. */

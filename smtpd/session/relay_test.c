@@ -94,7 +94,11 @@ static const struct { const char *name, *rcpt; } forms[] = {
 
 static const char *const senders[] = { "<>", "<%o>", "<%a>", "<%x@%h>", "<%x@localhost>", "<%x@[127.0.0.1]>", "<%x>" };
 
-struct places { const struct directory *directory; str here, host, account, user; };
+struct places {
+	const struct directory *directory;
+	str here, host, account, user;
+	const struct device_conf *device;     /* who asks; NULL: a stranger */
+};
 
 static str fill(struct arena *a, const struct places *p, const char *form)
 {
@@ -169,11 +173,16 @@ static void try_one(const struct places *p, struct arena *a, struct relay_trick 
 		return;
 	if (to.domain.n == 0)
 		to.domain = STR("");
-	said = admit_rcpt(p->directory, a, false, &to, &found);
+	said = admit_rcpt(p->directory, a, p->device != NULL && device_sends_out(p->device), &to, &found);
 	if (said == ADMIT_LOCAL || said == ADMIT_ANYWHERE)
 		follow(p->directory, a, t, &to, &found);
 	else
 		t->answer = answers[said];
+}
+
+static str sender_of(struct arena *a, const struct places *p, const char *form)
+{
+	return p->device != NULL ? arena_printf(a, "<%.*s>", STR_ARG(p->device->as)) : fill(a, p, form);
 }
 
 static size_t try_all(const struct places *p, size_t nsenders, relay_seen *seen, void *arg)
@@ -184,7 +193,8 @@ static size_t try_all(const struct places *p, size_t nsenders, relay_seen *seen,
 	for (size_t f = 0; f < COUNT(forms); f++) {
 		arena_init(&a, ARENA_UNBOUNDED);
 		for (size_t s = 0; s < nsenders; s++) {
-			struct relay_trick t = { .name = forms[f].name, .sender = fill(&a, p, senders[s]),
+			struct relay_trick t = { .name = forms[f].name, .sender = sender_of(&a, p, senders[s]),
+			                         .device = p->device != NULL ? p->device->head.title : STR(""),
 			                         .rcpt = fill(&a, p, forms[f].rcpt) };
 
 			try_one(p, &a, &t);
@@ -197,13 +207,14 @@ static size_t try_all(const struct places *p, size_t nsenders, relay_seen *seen,
 	return through;
 }
 
-static size_t try_domain(const struct directory *d, str hostname, str domain, size_t nsenders, relay_seen *seen, void *arg)
+static size_t try_domain(struct places p, str domain, size_t nsenders, relay_seen *seen, void *arg)
 {
-	struct places p = { .directory = d, .host = hostname, .here = domain, .user = STR("postmaster") };
 	struct arena a;
 	size_t through;
 
 	arena_init(&a, ARENA_UNBOUNDED);
+	p.here = domain;
+	p.user = STR("postmaster");
 	p.account = arena_printf(&a, "postmaster@%.*s", STR_ARG(domain));
 	through = try_all(&p, nsenders, seen, arg);
 	arena_fini(&a);
@@ -212,10 +223,22 @@ static size_t try_domain(const struct directory *d, str hostname, str domain, si
 
 size_t relay_test(const struct directory *d, str hostname, const struct strs *domains, relay_seen *seen, void *arg)
 {
+	const struct places stranger = { .directory = d, .host = hostname };
 	size_t through = 0;
 
 	/* The relay rule does not ask who the sender is: all of them once are enough. */
 	for (size_t i = 0; i < domains->n; i++)
-		through += try_domain(d, hostname, domains->v[i], i == 0 ? COUNT(senders) : 1, seen, arg);
+		through += try_domain(stranger, domains->v[i], i == 0 ? COUNT(senders) : 1, seen, arg);
 	return through;
+}
+
+size_t relay_test_device(const struct directory *d, str hostname, const struct strs *domains, const struct device_conf *device,
+                         relay_seen *seen, void *arg)
+{
+	const struct places p = { .directory = d, .host = hostname, .device = device };
+
+	/* The few hosts of one that sends out may write to anybody, as a login may. */
+	if (domains->n == 0 || (device_sends_out(device) && !device_is_open(device)))
+		return 0;
+	return try_domain(p, domains->v[0], 1, seen, arg);
 }

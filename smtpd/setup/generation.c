@@ -101,6 +101,8 @@ size_t generation_relay_test(const struct generation *g, relay_seen *seen, void 
 	for (size_t i = 0; i < domains.n; i++)
 		domains.v[i] = ((const struct domain_section *)g->config->domains.v[i])->name;
 	through = relay_test(g->directory, g->config->hostname, &domains, seen, arg);
+	for (size_t i = 0; i < g->config->devices.n; i++)
+		through += relay_test_device(g->directory, g->config->hostname, &domains, g->config->devices.v[i], seen, arg);
 	free(domains.v);
 	return through;
 }

@@ -21,8 +21,8 @@ static void seen(void *arg, const struct relay_trick *t)
 	n->tried++;
 	n->admitted += str_starts(str_of(t->answer), "2");
 	if (t->let_through)
-		printf("LET THROUGH  %s: MAIL FROM:%.*s RCPT TO:%.*s leads to %.*s\n", t->name, STR_ARG(t->sender),
-		       STR_ARG(t->rcpt), STR_ARG(t->leads_to));
+		printf("LET THROUGH  %s%s%.*s: MAIL FROM:%.*s RCPT TO:%.*s leads to %.*s\n", t->name, t->device.n > 0 ? ", device " : "",
+		       STR_ARG(t->device), STR_ARG(t->sender), STR_ARG(t->rcpt), STR_ARG(t->leads_to));
 }
 
 static int judge(const struct generation *g)

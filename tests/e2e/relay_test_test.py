@@ -17,6 +17,9 @@ def test_a_sound_configuration_is_tried_and_passes():
         assert done.returncode == 0, done.stderr
         found = re.fullmatch(r"(\d+) tricks tried, none leads outside.*: (\d+) ms\n", done.stdout)
         assert found and int(found.group(1)) > 500, done.stdout
+        s.configure(extra='device "scanner" { address = {"192.168.1.20"} as = "bob@here.test" }')
+        more = re.match(r"(\d+) tricks tried, none", s.run("relay-test", "-c", str(s.file)).stdout)
+        assert int(more.group(1)) > int(found.group(1)) + 50           # the device's, too
 
 
 def test_what_leads_outside_is_said_and_not_started():

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "smtpd/session/relay_test.h"
+#include "smtpd/session/session.h"
 
 static struct directory *with(struct arena *a, const char *catch_all, const char *postmaster)
 {
@@ -76,6 +77,34 @@ static void somebody_does(void **state)
 	arena_fini(&a);
 }
 
+/* One for people here only is tried as that; one that sends out needs no trick,
+ * unless a whole network could call itself so. */
+static void devices_are_tried(void **state)
+{
+	static const struct { const char *address; int to; bool tried, through; } cases[] = {
+		{ "192.168.1.20", DEVICE_LOCAL, true, false }, { "192.168.0.0/16", DEVICE_LOCAL, true, false },
+		{ "192.168.1.20", DEVICE_ANY, false, false }, { "192.168.1.16/29", DEVICE_ANY, false, false },
+		{ "192.168.1.16/28", DEVICE_ANY, true, true }, { "2001:db8::/125", DEVICE_ANY, false, false },
+		{ "2001:db8::/64", DEVICE_ANY, true, true },
+	};
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		str address = str_of(cases[i].address);
+		const struct device_conf scanner = { .head.title = STR("scanner"), .address = { &address, 1 },
+			                             .as = STR("alice@here.test"), .to = cases[i].to };
+		struct tally n = { 0 };
+		size_t through = relay_test_device(with(&a, "", "alice@here.test"), STR("mail.here.test"), &ours, &scanner, seen, &n);
+
+		assert_int_equal(through, n.through);
+		assert_int_equal(n.tried > 50, cases[i].tried);
+		assert_int_equal(through > 0, cases[i].through);
+	}
+	arena_fini(&a);
+}
+
 /* A second domain that is let through is found as well. */
 static void every_domain_is_tried(void **state)
 {
@@ -116,7 +145,7 @@ static void it_is_quick(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(nobody_gets_through), cmocka_unit_test(somebody_does), cmocka_unit_test(every_domain_is_tried),
+		cmocka_unit_test(nobody_gets_through), cmocka_unit_test(somebody_does), cmocka_unit_test(devices_are_tried), cmocka_unit_test(every_domain_is_tried),
 		cmocka_unit_test(it_is_quick),
 	};
 
