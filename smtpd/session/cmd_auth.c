@@ -150,7 +150,7 @@ static void take_response(struct session *s, str *in)
 		break;
 	case LINE_LONG:
 		exchange_over(s);
-		step = refuse(s, 500, "5.5.6", "The response is too long");   /* RFC 4954 4 */
+		step = refuse(s, 500, "5.5.2", "The response is too long");
 		break;
 	case LINE_FAULTY:
 		exchange_over(s);
