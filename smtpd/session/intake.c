@@ -15,6 +15,8 @@
 #include <stdio.h>
 
 #include "smtpd/mail/own.h"
+#include <string.h>
+
 #include "smtpd/session/internal.h"
 
 /* ---- refusing ----------------------------------------------------------------- */
@@ -222,9 +224,16 @@ static str header_came(struct txn *t, str piece)
 static unsigned char all_bits(str s)
 {
 	unsigned char bits = 0;
+	uint64_t      words = 0, word;
 
+	for (; s.n >= sizeof(word); s = str_skip(s, sizeof(word))) {
+		memcpy(&word, s.p, sizeof(word));
+		words |= word;
+	}
 	for (size_t i = 0; i < s.n; i++)
 		bits |= (unsigned char)s.p[i];
+	for (; words != 0; words >>= 8)
+		bits |= (unsigned char)words;
 	return bits;
 }
 

@@ -122,12 +122,31 @@ static void character_begins(struct txn *t, unsigned char c)
 		t->utf8.bad = true;
 }
 
+/* How many octets at the beginning are ASCII, by words. */
+static size_t ascii_head(str s)
+{
+	size_t   n = 0;
+	uint64_t word;
+
+	for (; s.n - n >= sizeof(word); n += sizeof(word)) {
+		memcpy(&word, s.p + n, sizeof(word));
+		if (word & 0x8080808080808080u)
+			break;
+	}
+	return n;
+}
+
 /* Pieces end anywhere, also within a character. */
 void submission_body(struct txn *t, str piece)
 {
 	for (size_t i = 0; i < piece.n && !t->utf8.bad; i++) {
-		unsigned char c = (unsigned char)piece.p[i];
+		unsigned char c;
 
+		if (t->utf8.left == 0)
+			i += ascii_head(str_skip(piece, i));
+		if (i == piece.n)
+			break;
+		c = (unsigned char)piece.p[i];
 		t->utf8.seen |= c >= 0x80;
 		if (t->utf8.left == 0) {
 			character_begins(t, c);
