@@ -13,10 +13,9 @@
  */
 #include <stdarg.h>
 #include <stdio.h>
-
-#include "smtpd/mail/own.h"
 #include <string.h>
 
+#include "smtpd/mail/own.h"
 #include "smtpd/session/internal.h"
 
 /* ---- refusing ----------------------------------------------------------------- */
