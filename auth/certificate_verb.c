@@ -375,6 +375,22 @@ static void show(const struct issued *i, struct json *all)
 	json_set(j, "revoked", i->revoked > 0 ? fields_time_text(i->revoked, t) : STR_NONE);
 }
 
+/* Certificates outlive their account, so only who never had one is looked up. */
+static int is_known(struct work *w, const struct issued *v, long n)
+{
+	const struct account *a;
+	struct accounts *t;
+	int status;
+
+	for (long i = 0; i < n; i++)
+		if (str_eq(v[i].address, w->key))
+			return DONE;
+	status = account_read(w, &t, &a);
+	if (status == DONE)
+		accounts_free(t);
+	return status;
+}
+
 int certificate_list(struct work *w)
 {
 	const char *file = in_folder(w, "certificates");
@@ -391,6 +407,9 @@ int certificate_list(struct work *w)
 	v = take_list(w, file, text, &n);
 	if (n < 0)
 		return REFUSED;
+	status = w->key.n > 0 ? is_known(w, v, n) : DONE;
+	if (status != DONE)
+		return status;
 	if (w->wishes.json)
 		all = json_new_array();
 	for (long i = 0; i < n; i++)

@@ -438,9 +438,11 @@ def test_wrong_usage_and_refusals(server):
         assert done.stderr.startswith("postern account") and done.stdout == "", words
     for words in (("app-password", "add", "nobody@here.test", "--label", "x"), ("app-password", "remove", ALICE, "none"),
                   ("app-password", "add", ALICE, "--label", "x", "--expires", "2020-01-01"), ("totp", "remove", ALICE),
-                  ("certificate", "revoke", ALICE, "all"), ("certificate", "issue", "nobody@here.test")):
+                  ("certificate", "revoke", ALICE, "all"), ("certificate", "issue", "nobody@here.test"),
+                  ("certificate", "list", "nobody@here.test")):
         done = verb(server, *words, want=1)
         assert re.match(r"postern account \S+ \S+: .*: .*\n$", done.stderr) or "no certificate" in done.stderr, done.stderr
+    assert json.loads(verb(server, "certificate", "list", ALICE, "--json").stdout) == []
     for i in range(16):
         made(server, ALICE, "--label", f"device {i}")
     assert "16 device passwords" in verb(server, "app-password", "add", ALICE, "--label", "one more", want=1).stderr
