@@ -138,10 +138,21 @@ def test_the_first_rule_that_fits_counts(rules_house, sender, rcpts, want):
     n = len(s.hop.taken)
     s.submit(rcpts, sender=sender)
     message = s.sent(n + 1)
-    got = signatures(message)
-    assert [(g["s"], g["c"], int(g["x"]) - int(g["t"]) if "x" in g else None, g.get("i"), len(set(names(g)))) for g in got] == \
-        [(sel, c, x, i, k if k > 3 else 2) for sel, c, x, i, k in want]
-    assert all(s.judge(message, i) for i in range(len(got)))
+    text = f"From: {sender}\nTo: {rcpts[0]}\nCc: Some One <{rcpts[-1]}>, (a comment)\nSubject: Hello\n\nIt works.\n"
+    by_verb = s.run("sign", "--domain", "here.test", "-c", str(s.file), input=text).stdout.encode()
+    for one in message, by_verb:                       # the verb signs as the server does
+        got = signatures(one)
+        assert [(g["s"], g["c"], int(g["x"]) - int(g["t"]) if "x" in g else None, g.get("i"), len(set(names(g)))) for g in got] == \
+            [(sel, c, x, i, k if k > 3 else 2) for sel, c, x, i, k in want]
+        assert all(s.judge(one, i) for i in range(len(got)))
+
+
+def test_the_command_line_goes_before_the_rules(rules_house):
+    done = rules_house.run("sign", "--domain", "here.test", "-c", str(rules_house.file), "--canon", "relaxed/relaxed", "--expire", "60",
+                           "--headers", "From:Subject", input="From: bob@here.test\nSubject: Hello\n\nIt works.\n")
+    (got,) = signatures(done.stdout.encode())
+    assert (got["s"], got["c"], int(got["x"]) - int(got["t"]), names(got), got["i"]) == \
+        ("e1", "relaxed/relaxed", 60, ["from", "subject"], "bob@here.test")
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +193,10 @@ def test_the_end_is_counted_from_the_release():
             c.ask("RCPT TO:<x@far.test>", 250)
             c.ask("DATA", 354)
             c.send("From: alice@here.test\r\nSubject: later\r\n\r\nx\r\n.\r\n")
-            number = re.search(r"Queued as ([0-9a-z]+)", c.hear(250))[1]
-        for g in signatures(s.run("queue", "export", number, "-c", str(s.file), text=False).stdout):
+            number = re.search(r"Queued as ([\w-]+)", c.hear(250))[1]
+        found = signatures(s.run("queue", "export", number, "-c", str(s.file), text=False).stdout)
+        assert len(found) == 2
+        for g in found:
             assert abs(int(g["x"]) - int(g["t"]) - (3600 + GIVE_UP + DAY)) <= 1      # the second may have turned between
         s.queue("remove", number)
 

@@ -42,6 +42,8 @@ static enum err pick_sections(struct picking *p, const struct config *c, const s
 		const struct dkim_section *s = d->dkim.v[i];
 
 		e = pick(p, s->head.title, s->key, expires ? p->like->expire_s : signing_expire_s(c, s->expire), why);
+		if (e == OK && p->like->headers == NULL && s->headers.n > 0)
+			p->v[p->n - 1].headers = &s->headers;
 	}
 	return e;
 }
