@@ -213,8 +213,9 @@ static void dkim(struct making *m)
 		    signs(m->config, k) ? STR("DKIM: this key signs") : STR("DKIM: this key does not sign yet, no dkim section names it"));
 	}
 	if (m->out->n == before)
-		add_todo(m, arena_printf(m->arena, "Nothing signs for %.*s: `postern key generate %.*s s1` makes a key",
-		                         STR_ARG(m->domain), STR_ARG(m->domain)));
+		add_todo(m, arena_printf(m->arena, "Nothing signs for %.*s: write keys {} into domain \"%.*s\" { } and run `postern key step %.*s`, "
+		                         "or make a single key: `postern key generate %.*s s1`",
+		                         STR_ARG(m->domain), STR_ARG(m->domain), STR_ARG(m->domain), STR_ARG(m->domain)));
 }
 
 /* ---- DMARC ------------------------------------------------------------------------------------ */

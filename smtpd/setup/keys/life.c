@@ -415,6 +415,6 @@ struct life_key *life_add(struct life_book *b, const struct life_want *want, str
 		return NULL;
 	enter(k, LIFE_PREPARED, now);
 	b->n++;
-	life_tell(told, LIFE_NEWS_PREPARED, k->selector, arena_printf(told != NULL ? told->arena : b->arena, "its record is to be put into DNS: `postern key show %.*s` prints it", STR_ARG(b->domain)));
+	life_tell(told, LIFE_NEWS_PREPARED, k->selector, arena_printf(told != NULL ? told->arena : b->arena, "its record belongs into DNS: `postern key show %.*s` prints it", STR_ARG(b->domain)));
 	return k;
 }
