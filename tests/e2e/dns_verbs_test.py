@@ -251,7 +251,7 @@ def test_check_draws_the_tree(tree):
     assert lines[3].startswith("|  |- ip4:203.0.113.0/24")
     assert re.fullmatch(r"\|  \|- a:gone\.test +1 look-up, 1 void; void", lines[4])
     assert lines[6].startswith("`- -all")
-    assert "3 of 10 look-ups, 1 of 2 voids" in text
+    assert "3 of 10 look-ups, 1 of 2 voids" in text and "a void is a look-up that finds nothing" in text
 
 
 @pytest.mark.parametrize("domain, status, says", [

@@ -101,6 +101,7 @@ def test_managed_keys_from_their_making_to_their_successors():
         table = s.key("list", ZONE)                               # a row fits 80 columns; the reason is told once, below
         assert all(len(x) <= 80 for x in table.splitlines() if x.startswith((ZONE + " ", "DOMAIN")))
         assert 1 <= table.count("same key in other") <= 2 and f"what to do: put into DNS what `postern key show {ZONE}` prints" in table
+        assert "its keys wait for DNS" in s.run("dmarc", "plan", ZONE, "-c", str(s.file)).stdout
         assert not s.rows()[first]["out"] and not s.messages(USER)
         assert "may not sign yet" in s.key("rotate", ZONE, "--force", status=1)
         world.change(ZONE, zone(records))

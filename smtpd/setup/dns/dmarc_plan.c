@@ -95,7 +95,8 @@ static void judge_signing(struct planning *p)
 	}
 	if (f->n_keys == 0)
 		say(p, true, STR("nothing signs for the domain: SPF alone breaks at every forwarder, and a policy would hit that mail"),
-		    SAYS(p, "write keys {} into domain \"%.*s\" { }, run `postern key step %.*s`, and publish the records that it names",
+		    f->keys_wait ? SAYS(p, "its keys wait for DNS: `postern key list %.*s` says what for", STR_ARG(f->domain))
+		                 : SAYS(p, "write keys {} into domain \"%.*s\" { }, run `postern key step %.*s`, and publish the records that it names",
 		         STR_ARG(f->domain), STR_ARG(f->domain)));
 	else if (out > 0)
 		say(p, false, SAYS(p, "mail of the domain is signed with d=%.*s, which is aligned, and DNS shows the key", STR_ARG(f->domain)),

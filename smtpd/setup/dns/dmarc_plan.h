@@ -29,6 +29,7 @@ struct plan_facts {
 	const struct spf_tree *spf;
 	const struct plan_key *keys;       /* those that sign now */
 	size_t n_keys;
+	bool   keys_wait;                  /* there are others, which DNS does not show yet */
 	const struct plan_report *reports;
 	size_t n_reports;
 	struct strs below;                 /* domains of the configuration below this one */

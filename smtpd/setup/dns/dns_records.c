@@ -310,7 +310,7 @@ static void services(struct making *m)
 
 	srv(m, "_submissions._tcp", &m->told.submissions, 0, "where mail programs send, TLS from the first octet");
 	srv(m, "_submission._tcp", &m->told.submission, 10, "where mail programs send, with STARTTLS");
-	srv(m, "_imaps._tcp", &m->told.imap, 0, "where mail programs read");
+	srv(m, "_imaps._tcp", &m->told.imap, 0, "where mail programs read; option imap in web {} names another server, or none");
 	if (!m->told.served)
 		return;
 	web_name(m, "autoconfig", "where Thunderbird and others ask for settings; the certificate needs this name");

@@ -209,7 +209,9 @@ static int look_at_keys(struct planner *p, const struct domain_section *d)
 	v = ARENA_ARRAY(&p->arena, struct plan_key, files.n + n_managed + 1);
 	p->facts.keys = v;
 	for (size_t i = 0; e == OK && v != NULL && i < n_managed; i++)
-		if (managed[i].signs)
+		if (!managed[i].signs)
+			p->facts.keys_wait |= managed[i].state <= LIFE_ACTIVE;
+		else
 			v[p->facts.n_keys++] = (struct plan_key){ managed[i].selector, look_at_key(p, managed[i].selector, managed[i].value) };
 	for (size_t i = 0; e == OK && v != NULL && i < files.n; i++)
 		if (signs_by_hand(d, &files.v[i]) && dkim_key_record(files.v[i].key, &p->arena, &record) == OK)

@@ -203,7 +203,8 @@ static void print(struct building *b, const struct dns_record *r, const struct s
 	record_print_forms(r, r->name, &b->arena);
 	if (t->published.n > 0 && !str_eq(t->published, r->value))
 		printf("\nIt takes the place of the record that is published now:\n  %.*s\n", STR_ARG(t->published));
-	printf("\n%u of %u look-ups, %u of %u voids%s\n", t->lookups, SPF_TREE_LOOKUPS, t->voids, SPF_TREE_VOIDS,
+	printf("\n%u of %u look-ups, %u of %u voids%s%s\n", t->lookups, SPF_TREE_LOOKUPS, t->voids, SPF_TREE_VOIDS,
+	       t->voids > 0 ? "; a void is a look-up that finds nothing" : "",
 	       t->incomplete ? "; some questions had no answer, so there may be more" : "");
 	spf_findings_print(t);
 }
