@@ -74,7 +74,7 @@ static void spf_outcome_tell(struct story *st, const char *what, const struct sp
 	fprintf(st->out, "  %s: %s for %s", what, spf_result_word(o->result), explain_shown(st->arena, o->domain, 255));
 	if (o->mechanism.n > 0)
 		fprintf(st->out, ", matched by %s", explain_shown(st->arena, o->mechanism, 200));
-	fprintf(st->out, " (%u look-ups of 10, %u void)\n", o->lookups, o->voids);
+	fprintf(st->out, " (%u look-up%s of 10, %u void)\n", o->lookups, o->lookups == 1 ? "" : "s", o->voids);
 	for (size_t i = 0; i < o->nterms; i++) {
 		const struct spf_term *t = &o->terms[i];
 

@@ -306,7 +306,7 @@ static void list_file(struct listing *l, const struct key_file *k)
 {
 	bool named = is_named(l->config, k);
 	struct row r = { .domain = k->domain, .selector = k->selector, .algorithm = kind_text(k->key, l->arena), .state = "by hand",
-		         .signs = named, .next = named ? STR("signs") : STR("does not sign: no dkim section names it") };
+		         .signs = named, .next = named ? STR("signs unless DNS shows another record") : STR("does not sign: no dkim section names it") };
 
 	if (is_asked_for(l, r.domain, r.selector))
 		put_row(l, &r);
