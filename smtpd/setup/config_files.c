@@ -288,6 +288,8 @@ void config_check_files(const struct config *c, conf_open *open_file, struct are
 		const struct domain_section *d = c->domains.v[i];
 
 		look_at_aliases(&l, d, directory);
+		if (d->keys.update.key_file.n > 0)
+			look_at(&l, d->keys.update.key_file, &d->keys.update.head, "key-file", readable);
 		for (size_t k = 0; k < d->dkim.n; k++) {
 			const struct dkim_section *key = d->dkim.v[k];
 

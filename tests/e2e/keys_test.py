@@ -3,9 +3,11 @@
 every server shows them, held mail released, rotated by hand, dropped when DNS loses
 them.  python3-dkim judges what is signed."""
 
+import getpass
 import json
 import pathlib
 import re
+import subprocess
 import sys
 
 import dkim
@@ -14,7 +16,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
 from authority import Authorities, missing  # noqa: E402
-from server import CONFIG, Server  # noqa: E402
+from server import CONFIG, POSTERN, Server  # noqa: E402
 
 pytestmark = pytest.mark.skipif(bool(missing()), reason="needs " + ", ".join(missing()))
 
@@ -128,6 +130,17 @@ def test_managed_keys_from_their_making_to_their_successors():
         assert signers(s.arrived("drifted"), records) == {first, second.replace("r", "e")}
         world.change(ZONE, zone(records))
         s.wait("key.mended", selector=second)
+
+
+def test_check_misses_the_secret_of_updates(tmp_path):
+    conf, secret = tmp_path / "postern.conf", tmp_path / "tsig.key"
+    conf.write_text(f'hostname = "mail.{ZONE}"\nstate = "{tmp_path}/state"\nuser = "{getpass.getuser()}"\ndomain "{ZONE}" {{ keys {{ '
+                    f'update {{ server = "127.0.0.1:53" key-name = "postern" key-file = "{secret}" }} }} }}\n')
+    for there in False, True:
+        done = subprocess.run([POSTERN, "check", "-c", conf], capture_output=True, text=True, timeout=60)
+        said = done.stdout + done.stderr
+        assert done.returncode == (0 if there else 1) and (there or f"{conf}:4: {secret}: " in said), said
+        secret.write_text("c2VjcmV0\n")
 
 
 def test_a_key_by_hand_signs_until_dns_speaks_against_it():
