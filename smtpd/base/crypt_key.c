@@ -41,7 +41,7 @@ static bool exponent_is_odd_32(EVP_PKEY *pkey)
 }
 
 /* Takes pkey over, NULL too. */
-static struct key *key_of(EVP_PKEY *pkey)
+static struct key *key_made(EVP_PKEY *pkey, bool exponent_odd_32)
 {
 	struct key *k = pkey ? calloc(1, sizeof(*k)) : NULL;
 
@@ -56,9 +56,14 @@ static struct key *key_of(EVP_PKEY *pkey)
 	                                           : KEY_OTHER;
 	/* OpenSSL says 253 for Ed25519, the order of its group. */
 	k->bits = k->kind == KEY_ED25519 ? 256 : (unsigned)EVP_PKEY_get_bits(pkey);
-	k->exponent_odd_32 = k->kind == KEY_RSA && exponent_is_odd_32(pkey);
+	k->exponent_odd_32 = exponent_odd_32;
 	ERR_clear_error();
 	return k;
+}
+
+static struct key *key_of(EVP_PKEY *pkey)
+{
+	return key_made(pkey, pkey != NULL && EVP_PKEY_is_a(pkey, "RSA") && exponent_is_odd_32(pkey));
 }
 
 void key_free(struct key *k)
@@ -215,20 +220,22 @@ struct key *key_public_rsa(str der)
 	static const str oid = { "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", 9 }; /* rsaEncryption */
 	str              bits, modulus, exponent;
 	EVP_PKEY        *pkey;
+	bool             odd;
+	struct key      *k;
 
 	if (der.n > RSA_DER_MOST)
 		return NULL;
-	pkey = crypt_parsed(der);
+	pkey = crypt_parsed(der, &odd);
 	if (pkey != NULL)
-		return key_of(pkey);
+		return key_made(pkey, odd);
 	if (!der_spki(der, oid, &bits))
 		bits = der;
 	if (!der_rsa(bits, &modulus, &exponent))
 		return NULL;
-	pkey = pkey_of_rsa(modulus, exponent);
-	if (pkey != NULL)
-		crypt_parsed_keep(der, pkey);
-	return key_of(pkey);
+	k = key_of(pkey_of_rsa(modulus, exponent));
+	if (k != NULL)
+		crypt_parsed_keep(der, k->pkey, k->exponent_odd_32);
+	return k;
 }
 
 struct key *key_public_ed25519(str raw)

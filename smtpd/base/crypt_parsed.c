@@ -22,6 +22,7 @@
 
 struct parsed {
 	EVP_PKEY *pkey;
+	bool      exponent_odd_32;
 	char     *der;
 	size_t    n;
 };
@@ -66,16 +67,17 @@ static struct parsed *place_of(str der)
 	return &table[siphash(secret, der) % PLACES];
 }
 
-EVP_PKEY *crypt_parsed(str der)
+EVP_PKEY *crypt_parsed(str der, bool *exponent_odd_32)
 {
 	struct parsed *p = der.n <= DER_MOST ? place_of(der) : NULL;
 
 	if (p == NULL || p->pkey == NULL || !str_eq((str){ p->der, p->n }, der) || EVP_PKEY_up_ref(p->pkey) != 1)
 		return NULL;
+	*exponent_odd_32 = p->exponent_odd_32;
 	return p->pkey;
 }
 
-void crypt_parsed_keep(str der, EVP_PKEY *pkey)
+void crypt_parsed_keep(str der, EVP_PKEY *pkey, bool exponent_odd_32)
 {
 	struct parsed *p = der.n <= DER_MOST ? place_of(der) : NULL;
 	char *copy = p != NULL ? malloc(der.n) : NULL;
@@ -88,5 +90,5 @@ void crypt_parsed_keep(str der, EVP_PKEY *pkey)
 	}
 	memcpy(copy, der.p, der.n);
 	drop(p);
-	*p = (struct parsed){ pkey, copy, der.n };
+	*p = (struct parsed){ pkey, exponent_odd_32, copy, der.n };
 }

@@ -225,11 +225,13 @@ static unsigned char all_bits(str s)
 	unsigned char bits = 0;
 	uint64_t      words = 0, word;
 
-	for (; s.n >= sizeof(word); s = str_skip(s, sizeof(word))) {
-		memcpy(&word, s.p, sizeof(word));
+	size_t        i = 0;
+
+	for (; s.n - i >= sizeof(word); i += sizeof(word)) {
+		memcpy(&word, s.p + i, sizeof(word));
 		words |= word;
 	}
-	for (size_t i = 0; i < s.n; i++)
+	for (; i < s.n; i++)
 		bits |= (unsigned char)s.p[i];
 	for (; words != 0; words >>= 8)
 		bits |= (unsigned char)words;
