@@ -408,14 +408,14 @@ enum say chain_queue(struct chain_conn *c, struct added *added, chain_done *done
 void chain_results(struct chain_conn *c, struct authres *out)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i]->results != NULL)
+		if (c->seats[i] != NULL && c->chain->modules[i]->results != NULL)
 			c->chain->modules[i]->results(&c->seats[i]->mod, out);
 }
 
 void chain_judged(struct chain_conn *c, struct judged *out)
 {
 	for (size_t i = 0; i < c->chain->n; i++)
-		if (c->chain->modules[i]->judged != NULL)
+		if (c->seats[i] != NULL && c->chain->modules[i]->judged != NULL)
 			c->chain->modules[i]->judged(&c->seats[i]->mod, out);
 }
 
