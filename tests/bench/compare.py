@@ -189,6 +189,12 @@ def compare(o):
         o.markdown.write_text(table(results, works))
 
 
+def missing():
+    """Debian's packages of what is not here."""
+    needs = {"unshare": "util-linux", "ip": "iproute2", "mkfs.ext4": "e2fsprogs", "nsd": "nsd", "openssl": "openssl"}
+    return [package for name, package in needs.items() if program(name) is None]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build", type=lambda p: pathlib.Path(p).resolve())
@@ -208,8 +214,10 @@ def main():
     o = parser.parse_args()
     if o.inside:
         print(json.dumps(measure(*o.inside, o)))
-    elif os.geteuid() != 0 or program("unshare") is None:
-        sys.exit("compare: namespaces and images need root")
+    elif os.geteuid() != 0:
+        sys.exit("compare: namespaces and images need root: run it as root")
+    elif missing():
+        sys.exit("compare: these programs are missing: install " + ", ".join(missing()))
     else:
         compare(o)
 
