@@ -161,7 +161,7 @@ static void damage_shows(void **state)
 {
 	static const struct { const char *of, *to; enum arc_result want; bool known; unsigned oldest; const char *reason; } cases[] = {
 		{ "Hi Bob", "Hi Rob", ARC_FAIL, false, 0, "message signature of i=2" },
-		{ "Ann", "Eve", ARC_FAIL, false, 0, "message signature of i=2" },
+		{ "From: Ann", "From: Eve", ARC_FAIL, false, 0, "message signature of i=2" },
 		{ "dmarc=pass", "dmarc=fail", ARC_FAIL, false, 0, "seal of i=2" },
 		{ "Subject: Hello", "Subject:  Hello ", ARC_PASS, true, 0, "" },
 		{ "Received: x", "Received: y", ARC_PASS, true, 0, "" },
