@@ -101,7 +101,8 @@ def test_a_reply_to_the_notice_stops_it_also_after_a_restart():
             c.ask(f"RCPT TO:<{stop}>", 550)
         with session(s) as c:
             c.ask("MAIL FROM:<alice@here.test>", 250)
-            c.ask(f"RCPT TO:<{stop[:-11]}a{stop[-10:]}>", 550)      # nor is one guessed
+            other = "b" if stop[-11] == "a" else "a"
+            c.ask(f"RCPT TO:<{stop[:-11]}{other}{stop[-10:]}>", 550)      # nor is one guessed
             c.ask("RSET", 250)
             assert "5.7.1" in send(c, stop, extra="Auto-Submitted: auto-replied\r\n", code=550)
             assert "5.7.1" in send(c, stop, sender="", code=550)
