@@ -23,7 +23,7 @@
 #include "smtpd/base/clock.h"
 
 #define CHUNK   ((size_t)1 << 20)
-#define LOOK_MS 200               /* how often the map is looked at */
+#define LOOK_MS 10                /* how often the map is looked at */
 
 struct saving {
 	struct queue    *q;
