@@ -140,26 +140,6 @@ void server_hold_waiting(struct server *s, str account, void (*then)(struct serv
 
 /* ---- letters ------------------------------------------------------------------------ */
 
-struct post { struct baton baton; struct letter *letter; };
-
-static void handed_over(struct baton *b)                           /* a loop's thread */
-{
-	struct post *p = SUPER(b, struct post, baton);
-	struct letter *l = p->letter;
-
-	free(p);
-	inject_letter(&l->baton);
-}
-
-static void letter_came_home(struct baton *b)
-{
-	struct letter *l = SUPER(b, struct letter, baton);
-
-	if (l->result != OK)
-		log_event(NULL, LOG_WARN, "letter.failed", KV("to", l->rcpt), KV_C("why", err_text(l->result)));
-	letter_free(l);
-}
-
 static str letter_text(struct arena *a, const struct breaker_news *n, str to, str from, str host)
 {
 	char id[QUEUE_ID_TEXT];
@@ -187,22 +167,14 @@ static void tell(struct server *s, const struct breaker_news *n, str to)
 {
 	str account = str_of(n->account), domain = str_skip(account, str_rfind(account, '@') + 1);
 	struct letter *l = letter_new();
-	struct post *p = calloc(1, sizeof(*p));
 
-	if (l == NULL || p == NULL) {
-		letter_free(l);
-		free(p);
+	if (l == NULL)
 		return;
-	}
 	l->sender = STR("");
 	l->rcpt = str_keep(&l->arena, to);
 	l->text = letter_text(&l->arena, n, to, arena_printf(&l->arena, "postmaster@%.*s", STR_ARG(domain)),
 	                      s->now->config->hostname);
-	l->baton.home = s->main->mbox;
-	l->baton.arrived = letter_came_home;
-	p->letter = l;
-	p->baton.arrived = handed_over;
-	loop_send(s->loops[0], &p->baton);
+	server_post(s, l);
 }
 
 static void account_shut(struct baton *b)

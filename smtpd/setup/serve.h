@@ -98,6 +98,10 @@ void     server_release_unsigned_again(struct server *);   /* each minute, and a
 /* cancel.c: sessions may stop what still waits */
 void     server_lends_cancel(struct server *, struct session_setup *);
 
+/* post.c: takes the letter over; what becomes of it is logged if it is not stored.  Main. */
+struct letter;
+void     server_post(struct server *, struct letter *);
+
 /* zones.c: the block lists' zones, tested at start, at reload and when due */
 void     server_test_zones(struct server *);
 void     server_end_zone_tests(struct server *);        /* before their generation or main's resolver goes */

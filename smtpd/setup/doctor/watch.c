@@ -127,26 +127,6 @@ static void remember(struct doctor_watch *d, const struct memory *m)
 
 /* ---- the letter ----------------------------------------------------------------------------------------- */
 
-struct post { struct baton baton; struct letter *letter; };
-
-static void handed_over(struct baton *b)                           /* a loop's thread */
-{
-	struct post *p = SUPER(b, struct post, baton);
-	struct letter *l = p->letter;
-
-	free(p);
-	inject_letter(&l->baton);
-}
-
-static void letter_came_home(struct baton *b)
-{
-	struct letter *l = SUPER(b, struct letter, baton);
-
-	if (l->result != OK)
-		log_event(NULL, LOG_WARN, "letter.failed", KV("to", l->rcpt), KV_C("why", err_text(l->result)));
-	letter_free(l);
-}
-
 static size_t count_faults(const struct change *v, size_t n)
 {
 	size_t faults = 0;
@@ -179,22 +159,16 @@ static void write_letter(struct server *s, const struct change *v, size_t n)
 {
 	const struct config *c = s->now->config;
 	struct letter *l = letter_new();
-	struct post *p = calloc(1, sizeof(*p));
 
-	if (l == NULL || p == NULL || c->domains.n == 0) {
+	if (l == NULL || c->domains.n == 0) {
 		letter_free(l);
-		free(p);
 		return;
 	}
 	l->sender = STR("");
 	l->rcpt = c->doctor.mail_to.n > 0 ? str_keep(&l->arena, c->doctor.mail_to)
 	          : arena_printf(&l->arena, "postmaster@%.*s", STR_ARG(((const struct domain_section *)c->domains.v[0])->name));
 	l->text = letter_text(&l->arena, c, l->rcpt, v, n);
-	l->baton.home = s->main->mbox;
-	l->baton.arrived = letter_came_home;
-	p->letter = l;
-	p->baton.arrived = handed_over;
-	loop_send(s->loops[0], &p->baton);
+	server_post(s, l);
 }
 
 /* ---- a look's end ------------------------------------------------------------------------------------------- */
