@@ -3,7 +3,6 @@
  * judge: see judge.h.  A loop of its own, run until each stage has answered;
  * a reject in one stage does not spare the later ones.  The verb's thread.
  */
-#include <arpa/inet.h>
 #include <getopt.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/conn.h"
 #include "smtpd/base/crypt.h"
+#include "smtpd/setup/envelope_words.h"
 #include "smtpd/setup/judge.h"
 #include "smtpd/setup/serve.h"
 #include "smtpd/setup/verbs.h"
@@ -67,42 +67,11 @@ static int read_options(struct judge *j, int argc, char **argv)
 
 /* ---- who talks ------------------------------------------------------------ */
 
-static bool read_ip(const char *text, struct sockaddr_storage *out)
-{
-	struct sockaddr_in  *v4 = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
-		out->ss_family = AF_INET;
-	else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
-		out->ss_family = AF_INET6;
-	return out->ss_family != AF_UNSPEC;
-}
-
-/* What SMTP would not take is judged all the same, split at its last @. */
-static void read_path(struct arena *a, str text, struct path *out)
-{
-	size_t at;
-
-	if (text.n >= 2 && text.p[0] == '<' && text.p[text.n - 1] == '>')
-		text = str_head(str_skip(text, 1), text.n - 2);
-	if (text.n == 0) {
-		*out = (struct path){ .text = STR(""), .is_null = true };
-		return;
-	}
-	if (path_of(a, text, out))
-		return;
-	at = str_rfind(text, '@');
-	*out = (struct path){ .text = text };
-	out->local = at < text.n ? str_head(text, at) : STR_NONE;
-	out->domain = str_keep_lower(a, at < text.n ? str_skip(text, at + 1) : text);
-}
-
 static int read_envelope(struct judge *j)
 {
 	uint64_t now;
 
-	if (!read_ip(j->ip, &j->peer.addr))
+	if (!envelope_ip(j->ip, &j->peer.addr))
 		return verb_misused(j->verb, "--ip %s is not an IPv4 or IPv6 address", j->ip);
 	if (j->now != NULL && (!str_to_u64(str_of(j->now), &now) || now > (uint64_t)1 << 52))
 		return verb_misused(j->verb, "--now %s is no number of seconds since 1970", j->now);
@@ -111,9 +80,9 @@ static int read_envelope(struct judge *j)
 	j->peer.ip = str_of(j->ip);
 	j->peer.helo = str_of(j->helo);
 	j->peer.ehlo = true;
-	read_path(&j->arena, str_of(j->mail_from), &j->msg.sender);
+	envelope_path(&j->arena, str_of(j->mail_from), &j->msg.sender);
 	if (j->rcpt_to != NULL)
-		read_path(&j->arena, str_of(j->rcpt_to), &j->rcpt);
+		envelope_path(&j->arena, str_of(j->rcpt_to), &j->rcpt);
 	return EXIT_DONE;
 }
 

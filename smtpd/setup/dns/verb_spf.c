@@ -3,7 +3,6 @@
  * postern spf: one evaluation of SPF, told as a person or a program wants it.
  * The same code as the server's; a loop of its own, ended by the answer.
  */
-#include <arpa/inet.h>
 #include <getopt.h>
 #include <string.h>
 
@@ -12,6 +11,7 @@
 #include "smtpd/setup/config.h"
 #include "smtpd/setup/dns/asking.h"
 #include "smtpd/setup/dns/dns_verbs.h"
+#include "smtpd/setup/envelope_words.h"
 #include "smtpd/setup/verbs.h"
 
 struct wanted {                        /* from the command line */
@@ -56,45 +56,13 @@ static int read_options(int argc, char **argv, struct wanted *w)
 
 /* ---- what is to be evaluated ---------------------------------------------- */
 
-static bool read_ip(const char *text, struct sockaddr_storage *out)
-{
-	struct sockaddr_in  *v4 = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
-		out->ss_family = AF_INET;
-	else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
-		out->ss_family = AF_INET6;
-	return out->ss_family != AF_UNSPEC;
-}
-
-/* What SMTP would not take is still evaluated, split at its last @: a domain
- * that cannot be one has a result, too (RFC 7208 4.3). */
-static void read_sender(struct arena *a, str text, struct path *out)
-{
-	size_t at;
-
-	if (text.n >= 2 && text.p[0] == '<' && text.p[text.n - 1] == '>')
-		text = str_head(str_skip(text, 1), text.n - 2);
-	if (text.n == 0) {
-		*out = (struct path){ .text = STR(""), .is_null = true };
-		return;
-	}
-	if (path_of(a, text, out))
-		return;
-	at = str_rfind(text, '@');
-	*out = (struct path){ .text = text };
-	out->local = at < text.n ? str_head(text, at) : STR_NONE;
-	out->domain = str_keep_lower(a, at < text.n ? str_skip(text, at + 1) : text);
-}
-
 static int read_query(struct wanted *w, struct arena *a)
 {
 	if (w->ip == NULL || w->helo == NULL || w->mail_from == NULL)
 		return verb_misused("spf", "--ip, --helo and --mail-from are all needed");
-	if (!read_ip(w->ip, &w->query.ip))
+	if (!envelope_ip(w->ip, &w->query.ip))
 		return verb_misused("spf", "--ip %s is not an IPv4 or IPv6 address", w->ip);
-	read_sender(a, str_of(w->mail_from), &w->query.sender);
+	envelope_path(a, str_of(w->mail_from), &w->query.sender);
 	w->query.helo = str_of(w->helo);
 	w->query.limits = (struct spf_limits)SPF_LIMITS_DEFAULT;
 	return EXIT_DONE;
