@@ -2,11 +2,13 @@
 /* Mail whose signatures run out before it leaves: signed anew on its way, or held. */
 #include "tests/unit/queue/yard.h"
 
+#include <pthread.h>
 #include <signal.h>
 
 #include "queue/report.h"
 
-/* Who signs: what it was asked, what it says. */
+/* Who signs: what it was asked, what it says. Desks of several destinations ask at once. */
+static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER;
 static struct signer {
 	_Atomic unsigned asked;
 	_Atomic bool     out;        /* a key is */
@@ -20,6 +22,7 @@ static void sign_late(void *arg, struct late *l)
 {
 	struct signer *s = arg;
 
+	pthread_mutex_lock(&asking);
 	s->rcpts = l->entry->nrcpts;
 	snprintf(s->header, sizeof(s->header), "%.*s", STR_ARG(l->header));
 	snprintf(s->hash, sizeof(s->hash), "%.*s", STR_ARG(l->entry->signing.hashes[1]));
@@ -31,6 +34,7 @@ static void sign_late(void *arg, struct late *l)
 		l->hold = s->hold;
 	}
 	s->asked++;
+	pthread_mutex_unlock(&asking);
 }
 
 static void start(struct yard *y, struct peer *p, const struct script *script)
