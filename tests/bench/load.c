@@ -4,9 +4,12 @@
  *
  *   load --port P [--host ADDRESS] [--from A] [--to A] [--connections N] [--messages N] [--per-connection N]
  *        [--size OCTETS | --texts FOLDER] [--starttls | --implicit] [--login NAME --password WORD]
- *        [--rate PER_SECOND] [--seconds S] [--quit]
+ *        [--rate PER_SECOND] [--seconds S] [--for S] [--quit]
  *   load --port P --idle N [--starttls | --implicit] …     holds N connections until standard input closes
  *   load --port P --churn [--seconds S] …                  connections that say EHLO and QUIT, again and again
+ *
+ * --for: no message is begun after S seconds; those that are under way are waited
+ * for, so that what was accepted is known.  --seconds: the run is cut off there.
  *
  * MAIL, RCPT and DATA go in one piece, as a client with PIPELINING sends them.
  * Prints one JSON object: messages accepted and refused, seconds, the CPU seconds
@@ -53,7 +56,7 @@ struct client {
 
 static struct {
 	int         port, connections, per_connection, idle;
-	long        messages, size, seconds, rate;
+	long        messages, size, seconds, rate, begin_for;
 	const char *host, *from, *to, *texts, *login, *password;
 	int         starttls, implicit, churn, quit;
 } o = { .host = "127.0.0.1", .connections = 40, .per_connection = 10, .messages = 10000, .size = 4096, .seconds = 600,
@@ -66,7 +69,7 @@ static struct text   envelope, auth, *texts;
 static size_t        ntexts;
 static long          begun, accepted, refused, lost, churned;
 static uint32_t     *times_us;
-static uint64_t      start_us, until_us;
+static uint64_t      start_us, until_us, begin_until_us;
 
 static uint64_t now_us(void)
 {
@@ -180,7 +183,7 @@ static void say(struct client *c, struct text t, enum state next, int answers)
 
 static bool more_to_send(void)
 {
-	return o.churn ? now_us() < until_us : begun < o.messages;
+	return o.churn ? now_us() < until_us : begun < o.messages && now_us() < begin_until_us;
 }
 
 /* With --rate, a message is due when its number says so. */
@@ -477,13 +480,18 @@ static void turn(int wait_ms)
 		happened(events[i].data.ptr, events[i].events);
 }
 
+static bool is_over(void)
+{
+	return !more_to_send() && (o.churn || accepted + refused + lost >= begun);
+}
+
 static int run(void)
 {
 	double s;
 
 	for (int i = 0; i < o.connections; i++)
 		open_client(&clients[i]);
-	while ((o.churn || accepted + refused + lost < o.messages) && now_us() < until_us) {
+	while (!is_over() && now_us() < until_us) {
 		turn(o.rate > 0 ? 1 : 1000);
 		if (o.rate > 0)
 			wake_ready();
@@ -493,7 +501,7 @@ static int run(void)
 	printf("{\"accepted\": %ld, \"refused\": %ld, \"lost\": %ld, \"churned\": %ld, \"seconds\": %.3f, \"per_second\": %.1f, "
 	       "\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f, \"own_cpu_s\": %.3f}\n", accepted, refused, lost, churned, s,
 	       (double)accepted / s, percentile_ms(0.5), percentile_ms(0.99), percentile_ms(1), cpu_seconds());
-	return o.churn || accepted == o.messages ? 0 : 1;
+	return o.churn || accepted == (o.begin_for > 0 ? begun : o.messages) ? 0 : 1;
 }
 
 static int hold_idle(void)
@@ -530,7 +538,7 @@ int main(int argc, char **argv)
 		{ "port", 1, NULL, 'p' }, { "host", 1, NULL, 'h' }, { "from", 1, NULL, 'f' }, { "to", 1, NULL, 't' },
 		{ "connections", 1, NULL, 'c' }, { "messages", 1, NULL, 'm' }, { "per-connection", 1, NULL, 'k' },
 		{ "size", 1, NULL, 's' }, { "texts", 1, NULL, 'd' }, { "seconds", 1, NULL, 'l' }, { "idle", 1, NULL, 'i' },
-		{ "rate", 1, NULL, 'r' }, { "login", 1, NULL, 'n' }, { "password", 1, NULL, 'w' },
+		{ "rate", 1, NULL, 'r' }, { "for", 1, NULL, 'F' }, { "login", 1, NULL, 'n' }, { "password", 1, NULL, 'w' },
 		{ "starttls", 0, &o.starttls, 1 }, { "implicit", 0, &o.implicit, 1 }, { "churn", 0, &o.churn, 1 },
 		{ "quit", 0, &o.quit, 1 }, { 0 },
 	};
@@ -551,6 +559,7 @@ int main(int argc, char **argv)
 		case 'l': o.seconds = atol(optarg); break;
 		case 'i': o.idle = number(optarg); break;
 		case 'r': o.rate = atol(optarg); break;
+		case 'F': o.begin_for = atol(optarg); break;
 		case 'n': o.login = optarg; break;
 		case 'w': o.password = optarg; break;
 		default: return 2;
@@ -569,5 +578,6 @@ int main(int argc, char **argv)
 	make_commands();
 	start_us = now_us();
 	until_us = start_us + (uint64_t)o.seconds * 1000000;
+	begin_until_us = o.begin_for > 0 ? start_us + (uint64_t)o.begin_for * 1000000 : UINT64_MAX;
 	return o.idle > 0 ? hold_idle() : run();
 }
