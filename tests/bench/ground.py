@@ -7,6 +7,7 @@ and all of it ends with the row; else it runs in the folder for temporary files,
 """
 
 import argparse
+import contextlib
 import importlib
 import json
 import os
@@ -64,11 +65,11 @@ def free_bytes():
 def allow_files(wanted=FILES):
     """As many descriptors as may be had, for us and our children."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard < wanted and os.geteuid() == 0:
-        hard = wanted
-    soft = min(max(soft, wanted), hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return soft
+    with contextlib.suppress(ValueError):           # a root without CAP_SYS_RESOURCE
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, max(hard, wanted)))
+        hard = max(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, wanted), hard), hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 # ---- figures each second ------------------------------------------------------------------
