@@ -3,191 +3,132 @@
 """compare: postern beside its peers, each work in turns (A B C, A B C, …) in
 namespaces of its own on a fresh ext4.  As root.
 
-    tests/bench/compare.py --build build [--works box,judge,send] [--peers postern,postfix,…|all]
-        [--turns 3] [--messages 20000] [--json FILE] [--markdown FILE]
+    tests/bench/compare.py --build build [--works box,judge,…] [--peers postern,postfix,…|all]
+        [--turns 3] [--seconds 8 | --messages N] [--json FILE] [--markdown FILE]
 
-Prints a Markdown table: medians, with the least and the most behind them.
+Every server gets the same seconds of load, or the same number of messages; all
+that it took must come out.  Prints Markdown: medians, with the least and the most
+behind them, the goals, and who was not measured and why; writes it and the JSON of
+all runs beside what was built.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import platform
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+import goals  # noqa: E402
+import inside  # noqa: E402
 import peers  # noqa: E402
-from house import House, program, run, wait_port  # noqa: E402
+import tables  # noqa: E402
+from house import program  # noqa: E402
+from works import WORKS, make_shared  # noqa: E402
 
-WORKS = {
-    "box": "W1: port 25, accept, queue, Maildir",
-    "judge": "W2: the same, SPF, DKIM (rsa-2048) and DMARC verified",
-    "send": "W3: 587, STARTTLS, AUTH PLAIN, DKIM rsa-2048 signed, relayed",
-}
-TEXTS = 50                     # different messages
+LONGEST = 900                  # seconds of one run
 
-
-# ---- what all share, made once ------------------------------------------------------------
-
-def make_secrets(folder, build, size):
-    """A certificate, two DKIM keys, messages that are signed, and the zones."""
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-        "-subj", "/CN=mail.here.example", "-keyout", folder / "cert.key", "-out", folder / "cert.pem")
-    zones = {"example": "ns A 127.0.0.1\n", "1.0.0.127.in-addr.arpa": "@ PTR sender.example.\n", "here.example": "@ MX 10 mail\nmail A 127.0.0.1\n",
-             "sender.example": '@ A 127.0.0.1\n@ MX 10 @\n@ TXT "v=spf1 ip4:127.0.0.1 -all"\n_dmarc TXT "v=DMARC1; p=reject"\n'}
-    for name, zone, selector in (("dkim", "here.example", "s1"), ("author", "sender.example", "a1")):
-        run("openssl", "genrsa", "-traditional", "-out", folder / f"{name}.pem", "2048")
-        public = "".join(run("openssl", "rsa", "-in", folder / f"{name}.pem", "-pubout").splitlines()[1:-1])
-        halves = f'"v=DKIM1; k=rsa; p={public[:200]}" "{public[200:]}"'
-        zones[zone] += f"{selector}._domainkey TXT ( {halves} )\n"
-    (folder / "zones.json").write_text(json.dumps(zones))
-    for work, sender in (("box", "load@sender.example"), ("judge", "load@sender.example"), ("send", "sink@here.example")):
-        (folder / work).mkdir()
-        for i in range(TEXTS):
-            to = "someone@far.example" if work == "send" else "sink@here.example"
-            head = f"From: Load <{sender}>\r\nTo: <{to}>\r\nSubject: message {i}\r\n" \
-                   f"Date: {time.strftime('%a, %d %b %Y %H:%M:%S +0000', time.gmtime())}\r\nMessage-ID: <{i}@load.test>\r\n" \
-                   "MIME-Version: 1.0\r\nContent-Type: text/plain\r\n\r\n"
-            text = (head + ("A line of text that is as long as those that people write.\r\n" * (size // 60 + 1)))[:size - 2].rstrip("\r\n") + "\r\n"
-            if work == "judge":
-                text = subprocess.run([build / "postern", "sign", "--domain", "sender.example", "--selector", "a1", "--key", folder / "author.pem"],
-                                      input=text.encode(), stdout=subprocess.PIPE, check=True).stdout.decode()
-            (folder / work / f"{i}.eml").write_bytes(text.encode())
-    run("chmod", "-R", "a+rX", folder)
-
-
-# ---- inside the namespaces -------------------------------------------------------------------
-
-def load(build, port, work, secrets, messages, per_connection, connections=40, **more):
-    words = [build / "tests/bench/load", "--port", port, "--connections", connections, "--messages", messages,
-             "--per-connection", per_connection, "--texts", secrets / work, "--quit",
-             "--from", "sink@here.example" if work == "send" else "load@sender.example",
-             "--to", "someone@far.example" if work == "send" else "sink@here.example"]
-    if work == "send":
-        words += ["--starttls", "--login", "sink@here.example", "--password", peers.PASSWORD]
-    done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
-    if not done.stdout:
-        raise RuntimeError("load: " + done.stderr)
-    return {**json.loads(done.stdout), "said": done.stderr.splitlines()[:3]}
-
-
-class Sink:
-    def __init__(self, build, keep):
-        self.process = subprocess.Popen([str(build / "tests/bench/sink"), "--keep", str(keep)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline())
-
-    def messages(self):
-        self.process.stdin.write("?\n")
-        self.process.stdin.flush()
-        return int(self.process.stdout.readline().split()[0])
-
-
-def has_worked(work, text):
-    """What is measured is what the work asks for."""
-    head = text.replace("\r\n", "\n").split("\n\n")[0].lower()
-    wanted = {"box": ("received:",), "judge": ("spf=pass", "dkim=pass", "dmarc=pass"), "send": ("dkim-signature:", "d=here.example")}
-    for word in wanted[work]:
-        if word not in head:
-            raise RuntimeError(f"{word} is not in the header:\n{head}")
-
-
-def measure(peer_name, work, o):
-    secrets = pathlib.Path(o.secrets)
-    house = House(o.folder)
-    house.serve_names(json.loads((secrets / "zones.json").read_text()))
-    first = house.dir / "first.eml"
-    sink = Sink(o.build, first)
-    peer = next(p for p in peers.ALL if p.name == peer_name)(house, work, o.build, sink.port, secrets)
-    peer.under = o.under
-    peer.start()
-    port = peer.submission if work == "send" else peer.mx
-    wait_port(port)
-    came = sink.messages if work == "send" else peer.delivered
-    but = (sink.process.pid,)
-
-    def until(n, patience=300):
-        end = time.monotonic() + patience
-        while came() < n:
-            if time.monotonic() > end:
-                raise RuntimeError(f"{came()} of {n} messages came out")
-            time.sleep(0.05)
-
-    load(o.build, port, work, secrets, 200, 10)         # what is made at first use is made
-    until(200)
-    has_worked(work, first.read_text() if work == "send" else peer.one_message())
-    cpu, began = house.cpu_seconds(but), time.monotonic()
-    got = load(o.build, port, work, secrets, o.messages, o.per_connection)
-    until(200 + got["accepted"])
-    seconds = time.monotonic() - began
-    return {"accepted_per_s": got["per_second"], "delivered_per_s": round(got["accepted"] / seconds, 1), "p50_ms": got["p50_ms"],
-            "p99_ms": got["p99_ms"], "cpu_s_per_1000": round((house.cpu_seconds(but) - cpu) * 1000 / max(1, got["accepted"]), 3),
-            "load_cpu_s_per_1000": round(got["own_cpu_s"] * 1000 / max(1, got["accepted"]), 3), "pss_mb": round(house.memory_kib(but) / 1024, 1),
-            "rss_anon_mb": round(house.memory_kib(but, "Private_Dirty") / 1024, 1), "refused": got["refused"], "lost": got["lost"],
-            "said": got["said"], **(peer.end() if o.under else {})}
-
-
-# ---- outside -------------------------------------------------------------------------------------
 
 def in_namespaces(peer, work, o, secrets, under=()):
+    """The figures of one run; {"failed": why} when it was none."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="postern-bench-", dir=o.disk))
     os.chmod(folder, 0o755)
-    words = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "/usr/bin/python3", __file__, "--inside", peer, work,
-             "--build", o.build, "--secrets", secrets, "--folder", folder, "--messages", o.messages, "--per-connection", o.per_connection, "--under", *under]
+    words = ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "/usr/bin/python3", HERE / "compare.py",
+             "--inside", peer, work, "--build", o.build, "--secrets", secrets, "--folder", folder,
+             "--seconds", o.seconds, "--messages", o.messages, "--per-connection", o.per_connection, "--under", *under]
     try:
-        done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, timeout=900)
-        if done.returncode != 0:
-            return None
-        return json.loads(done.stdout.splitlines()[-1])
+        done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, text=True, timeout=LONGEST)
+        lines = done.stdout.splitlines()
+        return json.loads(lines[-1]) if lines else {"failed": f"the run ended with status {done.returncode}"}
+    except subprocess.TimeoutExpired:
+        return {"failed": f"it was not done in {LONGEST} s"}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def middle(results, key):
-    values = sorted(r[key] for r in results)
-    text = f"{statistics.median(values):g}"
-    return text if len(values) < 2 else f"{text} ({values[0]:g}–{values[-1]:g})"
+def measure_inside(o):
+    try:
+        print(json.dumps(inside.measure(*o.inside, o)))
+    except Exception as e:                  # the one outside says it, and goes on with the others
+        if not isinstance(e, RuntimeError):
+            traceback.print_exc()
+        print(json.dumps({"failed": str(e)}))
 
 
-def table(results, works):
-    lines = []
-    for work in works:
-        lines += ["", f"**{WORKS[work]}**", "", "| server | accepted/s | delivered/s | p99 ms | CPU s per 1,000 | PSS MB |", "|---|---|---|---|---|---|"]
-        for (peer, of), runs in results.items():
-            if of == work and runs:
-                lines.append(f"| {peer} | {middle(runs, 'accepted_per_s')} | {middle(runs, 'delivered_per_s')} | {middle(runs, 'p99_ms')} | "
-                             f"{middle(runs, 'cpu_s_per_1000')} | {middle(runs, 'pss_mb')} |")
-    return "\n".join(lines[1:]) + "\n"
+# ---- who, what, how often --------------------------------------------------------------------
+
+def chosen(o):
+    """Who is measured, and why the others are not: [(name, None, reason), …]"""
+    names = {p.name for p in peers.ALL}
+    unknown = [n for n in o.peers.split(",") if n not in names | {"all"}] + [w for w in o.works.split(",") if w not in WORKS]
+    if unknown:
+        sys.exit(f"compare: {', '.join(unknown)}: nobody knows: servers are {', '.join(sorted(names))}, works {', '.join(WORKS)}")
+    wanted = [p for p in peers.ALL if p.is_ceiling or o.peers == "all" or p.name in o.peers.split(",")]
+    absent = [(p.name, None, "not here: " + ", ".join(p.missing())) for p in wanted if p.missing()]
+    return [p for p in wanted if not p.missing()], absent
+
+
+def unable(servers, works):
+    return [(p.name, w, p.lacks) for w in works for p in servers if w not in p.works and p.lacks and w in ("box", "judge", "send")]
+
+
+def all_runs(servers, works, o, secrets):
+    """{(server, work): [figures, …]} and what failed."""
+    results = {(p.name, w): [] for w in works for p in servers if w in p.works}
+    failed = []
+    for turn in range(1, o.turns + 1):
+        for (server, work), runs in results.items():
+            got = in_namespaces(server, work, o, secrets)
+            print(f"# turn {turn} of {o.turns}: {server} {work}: {got}", file=sys.stderr, flush=True)
+            if "failed" in got:
+                failed.append((server, work, f"turn {turn} failed: {' '.join(got['failed'].split())[:1000]}"))
+            else:
+                runs.append(got)
+    return results, failed
+
+
+def machine():
+    """What a reader wants to know of it."""
+    with open("/proc/cpuinfo") as f:
+        model = next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine())
+    return {"cores": os.cpu_count(), "cpu": model, "kernel": platform.release(), "load_average_at_start": os.getloadavg()[0]}
+
+
+def about(o, here, seconds):
+    size = f"{o.messages:,} messages" if o.messages else f"{o.seconds} s of load"
+    return f"{o.turns} turn{"s" if o.turns > 1 else ""} of {size} each, 40 connections, messages of {o.size:,} octets, {o.per_connection} a connection; " \
+           f"{here['cores']} cores ({here['cpu']}), Linux {here['kernel']}, load average {here['load_average_at_start']:.1f} at the start; " \
+           f"{time.strftime('%Y-%m-%d', time.gmtime())}, {seconds / 60:.0f} minutes in all."
 
 
 def compare(o):
-    wanted = [p for p in peers.ALL if o.peers == "all" or p.name in o.peers.split(",")]
-    for p in wanted[:]:
-        if p.missing():
-            print(f"# {p.name}: not here: {', '.join(p.missing())}", file=sys.stderr)
-            wanted.remove(p)
-    works = o.works.split(",")
-    results = {(p.name, w): [] for w in works for p in wanted if w in p.works}
+    here, began, works = machine(), time.monotonic(), o.works.split(",")
+    servers, troubles = chosen(o)
+    for who, _, reason in troubles:
+        print(f"# {who}: {reason}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="postern-bench-secrets-") as folder:
         os.chmod(folder, 0o755)
-        make_secrets(pathlib.Path(folder), o.build, o.size)
-        for _ in range(o.turns):
-            for (peer, work), runs in results.items():
-                got = in_namespaces(peer, work, o, folder)
-                print(f"# {peer} {work}: {got}", file=sys.stderr, flush=True)
-                if got:
-                    runs.append(got)
-    print(table(results, works))
-    if o.json:
-        o.json.write_text(json.dumps({f"{p} {w}": r for (p, w), r in results.items()}, indent=2) + "\n")
-    if o.markdown:
-        o.markdown.write_text(table(results, works))
+        make_shared(pathlib.Path(folder), o.build, o.size)
+        results, failed = all_runs(servers, works, o, folder)
+    troubles += failed + unable(servers, works)
+    text = tables.markdown(about(o, here, time.monotonic() - began), results, troubles, works)
+    print(text)
+    o.markdown.write_text(text)
+    o.json.write_text(json.dumps({
+        "machine": here, "turns": o.turns, "seconds": None if o.messages else o.seconds, "messages": o.messages or None, "octets": o.size,
+        "works": {w: {"title": WORKS[w].title, "runs": {s: runs for (s, of), runs in results.items() if of == w}} for w in works},
+        "goals": goals.judged(results), "not_measured": [{"server": s, "work": w, "reason": r} for s, w, r in troubles]}, indent=2) + "\n")
+    print(f"# {o.markdown}, {o.json}", file=sys.stderr)
 
+
+# ---- starting ----------------------------------------------------------------------------------
 
 def missing():
     """Debian's packages of what is not here."""
@@ -195,25 +136,33 @@ def missing():
     return [package for name, package in needs.items() if program(name) is None]
 
 
-def main():
+def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build", type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--works", default=",".join(WORKS))
     parser.add_argument("--peers", default="all")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--messages", type=int, default=20000)
-    parser.add_argument("--per-connection", type=int, default=10)
+    parser.add_argument("--seconds", type=int, default=8, help="of load, each run")
+    parser.add_argument("--messages", type=int, default=0, help="that many each run, instead of seconds")
+    parser.add_argument("--per-connection", type=int, default=10, help="where the work does not say one")
     parser.add_argument("--size", type=int, default=4096)
     parser.add_argument("--disk", default=tempfile.gettempdir(), help="where the images are made")
-    parser.add_argument("--json", type=pathlib.Path)
-    parser.add_argument("--markdown", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="BUILD/tests/bench/compare.json")
+    parser.add_argument("--markdown", type=pathlib.Path, help="BUILD/tests/bench/compare.md")
     parser.add_argument("--inside", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--secrets", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--under", nargs=argparse.REMAINDER, default=(), help=argparse.SUPPRESS)
     o = parser.parse_args()
+    o.json = o.json or o.build / "tests/bench/compare.json"
+    o.markdown = o.markdown or o.build / "tests/bench/compare.md"
+    return o
+
+
+def main():
+    o = options()
     if o.inside:
-        print(json.dumps(measure(*o.inside, o)))
+        measure_inside(o)
     elif os.geteuid() != 0:
         sys.exit("compare: namespaces and images need root: run it as root")
     elif missing():

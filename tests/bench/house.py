@@ -8,8 +8,10 @@ falsifies; and what other servers of this machine do must not be seen.
 """
 
 import contextlib
+import grp
 import os
 import pathlib
+import pwd
 import shutil
 import socket
 import subprocess
@@ -85,7 +87,7 @@ remote-control:
         (folder / "nsd.conf").write_text(text)
         self.names = subprocess.Popen([program("nsd"), "-d", "-c", folder / "nsd.conf"])
         (folder / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:5\n")
-        run("mount", "--bind", folder / "resolv.conf", os.path.realpath("/etc/resolv.conf"))
+        self.ask_here()
         end = time.monotonic() + 10
         while time.monotonic() < end:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
@@ -96,6 +98,37 @@ remote-control:
                     return
             time.sleep(0.02)
         raise RuntimeError("nsd does not answer: " + (folder / "log").read_text())
+
+    def ask_here(self):
+        """Resolvers of this house ask nsd."""
+        known = pathlib.Path(os.path.realpath("/etc/resolv.conf"))
+        if not known.exists():
+            known.parent.mkdir(parents=True, exist_ok=True)
+            known.touch()
+        run("mount", "--bind", self.dir / "names" / "resolv.conf", known)
+
+    # ---- for servers that are unpacked, not installed: all of it in this mount namespace alone
+
+    def know_users(self, users):
+        """{name: number, or None for any that is free}"""
+        free = (n for n in range(59999, 50000, -1) if not is_taken(n))
+        numbers = {name: next(free) if n is None else n for name, n in users.items()}
+        for file, form in (("passwd", "{0}:x:{1}:{1}::/:/bin/false\n"), ("group", "{0}:x:{1}:\n")):
+            text = pathlib.Path("/etc", file).read_text()
+            (self.dir / file).write_text(text + "".join(form.format(*item) for item in numbers.items()))
+            run("mount", "--bind", self.dir / file, f"/etc/{file}")
+
+    def lay_over(self, folder, at):
+        """What is in `folder` is seen in `at`, too."""
+        run("mount", "-t", "overlay", "overlay", "-o", f"lowerdir={folder}:{at}", at)
+
+    def cover(self, at):
+        """`at` is empty, and on this house's disk."""
+        folder = self.dir / at.strip("/").replace("/", "-")
+        folder.mkdir(mode=0o755)
+        run("mount", "--bind", folder, at)
+        if os.path.realpath("/etc/resolv.conf").startswith(at + "/"):
+            self.ask_here()
 
     # ---- what processes of the house have used -------------------------------------
 
@@ -126,6 +159,14 @@ remote-control:
                     if line.startswith(what + ":"):
                         kib += int(line.split()[1])
         return kib
+
+
+def is_taken(number):
+    with contextlib.suppress(KeyError):
+        return bool(pwd.getpwuid(number))
+    with contextlib.suppress(KeyError):
+        return bool(grp.getgrgid(number))
+    return False
 
 
 def files_in(folder):

@@ -11,7 +11,8 @@
  * --for: no message is begun after S seconds; those that are under way are waited
  * for, so that what was accepted is known.  --seconds: the run is cut off there.
  *
- * MAIL, RCPT and DATA go in one piece, as a client with PIPELINING sends them.
+ * MAIL, RCPT and DATA go in one piece where the server offers PIPELINING, else one
+ * by one.
  * Prints one JSON object: messages accepted and refused, seconds, the CPU seconds
  * of this program, and the percentiles of the time from the first octet of MAIL to
  * the answer after the final dot.  Talks to loopback alone.
@@ -45,6 +46,8 @@ struct client {
 	enum state  state;
 	int         answers;      /* still to come in this state */
 	int         sent;         /* messages on this connection */
+	bool        pipelining;   /* was offered */
+	int         part;         /* of the envelope, that is said next */
 	uint64_t    began_us;
 	const char *out;
 	size_t      left;
@@ -65,7 +68,7 @@ static struct {
 static int           epoll;
 static SSL_CTX      *tls;
 static struct client *clients;
-static struct text   envelope, auth, *texts;
+static struct text   envelope, parts[3], auth, *texts;
 static size_t        ntexts;
 static long          begun, accepted, refused, lost, churned;
 static uint32_t     *times_us;
@@ -215,7 +218,11 @@ static void next_message(struct client *c)
 	begun++;
 	c->sent++;
 	c->began_us = now_us();
-	say(c, envelope, ENVELOPE, 3);
+	c->part = c->pipelining ? 3 : 1;
+	if (c->pipelining)
+		say(c, envelope, ENVELOPE, 3);
+	else
+		say(c, parts[0], ENVELOPE, 1);
 }
 
 static void at_ease(struct client *c)          /* greeted, in TLS if wanted, not yet logged in */
@@ -289,7 +296,10 @@ static void answered(struct client *c, int code)
 		next_message(c);
 		break;
 	case ENVELOPE:
-		say(c, texts[(size_t)begun % ntexts], BODY, 1);
+		if (c->part < 3)
+			say(c, parts[c->part++], ENVELOPE, 1);
+		else
+			say(c, texts[(size_t)begun % ntexts], BODY, 1);
 		break;
 	case BODY:
 		times_us[accepted++] = (uint32_t)(now_us() - c->began_us);
@@ -332,6 +342,8 @@ static void pull(struct client *c)
 		while (c->life == life && c->fd >= 0 && c->state != HANDSHAKE && (eol = memchr(c->in, '\n', c->n)) != NULL) {
 			size_t used = (size_t)(eol + 1 - c->in);
 
+			if ((c->state == EHLO || c->state == SECOND_EHLO) && memmem(c->in, used, "PIPELINING", 10) != NULL)
+				c->pipelining = true;
 			if (used > 3 && c->in[3] != '-')
 				answered(c, atoi(c->in));
 			if (c->life != life || c->fd < 0)
@@ -435,6 +447,9 @@ static void make_commands(void)
 	int n;
 
 	envelope.n = (size_t)asprintf(&envelope.p, "MAIL FROM:<%s>\r\nRCPT TO:<%s>\r\nDATA\r\n", o.from, o.to);
+	parts[0] = (struct text){ envelope.p, strlen("MAIL FROM:<>\r\n") + strlen(o.from) };
+	parts[1] = (struct text){ parts[0].p + parts[0].n, strlen("RCPT TO:<>\r\n") + strlen(o.to) };
+	parts[2] = (struct text){ parts[1].p + parts[1].n, strlen("DATA\r\n") };
 	if (o.login == NULL)
 		return;
 	n = snprintf(plain, sizeof(plain), "%c%s%c%s", 0, o.login, 0, o.password == NULL ? "" : o.password);

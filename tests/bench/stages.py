@@ -21,6 +21,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 import compare  # noqa: E402
+from works import WORKS, make_shared  # noqa: E402
 
 # The first that fits FILE:FUNCTION [OBJECT] counts.
 STAGES = [
@@ -60,10 +61,10 @@ def costs(file):
 def one_run(work, messages, o, secrets):
     with tempfile.TemporaryDirectory(prefix="postern-stages-") as folder:
         pathlib.Path(folder).chmod(0o777)
-        o.messages = messages
+        o.messages, o.seconds = messages, 0
         got = compare.in_namespaces("postern", work, o, secrets, ["valgrind", "--tool=callgrind", f"--callgrind-out-file={folder}/out.%p"])
-        if got is None:
-            sys.exit(f"stages: {work} did not run")
+        if "failed" in got:
+            sys.exit(f"stages: {work} did not run: {got['failed']}")
         # Root's keeper and the server are two processes.
         return sum((costs(f) for f in pathlib.Path(folder).glob("out.*")), collections.Counter())
 
@@ -73,7 +74,7 @@ def show(work, each, o):
     stages = collections.Counter()
     for where, n in each.items():
         stages[next((name for name, pattern in STAGES if re.search(pattern, where)), "the rest")] += n
-    print(f"\n**{compare.WORKS[work]}**: {total:,.0f} instructions a message\n\n| stage | instructions | share |\n|---|---|---|")
+    print(f"\n**{WORKS[work].title}**: {total:,.0f} instructions a message\n\n| stage | instructions | share |\n|---|---|---|")
     for name, n in stages.most_common():
         print(f"| {name} | {n:,.0f} | {100 * n / total:.1f} % |")
     print("\nThe dearest functions:\n")
@@ -84,7 +85,7 @@ def show(work, each, o):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", default="build", type=lambda p: pathlib.Path(p).resolve())
-    parser.add_argument("--works", default=",".join(compare.WORKS))
+    parser.add_argument("--works", default="box,judge,send")
     parser.add_argument("--messages", type=int, default=1000)
     parser.add_argument("--top", type=int, default=25)
     parser.add_argument("--per-connection", type=int, default=10)
@@ -93,7 +94,7 @@ def main():
     many = o.messages
     with tempfile.TemporaryDirectory(prefix="postern-bench-secrets-") as secrets:
         pathlib.Path(secrets).chmod(0o755)
-        compare.make_secrets(pathlib.Path(secrets), o.build, 4096)
+        make_shared(pathlib.Path(secrets), o.build, 4096)
         for work in o.works.split(","):
             few, more = one_run(work, 200, o, secrets), one_run(work, 200 + many, o, secrets)
             show(work, collections.Counter({k: (more[k] - few[k]) / many for k in more if more[k] > few[k]}), o)
