@@ -103,7 +103,7 @@ def machine():
 
 def about(o, here, seconds):
     size = f"{o.messages:,} messages" if o.messages else f"{o.seconds} s of load"
-    return f"{o.turns} turn{"s" if o.turns > 1 else ""} of {size} each, 40 connections, messages of {o.size:,} octets, {o.per_connection} a connection; " \
+    return f"{o.turns} turn{'s' if o.turns > 1 else ''} of {size} each, 40 connections, messages of {o.size:,} octets, {o.per_connection} a connection; " \
            f"{here['cores']} cores ({here['cpu']}), Linux {here['kernel']}, load average {here['load_average_at_start']:.1f} at the start; " \
            f"{time.strftime('%Y-%m-%d', time.gmtime())}, {seconds / 60:.0f} minutes in all."
 
