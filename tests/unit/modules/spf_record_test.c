@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "modules/spf/spf_macro.h"
 #include "modules/spf/spf_record.h"
@@ -293,6 +294,15 @@ static void long_names_keep_their_end(void **state)
 }
 
 /* 64 KiB of the costliest texts: linear, so far under the 100 ms that are allowed. */
+/* Of our own time: what others do on the machine does not count. */
+static uint64_t cpu_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 static void hostile_records_are_cheap(void **state)
 {
 	static const char *const pieces[] = { " a", " x=%{l127r-.}", " ip4:1.2.3.4/24", " a:%{d}/1//1", "/", " -", "%{d}" };
@@ -304,7 +314,7 @@ static void hostile_records_are_cheap(void **state)
 		str                  bad;
 		const char          *why;
 		size_t               n = strlen(pieces[i]), at = 0;
-		uint64_t             began = clock_ms();
+		uint64_t             began = cpu_ms();
 
 		while (at + n < 64 << 10) {
 			memcpy(text + at, pieces[i], n);
@@ -312,7 +322,7 @@ static void hostile_records_are_cheap(void **state)
 		}
 		for (int round = 0; round < 10; round++)
 			spf_terms_check((str){ text, at }, &m, &bad, &why);
-		assert_true(clock_ms() - began < 1000);
+		assert_true(cpu_ms() - began < 1000);
 	}
 	free(text);
 }
