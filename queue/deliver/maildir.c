@@ -18,10 +18,13 @@
 #include "smtpd/base/clock.h"
 
 #define WINDOW        ((size_t)64 << 10)
-#define SYNCFS_SLOW   200                 /* ms: somebody else's writes are in the way … */
-#define SYNCFS_REST   60000               /* … so for this long files are synced one by one */
+#define SYNCFS_SLOW   200                 /* ms: perhaps somebody else's writes are in the way … */
+#define SYNCFS_REST   60000               /* … so for this long files are synced one by one, if that is quicker */
 
-static _Atomic uint64_t syncfs_rests_until;
+/* A disk that is slow altogether is slower still with a sync for each file: 64 of
+ * them took ten times what one flush took, and delivery fell behind for a minute. */
+static _Atomic uint64_t syncfs_rests_until, slow_flush_ms;
+static _Atomic uint64_t each_us;          /* of late, one file's own sync; 0: not known */
 
 /* ---- what went wrong, in words ------------------------------------------------------------ */
 
@@ -143,7 +146,6 @@ static void sync_disk(struct maildir_item *v, size_t n, int folder, dev_t disk, 
 static void sync_disks(struct maildir_item *v, size_t n)
 {
 	bool *done = calloc(n, sizeof(*done));
-	uint64_t began = clock_ms();
 
 	for (size_t k = 0; done != NULL && k < n; k++) {
 		struct stat st;
@@ -158,20 +160,47 @@ static void sync_disks(struct maildir_item *v, size_t n)
 	if (done == NULL)
 		sync_each(v, n);
 	free(done);
-	if (clock_ms() - began > SYNCFS_SLOW)
-		atomic_store(&syncfs_rests_until, clock_ms() + SYNCFS_REST);
+}
+
+/* What is known of single syncs fades with each slow flush that was the better
+ * choice: the disk may have changed since. */
+static void flush_took(uint64_t ms, size_t files)
+{
+	uint64_t us = atomic_load(&each_us);
+
+	if (ms <= SYNCFS_SLOW)
+		return;
+	if (us * files >= ms * 1000) {
+		atomic_store(&each_us, us - us / 8);
+		return;
+	}
+	atomic_store(&slow_flush_ms, ms);
+	atomic_store(&syncfs_rests_until, clock_ms() + SYNCFS_REST);
+}
+
+static void each_took(uint64_t ms, size_t files)
+{
+	atomic_store(&each_us, ms * 1000 / files);
+	if (ms > atomic_load(&slow_flush_ms))
+		atomic_store(&syncfs_rests_until, 0);
 }
 
 static void sync_all(struct maildir_item *v, size_t n)
 {
+	uint64_t began = clock_ms();
 	size_t open = 0;
 
 	for (size_t k = 0; k < n; k++)
 		open += v[k].folder >= 0;
-	if (open >= MAILDIR_SYNCFS && clock_ms() >= atomic_load(&syncfs_rests_until))
-		sync_disks(v, n);
-	else
+	if (open < MAILDIR_SYNCFS) {
 		sync_each(v, n);
+	} else if (began >= atomic_load(&syncfs_rests_until)) {
+		sync_disks(v, n);
+		flush_took(clock_ms() - began, open);
+	} else {
+		sync_each(v, n);
+		each_took(clock_ms() - began, open);
+	}
 }
 
 /* ---- the batch --------------------------------------------------------------------------------- */
