@@ -34,10 +34,10 @@ static void seat_log(struct seat *s, const struct log *log)
 	s->mod.log = &s->log;
 }
 
-/* It sits only while there is a message, in that one's arena: idle connections are many. */
-static bool minds_messages_only(const struct module *m)
+/* Who does not sit at connections has a seat while there is a message, in that one's arena. */
+static bool sits(const struct chain *c, size_t i)
 {
-	return m->conn_size == 0 && m->connect == NULL && m->helo == NULL && m->gone == NULL;
+	return (c->sits & chain_bit(i)) != 0;
 }
 
 static void seat_take(struct chain_conn *c, size_t i, struct arena *a, const struct log *log)
@@ -68,7 +68,7 @@ static void seat_take(struct chain_conn *c, size_t i, struct arena *a, const str
 /* Those who sit, and are not excused yet. */
 static void excuse_by_address(struct chain_conn *c)
 {
-	const struct sockaddr    *sa = (const struct sockaddr *)&c->peer->addr;
+	const struct sockaddr    *sa = &c->peer->addr.sa;
 	const struct trust       *t = c->chain->trust;
 	const struct trust_entry *e = trust_client(t, sa);
 
@@ -93,7 +93,7 @@ struct chain_conn *chain_open(const struct chain *chain, struct loop *loop, stru
 	c->arena = conn_arena;
 	c->seats = ARENA_ARRAY(conn_arena, struct seat *, chain->n);
 	for (size_t i = 0; c->seats != NULL && i < chain->n; i++)
-		if (!minds_messages_only(chain->modules[i]))
+		if (sits(chain, i))
 			seat_take(c, i, conn_arena, log);
 	c->thorough = chain->trial;
 	if (conn_arena->spent)
@@ -203,7 +203,7 @@ static void ask_one(struct chain_conn *c, size_t i)
 
 	c->todo &= ~chain_bit(i);
 	s->asking = next_to_ask(c, s);
-	s->owed &= ~(1u << s->asking);
+	s->owed &= (uint8_t)~(1u << s->asking);
 	s->inside = true;
 	say = ask(c, s->asking, c->chain->modules[i], &s->mod);
 	s->inside = false;
@@ -222,7 +222,7 @@ static void ask_all_that_can_be(struct chain_conn *c)
 			if (turned_away(c)) {
 				c->todo = 0;
 			} else if (held_back(c)) {
-				c->seats[i]->owed |= 1u << c->stage;
+				c->seats[i]->owed |= (uint8_t)(1u << c->stage);
 				c->todo &= ~chain_bit(i);
 			} else {
 				ask_one(c, i);
@@ -318,20 +318,20 @@ static void unseat_message(struct chain_conn *c, size_t i)
 {
 	struct seat *s = c->seats[i];
 
-	if (s == NULL || minds_messages_only(c->chain->modules[i])) {
+	if (s == NULL || !sits(c->chain, i)) {
 		c->seats[i] = NULL;
 		return;
 	}
 	s->msg_excuse = NULL;
 	s->tried = false;
-	s->msg_mark = (struct verdict){ 0 };
-	s->owed &= ~(1u << MAIL);
+	s->msg_mark = NULL;
+	s->owed &= (uint8_t)~(1u << MAIL);
 
 	s->mod.in = NULL;
 	s->mod.msg = NULL;
 	s->mod.arena = c->arena;
-	if (s->said.of_message)
-		s->said = (struct said){ 0 };
+	if (s->said != NULL && s->said->of_message)
+		s->said = NULL;
 }
 
 static void forget_message(struct chain_conn *c)
@@ -341,7 +341,8 @@ static void forget_message(struct chain_conn *c)
 	c->in = NULL;
 	c->msg_arena = NULL;
 	c->fragile = STR_NONE;
-	c->msg_would = c->verdict = (struct verdict){ 0 };
+	c->msg_would = NULL;
+	c->verdict = (struct verdict){ 0 };
 }
 
 enum say chain_mail(struct chain_conn *c, struct message *in, struct arena *arena,

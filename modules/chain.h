@@ -41,6 +41,8 @@ void          chain_trial(struct chain *, bool on);
 
 typedef void chain_done(struct chain_conn *, void *user);
 
+/* What chain_open takes of the arena. */
+size_t             chain_conn_size(const struct chain *);
 struct chain_conn *chain_open(const struct chain *, struct loop *, struct peer *,
 			      struct arena *conn_arena, const struct log *);
 void chain_close(struct chain_conn *); /* cancels everything; gone() of each module */

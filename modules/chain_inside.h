@@ -25,6 +25,8 @@ struct chain {
 	const void          **confs;
 	set                  *needs;     /* all that must have finished before, near and far */
 	unsigned             *stats;
+	set                   sits;      /* at connections; the others at messages only */
+	size_t                conn_size; /* bytes of a connection */
 	const struct trust   *trust;
 	bool                  trial;
 };
@@ -38,17 +40,19 @@ struct said {                            /* a module's reply, for its objections
 	bool        of_message;          /* the text lives in the message's arena */
 };
 
-struct seat {                            /* one module at one connection, or at one message */
+/* One module at one connection, or at one message.  Connections that idle are
+ * many: what few seats come to hold lies beside them, in the arena. */
+struct seat {
 	struct mod  mod;
 	struct log  log;
 	enum say    say;
-	struct said said;
+	enum stage  asking;              /* what it was asked last */
+	uint8_t     owed;                /* stages, as bits, that it was held back from */
 	bool        inside;              /* its hook is running */
 	bool tried; /* in a trial: it would have refused (some recipient of) this message */
-	enum stage  asking;              /* what it was asked last */
-	unsigned    owed;                /* stages, as bits, that it was held back from */
+	const struct said        *said;  /* NULL: nothing */
 	const struct trust_entry *conn_excuse, *msg_excuse;
-	struct verdict            conn_mark, msg_mark;
+	const struct verdict     *conn_mark, *msg_mark;   /* NULL: none */
 };
 
 struct chain_conn {
@@ -73,7 +77,8 @@ struct chain_conn {
 	void               *user;
 	struct loop_call    call;
 
-	struct verdict      verdict, conn_would, msg_would;
+	struct verdict      verdict;
+	const struct verdict *conn_would, *msg_would;   /* NULL: none; in the arenas of connection and message */
 };
 
 /* chain_verdict.c: of the stage that ends; chain.c alone calls it. */

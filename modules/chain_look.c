@@ -15,9 +15,7 @@ const struct verdict *chain_verdict(const struct chain_conn *c)
 
 const struct verdict *chain_would_refuse(const struct chain_conn *c)
 {
-	const struct verdict *v = c->conn_would.say != SAY_NEXT ? &c->conn_would : &c->msg_would;
-
-	return v->say != SAY_NEXT ? v : NULL;
+	return c->conn_would != NULL ? c->conn_would : c->msg_would;
 }
 
 void mod_hold(struct mod *m)
@@ -102,17 +100,22 @@ const void *mod_other_conn(const struct mod *m, const struct module *other)
 
 void mod_reply(struct mod *m, int code, const char *esc, str text)
 {
-	m->chain->seats[m->index]->said = (struct said){
-		.code = code,
-		.esc = esc,
-		.text = str_keep(m->arena, text),
-		.of_message = m->arena != m->conn_arena,
-	};
+	static const struct said no_memory = { .code = 452, .esc = "4.3.1", .of_message = true };
+	struct said *said = ARENA_NEW(m->arena, struct said);
+
+	if (said != NULL)
+		*said = (struct said){
+			.code = code,
+			.esc = esc,
+			.text = str_keep(m->arena, text),
+			.of_message = m->arena != m->conn_arena,
+		};
+	m->chain->seats[m->index]->said = said != NULL ? said : &no_memory;
 }
 
 void mod_set_ptr(struct mod *m, str confirmed_name)
 {
-	m->chain->peer->ptr = str_keep(m->conn_arena, confirmed_name);
+	m->chain->peer->ptr = confirmed_name;
 }
 
 void added_field(struct added *a, str field)

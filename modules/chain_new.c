@@ -75,22 +75,43 @@ static void take_place(struct chain *c, size_t place, const struct module *m, co
 			c->needs[place] |= chain_bit(j) | c->needs[j];
 }
 
-static bool sort_by_after(struct chain *c, const struct module *const *modules,
+/* All n, also those that rest: a circle is one whatever the settings. */
+static bool sort_by_after(struct chain *c, const struct module *const *modules, size_t n,
                           const void *const *confs, struct arena *a, str *why)
 {
-	set left = c->n == MODULES_MOST ? ~(set)0 : chain_bit(c->n) - 1;
+	set left = n == MODULES_MOST ? ~(set)0 : chain_bit(n) - 1;
 
-	for (size_t place = 0; place < c->n; place++) {
-		size_t i = next_free(modules, c->n, left);
+	while (left != 0) {
+		size_t      i = next_free(modules, n, left);
+		const void *conf = i < n && confs != NULL ? confs[i] : NULL;
 
-		if (i == c->n) {
-			*why = circle_text(modules, c->n, left, a);
+		if (i == n) {
+			*why = circle_text(modules, n, left, a);
 			return false;
 		}
-		take_place(c, place, modules[i], confs != NULL ? confs[i] : NULL);
+		if (modules[i]->rests == NULL || !modules[i]->rests(conf))
+			take_place(c, c->n++, modules[i], conf);
 		left &= ~chain_bit(i);
 	}
 	return true;
+}
+
+static bool minds_connections(const struct module *m)
+{
+	return m->conn_size > 0 || m->connect != NULL || m->helo != NULL || m->gone != NULL;
+}
+
+static void find_who_sits(struct chain *c)
+{
+	c->conn_size = arena_size(sizeof(struct chain_conn)) + arena_size(c->n * sizeof(struct seat *));
+	for (size_t i = 0; i < c->n; i++) {
+		if (!minds_connections(c->modules[i]))
+			continue;
+		c->sits |= chain_bit(i);
+		c->conn_size += arena_size(sizeof(struct seat));
+		if (c->modules[i]->conn_size > 0)
+			c->conn_size += arena_size(c->modules[i]->conn_size);
+	}
 }
 
 static bool set_up(const struct chain *c, struct arena *a, str *why)
@@ -121,7 +142,6 @@ struct chain *chain_new(const struct module *const *modules, const void *const *
 		n++;
 	must(n <= MODULES_MOST);
 	if (c != NULL) {
-		c->n = n;
 		c->modules = ARENA_ARRAY(a, const struct module *, n);
 		c->confs = ARENA_ARRAY(a, const void *, n);
 		c->needs = ARENA_ARRAY(a, set, n);
@@ -131,9 +151,15 @@ struct chain *chain_new(const struct module *const *modules, const void *const *
 		*why = STR("no memory for the modules");
 		return NULL;
 	}
-	if (!sort_by_after(c, modules, confs, a, why) || !set_up(c, a, why))
+	if (!sort_by_after(c, modules, n, confs, a, why) || !set_up(c, a, why))
 		return NULL;
+	find_who_sits(c);
 	return c;
+}
+
+size_t chain_conn_size(const struct chain *c)
+{
+	return c->conn_size;
 }
 
 void chain_trust(struct chain *c, const struct trust *t)

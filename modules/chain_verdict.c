@@ -15,12 +15,22 @@ static struct verdict verdict_of(const struct seat *s)
 	struct verdict v = { .say = s->say, .module = s->mod.module->name };
 	int            class = s->say == SAY_REJECT ? 5 : s->say == SAY_DEFER ? 4 : 2;
 
-	if (s->said.code / 100 == class) {
-		v.code = s->said.code;
-		v.esc = s->said.esc;
-		v.text = s->said.text;
+	if (s->said != NULL && s->said->code / 100 == class) {
+		v.code = s->said->code;
+		v.esc = s->said->esc;
+		v.text = s->said->text;
 	}
 	return v;
+}
+
+/* For as long as what it is about: the message, or else the connection. */
+static const struct verdict *kept(const struct chain_conn *c, struct verdict v)
+{
+	struct verdict *k = ARENA_NEW(c->in != NULL ? c->msg_arena : c->arena, struct verdict);
+
+	if (k != NULL)
+		*k = v;
+	return k;
 }
 
 const struct trust_entry *chain_excuse(const struct seat *s)
@@ -87,14 +97,14 @@ static void log_excused(const struct chain_conn *c)
 static void keep_marks(struct chain_conn *c)
 {
 	for (size_t i = 0; i < c->chain->n; i++) {
-		struct seat    *s = c->seats[i];
-		struct verdict *mark;
+		struct seat           *s = c->seats[i];
+		const struct verdict **mark;
 
 		if (s == NULL)
 			continue;
 		mark = c->in != NULL ? &s->msg_mark : &s->conn_mark;
-		if (s->say == SAY_QUARANTINE && !s->tried && mark->say == SAY_NEXT)
-			*mark = verdict_of(s);
+		if (s->say == SAY_QUARANTINE && !s->tried && *mark == NULL)
+			*mark = kept(c, verdict_of(s));
 	}
 }
 
@@ -108,8 +118,8 @@ static struct verdict mark_of(const struct chain_conn *c)
 
 			if (s == NULL)
 				continue;
-			v = of_message ? &s->msg_mark : &s->conn_mark;
-			if (v->say != SAY_NEXT && chain_excuse(s) == NULL)
+			v = of_message ? s->msg_mark : s->conn_mark;
+			if (v != NULL && chain_excuse(s) == NULL)
 				return *v;
 		}
 	return (struct verdict){ .say = SAY_NEXT };
@@ -117,11 +127,12 @@ static struct verdict mark_of(const struct chain_conn *c)
 
 void chain_weigh(struct chain_conn *c)
 {
-	struct verdict *would = c->in != NULL ? &c->msg_would : &c->conn_would, now = { 0 };
+	const struct verdict **would = c->in != NULL ? &c->msg_would : &c->conn_would;
+	struct verdict         now = { 0 };
 
 	c->verdict = strongest(c, &now);
-	if (would->say == SAY_NEXT)
-		*would = now;
+	if (*would == NULL && now.say != SAY_NEXT)
+		*would = kept(c, now);
 	if (c->chain->trust != NULL)
 		log_excused(c);
 	if (c->verdict.say == SAY_QUARANTINE)

@@ -30,6 +30,7 @@
 #ifndef MODULES_MODULE_H
 #define MODULES_MODULE_H
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "modules/trust.h"
@@ -52,15 +53,21 @@ enum say {                /* rising severity: the chain keeps the strongest */
 	SAY_WAIT,         /* not a verdict: mod_go() will follow */
 };
 
+union peer_addr {                          /* sockaddr_storage is four times as much: idle connections are many */
+	struct sockaddr     sa;            /* of AF_UNIX nothing but the family */
+	struct sockaddr_in  in;
+	struct sockaddr_in6 in6;
+};
+
 struct peer {                              /* who is talking; the session's, read-only here */
-	struct sockaddr_storage addr;
+	union peer_addr  addr;
 	str              ip;               /* text; "" for our own mail */
 	str              helo;             /* as given; empty before HELO */
-	bool             ehlo;
 	struct tls_state tls;
 	str              login;            /* account address, or empty */
 	str              local_user;       /* of this machine, who counts as that login; or empty */
 	str              ptr;              /* confirmed name, once iprev knows it (mod_set_ptr) */
+	bool             ehlo;
 	bool             submission;       /* a submission listener */
 };
 
@@ -137,6 +144,9 @@ struct module {
 	size_t                     nstats;
 	size_t                     conn_size, msg_size;
 
+	/* NULL, or whether these settings leave it nothing to do: then it is not in the
+	 * chain, and costs no connection or message anything. */
+	bool     (*rests)(const void *conf);
 	enum err (*setup)(const void *conf, struct arena *, str *why);   /* once a generation, main thread */
 
 	enum say (*connect)(struct mod *);                 /* these may wait ... */
@@ -159,7 +169,7 @@ struct module {
 void mod_go(struct mod *, enum say);                   /* ends a SAY_WAIT */
 /* The reply that goes with a following or returned objection; text is kept. */
 void mod_reply(struct mod *, int code, const char *esc, str text);
-void mod_set_ptr(struct mod *, str confirmed_name);    /* iprev */
+void mod_set_ptr(struct mod *, str confirmed_name);    /* iprev; it lives as long as the connection */
 /* Holds back the modules that stand behind this one: until mod_release at a RCPT
  * they are not asked, so that nobody asks DNS about a client who is as good as
  * turned away.  What they missed they are asked then.  A thorough connection

@@ -87,7 +87,6 @@ struct deny_conf {                        /* what the module works by; given by 
 extern const struct module deny_module;
 /* The name of the entry that this client, HELO or sender met; for verify and explain. */
 struct deny_hit {
-	bool met;
 	enum deny_kind kind;
 	str name, value;
 	int code;

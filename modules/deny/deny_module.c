@@ -30,11 +30,11 @@ static const struct stat_def stats[] = {
 struct deny_state {                       /* of the connection */
 	struct mod       *mod;
 	struct iprev_wait wait;
-	struct deny_hit   client, helo;
+	const struct deny_hit *client, *helo;   /* NULL: not met */
 };
 
 struct deny_msg {
-	struct deny_hit sender;
+	const struct deny_hit *sender;
 };
 
 static const struct deny_conf *conf_of(const struct mod *m)
@@ -71,18 +71,22 @@ static const struct deny_table *live_table(const struct mod *m)
 	return live != NULL ? atomic_load_explicit(&live->table, memory_order_acquire) : NULL;
 }
 
-/* Copies what it found: the live table may be gone at the loop's next turn. */
-static void look_up(struct mod *m, const struct subject *s, struct arena *a, struct deny_hit *hit)
+/* Copies what it found: the live table may be gone at the loop's next turn.  NULL:
+ * nothing.  Who was found is not let pass for want of memory. */
+static const struct deny_hit *look_up(struct mod *m, const struct subject *s, struct arena *a)
 {
+	static const struct deny_hit no_memory = { .code = 452, .esc = "4.3.1" };
 	const struct deny_entry *e = find_in(conf_of(m)->fixed, s);
+	struct deny_hit         *hit;
 
-	*hit = (struct deny_hit){ 0 };
 	if (e == NULL)
 		e = find_in(live_table(m), s);
 	if (e == NULL)
-		return;
+		return NULL;
+	hit = ARENA_NEW(a, struct deny_hit);
+	if (hit == NULL)
+		return &no_memory;
 	*hit = (struct deny_hit){
-		.met = true,
 		.kind = s->kind,
 		.name = str_keep(a, e->name),
 		.value = str_keep(a, e->value),
@@ -90,15 +94,16 @@ static void look_up(struct mod *m, const struct subject *s, struct arena *a, str
 		.esc = str_cstr(a, str_of(e->esc)),
 		.text = str_keep(a, e->text),
 	};
+	return hit;
 }
 
 static const struct deny_hit *hit_of(const struct deny_state *c, const struct deny_msg *d)
 {
-	if (c != NULL && c->client.met)
-		return &c->client;
-	if (c != NULL && c->helo.met)
-		return &c->helo;
-	return d != NULL && d->sender.met ? &d->sender : NULL;
+	if (c != NULL && c->client != NULL)
+		return c->client;
+	if (c != NULL && c->helo != NULL)
+		return c->helo;
+	return d != NULL ? d->sender : NULL;
 }
 
 static void hold_or_release(struct mod *m)
@@ -147,8 +152,7 @@ static void look_at_ptr(struct mod *m)
 	const struct iprev_outcome *o = iprev_state_outcome(mod_other_conn(m, &iprev_module));
 
 	if (o != NULL && o->name.n > 0)
-		look_up(m, &(struct subject){.kind = DENY_PTR, .name = o->name}, m->conn_arena,
-			&c->client);
+		c->client = look_up(m, &(struct subject){ .kind = DENY_PTR, .name = o->name }, m->conn_arena);
 }
 
 static void ptr_known(struct iprev_wait *w)
@@ -163,14 +167,14 @@ static void ptr_known(struct iprev_wait *w)
 static enum say connect_hook(struct mod *m)
 {
 	struct deny_state *c = m->conn;
-	struct subject s = {.kind = DENY_CLIENT, .ip = (const struct sockaddr *)&m->peer->addr};
+	struct subject s = { .kind = DENY_CLIENT, .ip = &m->peer->addr.sa };
 
 	c->mod = m;
 	if (!concerned(m))
 		return SAY_NEXT;
-	look_up(m, &s, m->conn_arena, &c->client);
-	if (!c->client.met && (deny_table_has(conf_of(m)->fixed, DENY_PTR) ||
-			       deny_table_has(live_table(m), DENY_PTR))) {
+	c->client = look_up(m, &s, m->conn_arena);
+	if (c->client == NULL &&
+	    (deny_table_has(conf_of(m)->fixed, DENY_PTR) || deny_table_has(live_table(m), DENY_PTR))) {
 		if (iprev_wait(mod_other_conn(m, &iprev_module), &c->wait, ptr_known)) {
 			stat_add(m->stats + PTR_ASKED, 1);
 			return SAY_WAIT;
@@ -187,7 +191,7 @@ static enum say helo(struct mod *m, str name)
 
 	if (!concerned(m))
 		return SAY_NEXT;
-	look_up(m, &(struct subject){ .kind = DENY_HELO, .name = name }, m->conn_arena, &c->helo);
+	c->helo = look_up(m, &(struct subject){ .kind = DENY_HELO, .name = name }, m->conn_arena);
 	hold_or_release(m);
 	return SAY_NEXT;
 }
@@ -198,7 +202,7 @@ static enum say mail(struct mod *m, const struct path *from)
 
 	if (!concerned(m))
 		return SAY_NEXT;
-	look_up(m, &(struct subject){ .kind = DENY_SENDER, .path = from }, m->arena, &d->sender);
+	d->sender = look_up(m, &(struct subject){ .kind = DENY_SENDER, .path = from }, m->arena);
 	hold_or_release(m);
 	return SAY_NEXT;
 }
@@ -206,7 +210,6 @@ static enum say mail(struct mod *m, const struct path *from)
 static enum say rcpt(struct mod *m, const struct path *to)
 {
 	const struct deny_hit *hit = hit_of(m->conn, m->msg);
-	struct deny_hit        recipient = { 0 };
 
 	if (!concerned(m))
 		return SAY_NEXT;
@@ -215,10 +218,7 @@ static enum say rcpt(struct mod *m, const struct path *to)
 		return SAY_NEXT;
 	}
 	if (hit == NULL)
-		look_up(m, &(struct subject){.kind = DENY_RECIPIENT, .path = to}, m->arena,
-			&recipient);
-	if (hit == NULL && recipient.met)
-		hit = &recipient;
+		hit = look_up(m, &(struct subject){ .kind = DENY_RECIPIENT, .path = to }, m->arena);
 	return hit != NULL ? refused(m, hit) : SAY_NEXT;
 }
 

@@ -12,7 +12,7 @@
 enum dnsbl_health dnsbl_health(const struct dnsbl_lookup *l)
 {
 	const struct dnsbl_state *s = l->zone->state;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&l->mod->peer->addr;
+	const struct sockaddr_in6 *v6 = &l->mod->peer->addr.in6;
 
 	if (l->zone->type == DNSBL_NAME)
 		return (enum dnsbl_health)atomic_load(&s->name);

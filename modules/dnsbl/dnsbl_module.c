@@ -238,7 +238,7 @@ static void cancel(const struct mod *m, struct dnsbl_lookup *set)
 
 static bool is_wanted(const struct mod *m, const struct dnsbl_zone *z)
 {
-	return !dnsbl_exempts_client(z, (const struct sockaddr *)&m->peer->addr);
+	return !dnsbl_exempts_client(z, &m->peer->addr.sa);
 }
 
 static void ask(struct mod *m, struct dnsbl_lookup *l, const struct dnsbl_zone *z, str question,
@@ -260,9 +260,7 @@ static void ask_ip(struct mod *m, struct dnsbl_conn *c)
 
 		if (z->type == DNSBL_IP && is_wanted(m, z))
 			ask(m, &c->ip[i], z,
-			    dnsbl_question_ip(m->conn_arena, z,
-					      (const struct sockaddr *)&m->peer->addr),
-			    m->peer->ip, at);
+			    dnsbl_question_ip(m->conn_arena, z, &m->peer->addr.sa), m->peer->ip, at);
 	}
 }
 
@@ -498,6 +496,11 @@ static void judged(const struct mod *m, struct judged *j)
 		judged_add(j, "dnsbl", "clear", STR_NONE);
 }
 
+static bool rests(const void *conf)
+{
+	return conf == NULL || ((const struct conf_list *)conf)->n == 0;
+}
+
 static const char *const after[] = { "iprev", "deny", NULL };
 
 const struct module dnsbl_module = {
@@ -508,6 +511,7 @@ const struct module dnsbl_module = {
 	.nstats    = COUNT(stats),
 	.conn_size = sizeof(struct dnsbl_conn),
 	.msg_size  = sizeof(struct dnsbl_msg),
+	.rests     = rests,
 	.setup     = dnsbl_setup,
 	.connect   = connect_hook,
 	.helo      = helo,

@@ -33,14 +33,20 @@ static const struct stat_def stats[] = {
 	[IPREV_PERMERROR] = { "permerror", "clients without a name" },
 };
 
+struct look {                                    /* until the last answer is there */
+	struct arena    scratch;                 /* of this, too */
+	struct dns_ask  ptr, *back;              /* `n` of the second */
+	str            *names;                   /* `n` */
+	bool           *confirmed;
+	size_t          n, out;
+	bool            failed;                  /* some question back */
+};
+
 struct iprev_conn {
 	struct mod          *mod;
-	struct arena         scratch;            /* questions and answers, until the last is there */
-	struct dns_ask      *ptr, *back;         /* in it; `n` of the second */
-	str                 *names;              /* `n` */
-	bool                *confirmed;
-	size_t               n, out;
-	bool                 failed;             /* some question back */
+	struct look         *look;
+	str                 *names;              /* `n` that lead back */
+	unsigned             n;
 	bool                 waiting;
 	struct iprev_wait   *others;             /* that wait, too */
 	struct iprev_outcome outcome;
@@ -62,6 +68,8 @@ static const struct iprev_conf *conf_of(const struct mod *m)
 
 	return m->conf != NULL ? m->conf : &defaults;
 }
+
+static const str no_memory = { "There is no memory left to look at its names.", 45 };
 
 /* ---- from result to action ------------------------------------------------ */
 
@@ -111,8 +119,6 @@ static void choose_name(struct iprev_conn *c)
 
 	c->outcome.helo_matches = false;
 	for (size_t i = 0; i < c->n && !c->outcome.helo_matches; i++) {
-		if (!c->confirmed[i])
-			continue;
 		c->outcome.helo_matches = str_eq_nocase(c->names[i], helo);
 		if (best.n == 0 || c->outcome.helo_matches)
 			best = c->names[i];
@@ -122,10 +128,17 @@ static void choose_name(struct iprev_conn *c)
 		mod_set_ptr(m, best);
 }
 
+static void forget_look(struct iprev_conn *c)
+{
+	struct arena scratch = c->look->scratch;
+
+	c->look = NULL;
+	arena_fini(&scratch);
+}
+
 static void settle(struct iprev_conn *c, enum iprev_result result, str reason)
 {
-	arena_fini(&c->scratch);
-	c->ptr = c->back = NULL;
+	forget_look(c);
 	c->outcome.result = result;
 	c->outcome.reason = reason;
 	stat_add(c->mod->stats + result, 1);
@@ -143,37 +156,51 @@ static void settle(struct iprev_conn *c, enum iprev_result result, str reason)
 	mod_go(c->mod, verdict(c->mod));
 }
 
+/* What stays of them for as long as the connection. */
+static bool keep_confirmed(struct iprev_conn *c)
+{
+	const struct look *l = c->look;
+	struct arena      *a = c->mod->conn_arena;
+	size_t             n = 0;
+
+	for (size_t i = 0; i < l->n; i++)
+		n += l->confirmed[i];
+	c->names = n > 0 ? ARENA_ARRAY(a, str, n) : NULL;
+	for (size_t i = 0; c->names != NULL && i < l->n; i++)
+		if (l->confirmed[i])
+			c->names[c->n++] = str_keep(a, l->names[i]);
+	return n == 0 || !a->spent;
+}
+
 static void settle_names(struct iprev_conn *c)
 {
 	struct arena *a = c->mod->conn_arena;
-	str           ip = c->mod->peer->ip, first = c->names[0];
+	str           ip = c->mod->peer->ip;
 
-	c->outcome.name = first;
-	for (size_t i = 0; i < c->n; i++)
-		if (c->confirmed[i]) {
-			settle(c, IPREV_PASS,
-			       arena_printf(a, "%.*s is the name of %.*s, and leads back to it.",
-			                    STR_ARG(c->names[i]), STR_ARG(ip)));
-			return;
-		}
-	if (c->failed)
+	if (!keep_confirmed(c)) {
+		settle(c, IPREV_TEMPERROR, no_memory);
+	} else if (c->n > 0) {
+		settle(c, IPREV_PASS, STR("its name leads back to it"));
+	} else if (c->look->failed) {
+		c->outcome.name = str_keep(a, c->look->names[0]);
 		settle(c, IPREV_TEMPERROR,
 		       arena_printf(a, "DNS gave no answer for the names of %.*s.", STR_ARG(ip)));
-	else
+	} else {
+		c->outcome.name = str_keep(a, c->look->names[0]);
 		settle(c, IPREV_FAIL,
 		       arena_printf(a, "%.*s calls itself %.*s, which does not lead back to it.",
-		                    STR_ARG(ip), STR_ARG(first)));
+		                    STR_ARG(ip), STR_ARG(c->outcome.name)));
+	}
 }
 
 static bool leads_back(const struct mod *m, const struct dns_answer *a, enum dns_type type)
 {
-	const struct sockaddr_in  *v4 = (const struct sockaddr_in *)&m->peer->addr;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&m->peer->addr;
-	const void                *ip = &v6->sin6_addr;
+	const union peer_addr *at = &m->peer->addr;
+	const void            *ip = &at->in6.sin6_addr;
 
 	if (type == DNS_A)
-		ip = v4->sin_family == AF_INET ? (const void *)&v4->sin_addr
-		                               : &v6->sin6_addr.s6_addr[12];
+		ip = at->sa.sa_family == AF_INET ? (const void *)&at->in.sin_addr
+		                                 : &at->in6.sin6_addr.s6_addr[12];
 	for (size_t i = 0; a->status == DNS_FOUND && i < a->n; i++)
 		if (memcmp(type == DNS_A ? (const void *)&a->rr[i].a : &a->rr[i].aaaa, ip,
 		           type == DNS_A ? 4 : 16) == 0)
@@ -184,7 +211,7 @@ static bool leads_back(const struct mod *m, const struct dns_answer *a, enum dns
 /* A mapped address is IPv4, as it was dialled. */
 static enum dns_type address_type(const struct mod *m)
 {
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)&m->peer->addr;
+	const struct sockaddr_in6 *v6 = &m->peer->addr.in6;
 
 	if (v6->sin6_family == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr))
 		return DNS_AAAA;
@@ -194,30 +221,30 @@ static enum dns_type address_type(const struct mod *m)
 static void address_arrived(struct dns_ask *ask, const struct dns_answer *a)
 {
 	struct iprev_conn *c = ask->user;
+	struct look       *l = c->look;
 
-	c->confirmed[ask - c->back] = leads_back(c->mod, a, address_type(c->mod));
-	c->failed = c->failed || dns_failed(a->status);
-	if (--c->out == 0)
+	l->confirmed[ask - l->back] = leads_back(c->mod, a, address_type(c->mod));
+	l->failed = l->failed || dns_failed(a->status);
+	if (--l->out == 0)
 		settle_names(c);
 }
 
-static bool room_for_names(struct iprev_conn *c, size_t n)
+static bool room_for_names(struct look *l, size_t n)
 {
-	struct arena *a = c->mod->conn_arena;
-
-	c->back = ARENA_ARRAY(&c->scratch, struct dns_ask, n);
-	c->names = ARENA_ARRAY(a, str, n);
-	c->confirmed = ARENA_ARRAY(a, bool, n);
-	c->n = c->back != NULL && c->names != NULL && c->confirmed != NULL ? n : 0;
-	return c->n > 0;
+	l->back = ARENA_ARRAY(&l->scratch, struct dns_ask, n);
+	l->names = ARENA_ARRAY(&l->scratch, str, n);
+	l->confirmed = ARENA_ARRAY(&l->scratch, bool, n);
+	l->n = l->back != NULL && l->names != NULL && l->confirmed != NULL ? n : 0;
+	return l->n > 0;
 }
 
 static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 {
 	struct iprev_conn *c = ask->user;
 	struct mod        *m = c->mod;
+	struct look       *l = c->look;
 
-	c->out = 0;
+	l->out = 0;
 	if (dns_failed(a->status)) {
 		settle(c, IPREV_TEMPERROR,
 		       arena_printf(m->conn_arena, "DNS gave no answer for the name of %.*s (%s).",
@@ -230,24 +257,36 @@ static void names_arrived(struct dns_ask *ask, const struct dns_answer *a)
 				    STR_ARG(m->peer->ip)));
 		return;
 	}
-	if (!room_for_names(c, a->n < NAMES_MOST ? a->n : NAMES_MOST)) {
-		settle(c, IPREV_TEMPERROR, STR("There is no memory left to look at its names."));
+	if (!room_for_names(l, a->n < NAMES_MOST ? a->n : NAMES_MOST)) {
+		settle(c, IPREV_TEMPERROR, no_memory);
 		return;
 	}
-	c->out = c->n;
-	for (size_t i = 0; i < c->n; i++) {
-		c->names[i] = str_keep(m->conn_arena, a->rr[i].name);
-		dns_ask(m->dns, &c->back[i], &c->scratch, c->names[i], address_type(m), 0,
+	l->out = l->n;
+	for (size_t i = 0; i < l->n; i++) {
+		l->names[i] = a->rr[i].name;
+		dns_ask(m->dns, &l->back[i], &l->scratch, l->names[i], address_type(m), 0,
 		        address_arrived, c);
 	}
 }
 
 /* ---- hooks ---------------------------------------------------------------- */
 
+static struct look *look_new(void)
+{
+	struct arena scratch;
+	struct look *l;
+
+	arena_init(&scratch, SCRATCH_MAX);
+	l = ARENA_NEW(&scratch, struct look);
+	if (l != NULL)
+		l->scratch = scratch;
+	return l;
+}
+
 static enum say connect_hook(struct mod *m)
 {
 	struct iprev_conn     *c = m->conn;
-	const struct sockaddr *sa = (const struct sockaddr *)&m->peer->addr;
+	const struct sockaddr *sa = &m->peer->addr.sa;
 
 	c->mod = m;
 	if (m->peer->submission || !conf_of(m)->verify ||
@@ -255,14 +294,13 @@ static enum say connect_hook(struct mod *m)
 		stat_add(m->stats + IPREV_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
-	arena_init(&c->scratch, SCRATCH_MAX);
-	c->ptr = ARENA_NEW(&c->scratch, struct dns_ask);
-	if (c->ptr == NULL) {
+	c->look = look_new();
+	if (c->look == NULL) {
 		stat_add(m->stats + IPREV_NOT_DONE, 1);
 		return SAY_NEXT;
 	}
-	c->out = 1;
-	dns_ask(m->dns, c->ptr, &c->scratch, dns_reverse_name(&c->scratch, sa), DNS_PTR, 0,
+	c->look->out = 1;
+	dns_ask(m->dns, &c->look->ptr, &c->look->scratch, dns_reverse_name(&c->look->scratch, sa), DNS_PTR, 0,
 	        names_arrived, c);
 	return SAY_NEXT;
 }
@@ -283,7 +321,7 @@ static enum say message(struct mod *m)
 
 	if (m->in->origin != FROM_STRANGER)
 		return SAY_NEXT;
-	c->waiting = c->out > 0;
+	c->waiting = c->look != NULL;
 	return c->waiting ? SAY_WAIT : verdict(m);
 }
 
@@ -311,11 +349,12 @@ static void gone(struct mod *m)
 {
 	struct iprev_conn *c = m->conn;
 
-	if (c->ptr != NULL)
-		dns_cancel(c->ptr);
-	for (size_t i = 0; i < c->n && c->back != NULL; i++)
-		dns_cancel(&c->back[i]);
-	arena_fini(&c->scratch);
+	if (c->look == NULL)
+		return;
+	dns_cancel(&c->look->ptr);
+	for (size_t i = 0; i < c->look->n; i++)
+		dns_cancel(&c->look->back[i]);
+	forget_look(c);
 }
 
 const struct iprev_outcome *iprev_state_outcome(const void *conn)
@@ -329,7 +368,7 @@ bool iprev_wait(const void *conn, struct iprev_wait *w, void (*known)(struct ipr
 {
 	struct iprev_conn *c = (struct iprev_conn *)(uintptr_t)conn;
 
-	if (c == NULL || c->out == 0)
+	if (c == NULL || c->look == NULL)
 		return false;
 	*w = (struct iprev_wait){ known, c->others, &c->others };
 	if (w->next != NULL)

@@ -5,6 +5,8 @@
  * The test of MAIL FROM starts with the message, that of the PRA when the
  * header is complete; the final dot waits for both.  Never objects.  Loop thread.
  */
+#include <string.h>
+
 #include "modules/module.h"
 #include "modules/senderid/senderid.h"
 
@@ -32,7 +34,7 @@ static bool enabled(const struct mod *m)
 	const struct senderid_conf *conf = m->conf;
 
 	return conf != NULL && (conf->enable || conf->evaluate || m->in->reflected) && m->in->origin == FROM_STRANGER &&
-	       m->peer->addr.ss_family != AF_UNSPEC;
+	       m->peer->addr.sa.sa_family != AF_UNSPEC;
 }
 
 static void evaluated(struct mod *m)
@@ -66,7 +68,6 @@ static void checked(struct spf_check *c, void *user)
 static struct spf_check *start(struct mod *m, const struct path *sender, const char *version)
 {
 	struct spf_query q = {
-		.ip = m->peer->addr,
 		.helo = m->peer->helo,
 		.sender = *sender,
 		.scope = SPF_MAIL_FROM,
@@ -74,8 +75,10 @@ static struct spf_check *start(struct mod *m, const struct path *sender, const c
 		.limits = SPF_LIMITS_DEFAULT,
 		.record_version = version,
 	};
-	struct spf_check *c = spf_start(m->dns, m->arena, &q, checked, m);
+	struct spf_check *c;
 
+	memcpy(&q.ip, &m->peer->addr, sizeof(m->peer->addr));
+	c = spf_start(m->dns, m->arena, &q, checked, m);
 	((struct senderid_msg *)m->msg)->out += c != NULL;
 	return c;
 }

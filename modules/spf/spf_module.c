@@ -180,7 +180,6 @@ static struct spf_check *start(struct mod *m, enum spf_scope scope)
 	const struct spf_conf *conf = conf_of(m);
 	struct spf_state      *s = m->msg;
 	struct spf_query       q = {
-		.ip = m->peer->addr,
 		.helo = m->peer->helo,
 		.sender = m->in->sender,
 		.scope = scope,
@@ -188,8 +187,10 @@ static struct spf_check *start(struct mod *m, enum spf_scope scope)
 		.limits = { (unsigned)conf->lookups, (unsigned)conf->voids, (unsigned)conf->names,
 		            conf->timeout_ms },
 	};
-	struct spf_check *c = spf_start(m->dns, m->arena, &q, checked, m);
+	struct spf_check *c;
 
+	memcpy(&q.ip, &m->peer->addr, sizeof(m->peer->addr));
+	c = spf_start(m->dns, m->arena, &q, checked, m);
 	s->out += c != NULL;
 	return c;
 }
@@ -200,7 +201,7 @@ static enum say mail(struct mod *m, const struct path *from)
 	struct spf_state      *s = m->msg;
 
 	if (m->in->origin != FROM_STRANGER || !conf->verify ||
-	    m->peer->addr.ss_family == AF_UNSPEC) {
+	    m->peer->addr.sa.sa_family == AF_UNSPEC) {
 		stat_add(m->stats + SPF_NOT_DONE, 1);
 		return SAY_NEXT;
 	}

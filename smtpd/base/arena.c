@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * arena: blocks that grow from 1 KiB to 64 KiB, the newest first; what does
- * not fit a block of usual size gets one of its own.  `used` counts what was
- * handed out, so a budget means the same whatever the blocks are.  One thread
- * at a time.
+ * not fit a block of usual size gets one of its own.  Behind an exact first
+ * block they begin at 256 bytes: twice what is there would mostly stay empty.
+ * `used` counts what was handed out, so a budget means the same whatever the
+ * blocks are.  One thread at a time.
  */
 #include "smtpd/base/arena.h"
 
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLOCK_SMALL 256          /* behind an exact one */
 #define BLOCK_LEAST ((size_t)1 << 10)
 #define BLOCK_MOST  ((size_t)64 << 10)
 #define ALIGN       _Alignof(max_align_t)
@@ -24,7 +26,7 @@ struct arena_block {
 
 void arena_init(struct arena *a, size_t budget)
 {
-	*a = (struct arena){ .budget = budget };
+	*a = (struct arena){ .budget = budget, .next = BLOCK_LEAST };
 }
 
 static void empty(struct arena *a, bool wipe)
@@ -63,18 +65,29 @@ static struct arena_block *block_new(size_t size)
 	return b;
 }
 
+void arena_init_exact(struct arena *a, size_t budget, size_t first)
+{
+	arena_init(a, budget);
+	a->next = BLOCK_SMALL;
+	a->blocks = block_new(first);
+	a->spent = a->blocks == NULL;
+}
+
+static void double_next(struct arena *a, const struct arena_block *b)
+{
+	size_t size = b->size + sizeof(*b);
+
+	a->next = (unsigned)(size < BLOCK_MOST / 2 ? 2 * size : BLOCK_MOST);
+}
+
 /* A block with room for n more bytes, or NULL. */
 static struct arena_block *block_with(struct arena *a, size_t n)
 {
 	struct arena_block *first = a->blocks, *b;
-	size_t              usual = BLOCK_LEAST - sizeof(*b);
+	size_t              usual = a->next - sizeof(*b);
 
 	if (first != NULL && n <= first->size - first->used)
 		return first;
-	if (first != NULL) {
-		usual = 2 * (first->size + sizeof(*b));
-		usual = (usual < BLOCK_MOST ? usual : BLOCK_MOST) - sizeof(*b);
-	}
 	b = block_new(n > usual / 2 ? n : usual);
 	if (b == NULL)
 		return NULL;
@@ -85,8 +98,14 @@ static struct arena_block *block_with(struct arena *a, size_t n)
 	} else {
 		b->next = first;
 		a->blocks = b;
+		double_next(a, b);
 	}
 	return b;
+}
+
+size_t arena_size(size_t n)
+{
+	return ((n > 0 ? n : 1) + ALIGN - 1) & ~(ALIGN - 1);
 }
 
 void *arena_alloc(struct arena *a, size_t n)
@@ -94,10 +113,8 @@ void *arena_alloc(struct arena *a, size_t n)
 	struct arena_block *b = NULL;
 	void               *p;
 
-	if (n == 0)
-		n = 1;
 	if (n <= SIZE_MAX - (ALIGN - 1)) {
-		n = (n + ALIGN - 1) & ~(ALIGN - 1);
+		n = arena_size(n);
 		if (a->used <= a->budget && n <= a->budget - a->used)
 			b = block_with(a, n);
 	}

@@ -19,14 +19,19 @@ struct arena {
 	size_t used;    /* bytes handed out */
 	size_t budget;  /* bytes that may be */
 	bool   spent;
+	unsigned next;  /* the size of the block to come, unless more is asked for */
 };
 
 #define ARENA_UNBOUNDED SIZE_MAX
 
 void  arena_init(struct arena *, size_t budget); /* allocates nothing yet */
+/* For what lives long and in large numbers: a block of exactly `first` bytes, what
+ * is known to be needed, allocated here; those behind it begin small. */
+void  arena_init_exact(struct arena *, size_t budget, size_t first);
 void  arena_fini(struct arena *);                /* frees all; it may be used again */
 void  arena_wipe(struct arena *);                /* the same, zeroing first: secrets */
 void *arena_alloc(struct arena *, size_t);       /* zeroed, aligned for any type */
+size_t arena_size(size_t);                       /* what arena_alloc takes for so much */
 str   arena_printf(struct arena *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define ARENA_NEW(arena, type)       ((type *)arena_alloc((arena), sizeof(type)))

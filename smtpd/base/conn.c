@@ -143,7 +143,10 @@ static void too_late(struct loop_timer *timer)
 	struct conn *c = SUPER(timer, struct conn, timer);
 
 	conn_enter(c);
-	conn_doom(c, CONN_TIMEOUT, ETIMEDOUT);
+	if (c->events->late != NULL && !c->leaving && !conn_stopped(c))
+		c->events->late(c);
+	else
+		conn_doom(c, CONN_TIMEOUT, ETIMEDOUT);
 	conn_leave(c);
 }
 

@@ -43,6 +43,8 @@ struct conn_events {
 	void   (*secured)(struct conn *);              /* the TLS handshake is done; may be NULL */
 	void   (*drained)(struct conn *);              /* all output has left; may be NULL */
 	void   (*ended)(struct conn *, enum conn_end);
+	/* The deadline has passed, and the connection stands; NULL: it ends with CONN_TIMEOUT. */
+	void   (*late)(struct conn *);
 };
 
 struct conn;  /* made by the calls below, freed by conn_close */

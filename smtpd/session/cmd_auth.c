@@ -17,7 +17,7 @@ void session_channel(const struct session *s, struct arena *a, struct auth_chann
 	unsigned char binding[BINDING_ROOM];
 	size_t n;
 
-	*out = (struct auth_channel){ .ip = s->ip.s, .mechanisms = s->listener->mechanisms };
+	*out = (struct auth_channel){ .ip = s->peer.ip.p, .mechanisms = s->listener->mechanisms };
 	if (!s->peer.tls.on)
 		return;
 	n = conn_tls_binding(s->conn, binding, sizeof(binding), &out->binding_type);
@@ -74,7 +74,7 @@ static enum step not_offered(struct session *s)
 /* Others of its connections may have guessed. */
 static bool is_refused(const struct session *s)
 {
-	return auth_refuses(s->setup->auth, (const struct sockaddr *)&s->peer.addr) > 0;
+	return auth_refuses(s->setup->auth, &s->peer.addr.sa) > 0;
 }
 
 static enum step turn_out(struct session *s)

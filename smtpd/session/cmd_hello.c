@@ -142,6 +142,20 @@ static bool is_name(str name)
 	return name.n > 0 && name.n <= ADDR_DOMAIN_MAX;
 }
 
+/* A longer name than those before gets a longer place. */
+static bool keep_hello(struct session *s, str name)
+{
+	size_t room = (name.n + 15) / 16 * 16;
+
+	if (room > s->helo_room) {
+		s->helo = arena_alloc(&s->arena, room);
+		s->helo_room = s->helo != NULL ? (uint16_t)room : 0;
+	}
+	if (s->helo != NULL)
+		s->peer.helo = (str){ memcpy(s->helo, name.p, name.n), name.n };
+	return s->helo != NULL;
+}
+
 static enum step hello(struct session *s, str args, bool ehlo)
 {
 	if (!is_name(args))
@@ -149,8 +163,8 @@ static enum step hello(struct session *s, str args, bool ehlo)
 			      ehlo ? "EHLO" : "HELO");
 	session_forget_message(s);
 	session_forget_hello(s);
-	memcpy(s->helo, args.p, args.n);
-	s->peer.helo = (str){ s->helo, args.n };
+	if (!keep_hello(s, args))
+		return farewell(s, 421, "4.3.1", "No memory for this connection any more, try again later");
 	s->ehlo_coming = ehlo;
 	s->peer.ehlo = ehlo;
 	if (chain_helo(s->chain, s->peer.helo, hello_judged, s) == SAY_WAIT)

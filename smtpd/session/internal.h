@@ -242,7 +242,7 @@ void        reflector_tell(struct txn *);
 enum reflect_limit { REFLECT_FINE, REFLECT_SENDER, REFLECT_NETWORK };
 void               reflect_limit_setup(void);             /* before threads */
 /* Counts one report of this day; `sender` in small letters. */
-enum reflect_limit reflect_limit_take(const struct limits_conf *, const struct sockaddr_storage *client, str sender, int64_t now);
+enum reflect_limit reflect_limit_take(const struct limits_conf *, const struct sockaddr *client, str sender, int64_t now);
 
 /* ---- device.c: who needs no login ------------------------------------------------------ */
 const struct device_conf *device_of(const struct session_setup *, const struct sockaddr *);   /* NULL: none */
@@ -291,12 +291,10 @@ struct session {
 	struct conn                 *conn;          /* NULL: a ghost */
 	struct chain_conn           *chain;
 	struct arena                 arena;         /* dies with the connection */
-	struct peer                  peer;
-	struct addr_text             ip;
+	struct peer                  peer;          /* its texts live in the arena; ip has a NUL behind it */
 	struct log                   log;
 	struct limits_place          place;
 	struct loop_call             closer;
-	struct loop_timer            timer;         /* of what the client is waited for */
 	struct line                  line;
 	struct txn                  *txn;
 	struct auth_try             *auth;
@@ -316,8 +314,9 @@ struct session {
 	bool                         more;          /* bytes stand behind the command at work */
 	bool                         ahead;         /* they did, and must not (RFC 2920) */
 	bool                         chunk_last, good_rcpt;
+	uint16_t                     helo_room;     /* octets where peer.helo stands */
 	char                         id[24];
-	char                         helo[ADDR_DOMAIN_MAX + 1];
+	char                        *helo;          /* there */
 };
 
 void session_open(struct front *, const struct listener_conf *, int fd, const struct sockaddr *,

@@ -86,22 +86,22 @@ static void give_back(uint64_t hash, uint64_t day)
 }
 
 /* /24 and /48: what one customer of a provider has at hand. */
-static uint64_t network_hash(const struct sockaddr_storage *sa)
+static uint64_t network_hash(const struct sockaddr *sa)
 {
 	const struct sockaddr_in  *in = (const void *)sa;
 	const struct sockaddr_in6 *in6 = (const void *)sa;
 	const char *p = (const char *)in6->sin6_addr.s6_addr;
 
-	if (sa->ss_family == AF_INET)
+	if (sa->sa_family == AF_INET)
 		return siphash(key, (str){ (const char *)&in->sin_addr, 3 });
-	if (sa->ss_family != AF_INET6)
+	if (sa->sa_family != AF_INET6)
 		return siphash(key, STR("n"));
 	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
 		return siphash(key, (str){ p + 12, 3 });
 	return siphash(key, (str){ p, 6 });
 }
 
-enum reflect_limit reflect_limit_take(const struct limits_conf *conf, const struct sockaddr_storage *client, str sender, int64_t now)
+enum reflect_limit reflect_limit_take(const struct limits_conf *conf, const struct sockaddr *client, str sender, int64_t now)
 {
 	uint64_t who = siphash(key, sender), day = (uint64_t)now / DAY;
 

@@ -185,7 +185,7 @@ static bool is_left(struct txn *t, struct answer *why)
 	const struct limits_conf *l = t->setup->limits;
 	str sender = str_keep_lower(&t->arena, t->in.sender.text);
 
-	switch (reflect_limit_take(l, &t->peer->addr, sender, t->in.now)) {
+	switch (reflect_limit_take(l, &t->peer->addr.sa, sender, t->in.now)) {
 	case REFLECT_SENDER:
 		return no(why, "reports of a sender",
 		          arena_printf(&t->arena, "Enough reports for today: a sender gets %llu a day, try again tomorrow",

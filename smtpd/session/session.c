@@ -20,6 +20,7 @@
 #include "smtpd/session/internal.h"
 
 #define ARENA_BUDGET ((size_t)256 << 10)     /* what modules may keep for a connection */
+#define TEXTS        ((size_t)128)           /* usual: address, its name, HELO's */
 
 /* ---- replies -------------------------------------------------------------------- */
 
@@ -113,13 +114,13 @@ static uint64_t patience(const struct session *s)
 
 void session_await(struct session *s, uint64_t in_ms)
 {
-	loop_timer_set(&s->timer, in_ms);
+	conn_deadline(s->conn, in_ms);
 }
 
 void session_wait(struct session *s)
 {
 	s->waiting = true;
-	loop_timer_stop(&s->timer);
+	conn_deadline(s->conn, 0);
 	conn_pause(s->conn);
 }
 
@@ -146,9 +147,9 @@ void session_go(struct session *s, enum step step)
 }
 
 /* RFC 5321 4.5.3.2: whoever stays away is told and let go. */
-static void waited_too_long(struct loop_timer *timer)
+static void late(struct conn *c)
 {
-	struct session *s = SUPER(timer, struct session, timer);
+	struct session *s = conn_user(c);
 
 	count(TIMEOUTS);
 	s->why = "timeout";
@@ -318,7 +319,7 @@ void session_close(struct session *s, const char *why, bool politely)
 	s->politely = politely;
 	if (s->why == NULL)
 		s->why = why;
-	loop_timer_stop(&s->timer);
+	conn_deadline(s->conn, 0);
 	conn_pause(s->conn);
 	loop_defer(s->front->loop, &s->closer, close_now);
 }
@@ -350,7 +351,7 @@ void session_forget_hello(struct session *s)
 
 /* ---- beginnings ----------------------------------------------------------------------- */
 
-static const struct conn_events events = { .bytes = bytes, .secured = secured, .ended = ended };
+static const struct conn_events events = { .bytes = bytes, .secured = secured, .ended = ended, .late = late };
 
 /* Unique in one life; the queue's ids, which the log shows too, look otherwise. */
 static str session_name(char *out, size_t room)
@@ -368,8 +369,7 @@ static void fill_peer(struct session *s, const struct sockaddr *sa)
 	         : sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(sa->sa_family);
 
 	memcpy(&s->peer.addr, sa, n);
-	s->ip = addr_text(sa);
-	s->peer.ip = str_of(s->ip.s);
+	s->peer.ip = str_of(str_cstr(&s->arena, str_of(addr_text(sa).s)));
 	s->peer.submission = s->listener->role == ROLE_SUBMISSION;
 	s->device = device_of(s->setup, sa);
 	if (s->device == NULL)
@@ -393,8 +393,7 @@ static struct session *session_new(struct front *f, const struct listener_conf *
 	s->take = session_take_lines;
 	s->opened_ms = s->useful_ms = clock_ms();
 	s->log.id = session_name(s->id, sizeof(s->id));
-	arena_init(&s->arena, ARENA_BUDGET);
-	loop_timer_init(&s->timer, f->loop, "session.timeout", waited_too_long);
+	arena_init_exact(&s->arena, ARENA_BUDGET, chain_conn_size(s->setup->chain) + TEXTS);
 	return s;
 }
 

@@ -69,14 +69,16 @@ static int read_options(struct judge *j, int argc, char **argv)
 
 static int read_envelope(struct judge *j)
 {
+	struct sockaddr_storage ip = { 0 };
 	uint64_t now;
 
-	if (!envelope_ip(j->ip, &j->peer.addr))
+	if (!envelope_ip(j->ip, &ip))
 		return verb_misused(j->verb, "--ip %s is not an IPv4 or IPv6 address", j->ip);
 	if (j->now != NULL && (!str_to_u64(str_of(j->now), &now) || now > (uint64_t)1 << 52))
 		return verb_misused(j->verb, "--now %s is no number of seconds since 1970", j->now);
 	if (j->now != NULL)
 		clock_fix((int64_t)now);
+	memcpy(&j->peer.addr, &ip, sizeof(j->peer.addr));
 	j->peer.ip = str_of(j->ip);
 	j->peer.helo = str_of(j->helo);
 	j->peer.ehlo = true;

@@ -63,6 +63,29 @@ static void budget(void **state)
 	arena_fini(&a);
 }
 
+/* One block for what was foretold, small ones behind it. */
+static void exact(void **state)
+{
+	struct arena a;
+	size_t first = arena_size(100) + arena_size(1) + arena_size(0);
+	const char *p, *end;
+
+	(void)state;
+	arena_init_exact(&a, ARENA_UNBOUNDED, first);
+	p = arena_alloc(&a, 100);
+	assert_non_null(arena_alloc(&a, 1));
+	end = arena_alloc(&a, 0);
+	assert_ptr_equal(end + arena_size(0), p + first);
+	assert_int_equal(a.used, first);
+	p = arena_alloc(&a, 16);
+	for (size_t i = 1; i < 14; i++)          /* 256 bytes, their head among them */
+		assert_ptr_equal(arena_alloc(&a, 16), p + 16 * i);
+	assert_ptr_not_equal(arena_alloc(&a, 16), p + 16 * 14);
+	assert_false(a.spent);
+	arena_fini(&a);
+	assert_null(a.blocks);
+}
+
 static void overflow(void **state)
 {
 	struct arena a;
@@ -110,6 +133,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces),
 		cmocka_unit_test(budget),
+		cmocka_unit_test(exact),
 		cmocka_unit_test(overflow),
 		cmocka_unit_test(printing),
 	};

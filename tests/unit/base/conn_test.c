@@ -445,6 +445,38 @@ static void the_deadline_ends_it(void **state)
 	side_fini(&b);
 }
 
+static unsigned lates;
+
+static void said_late(struct conn *c)
+{
+	lates++;
+	conn_write(c, STR("421 too late\r\n"));
+	conn_close_politely(c);
+}
+
+static void who_wants_to_hears_of_the_deadline(void **state)
+{
+	struct conn_events events = side_events;
+	struct side a, b;
+	int fds[2];
+
+	(void)state;
+	events.late = said_late;
+	pair_of_fds(fds);
+	side_init(&a);
+	side_open(&b, l, fds[1]);
+	a.c = conn_open(l, fds[0], &events, &a);
+	conn_deadline(a.c, 5);
+	turn_until(l, b.ended == 1);
+	assert_true(got_is(&b, "421 too late\r\n"));
+	assert_int_equal(lates, 1);
+	assert_int_equal(a.ended, 0);
+	a.c = NULL;
+	side_fini(&a);
+	side_fini(&b);
+	turn_until(l, conn_leaving(l) == 0);
+}
+
 static void politeness_delivers_everything(void **state)
 {
 	(void)state;
@@ -706,6 +738,7 @@ int main(void)
 		cmocka_unit_test(a_reset_is_told_once),
 		cmocka_unit_test(last_words_are_heard_when_writing_breaks),
 		cmocka_unit_test(the_deadline_ends_it),
+		cmocka_unit_test(who_wants_to_hears_of_the_deadline),
 		cmocka_unit_test(politeness_delivers_everything),
 		cmocka_unit_test(politeness_can_be_cut_short),
 		cmocka_unit_test(closing_inside_a_callback_is_safe),

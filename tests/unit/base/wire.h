@@ -97,8 +97,9 @@ static void side_ended(struct conn *c, enum conn_end how)
 	side_heard(s, "ended");
 }
 
-UNUSED static const struct conn_events side_events = { side_bytes, side_connected, side_secured,
-	                                               side_drained, side_ended };
+UNUSED static const struct conn_events side_events = {
+	.bytes = side_bytes, .connected = side_connected, .secured = side_secured, .drained = side_drained, .ended = side_ended,
+};
 
 UNUSED static void side_init(struct side *s)
 {

@@ -601,6 +601,47 @@ static void others_are_seen(void **state)
 	end(&s);
 }
 
+static bool rests_without_settings(const void *conf)
+{
+	return conf == NULL;
+}
+
+/* Without anything to do it is not there; who builds on it hears that. */
+static void who_rests_is_left_out(void **state)
+{
+	struct module resting = mod_a;
+	const struct module *const list[] = { &resting, &mod_d, NULL }, *const alone[] = { &mod_d, NULL };
+	const void *const awake[] = { "settings", NULL };
+	struct arena a;
+	str why = STR_NONE;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	resting.rests = rests_without_settings;
+	assert_int_equal(chain_conn_size(chain_new(list, NULL, &a, &why)), chain_conn_size(chain_new(alone, NULL, &a, &why)));
+	assert_true(chain_conn_size(chain_new(list, awake, &a, &why)) > chain_conn_size(chain_new(alone, NULL, &a, &why)));
+	arena_fini(&a);
+}
+
+/* What a connection takes is known before: one block of just that. */
+static void a_connection_takes_what_was_said(void **state)
+{
+	static const struct module *const list[] = { &mod_a, &mod_bare, &mod_d, NULL };
+	struct scene s;
+	struct arena a;
+	struct chain_conn *c;
+
+	(void)state;
+	begin(&s, list);
+	arena_init(&a, ARENA_UNBOUNDED);
+	c = chain_open(s.chain, s.loop, &s.peer, &a, NULL);
+	assert_int_equal(a.used, chain_conn_size(s.chain));
+	chain_close(c);
+	arena_fini(&a);
+	chain_close(s.conn);
+	end(&s);
+}
+
 static void added_fields_keep_their_order(void **state)
 {
 	struct arena a;
@@ -848,6 +889,8 @@ int main(void)
 		cmocka_unit_test(message_may_end_inside_done),
 		cmocka_unit_test(no_memory_is_a_deferral),
 		cmocka_unit_test(others_are_seen),
+		cmocka_unit_test(who_rests_is_left_out),
+		cmocka_unit_test(a_connection_takes_what_was_said),
 		cmocka_unit_test(added_fields_keep_their_order),
 		cmocka_unit_test(a_trusted_client_is_excused),
 		cmocka_unit_test(a_vouched_message_is_excused_and_the_next_is_not),

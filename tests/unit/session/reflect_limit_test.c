@@ -27,7 +27,7 @@ static enum reflect_limit take(const struct limits_conf *c, const char *ip, cons
 		sa.ss_family = AF_INET6;
 		assert_int_equal(inet_pton(AF_INET6, ip, &((struct sockaddr_in6 *)&sa)->sin6_addr), 1);
 	}
-	return reflect_limit_take(c, &sa, str_of(sender), now);
+	return reflect_limit_take(c, (struct sockaddr *)&sa, str_of(sender), now);
 }
 
 static const struct { const char *ip, *sender; int64_t now; enum reflect_limit want; } steps[] = {
