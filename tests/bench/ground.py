@@ -91,20 +91,20 @@ def rss_kib(pid):
 class Watch:
     """Asks the server each second, in a thread of its own, until it is stopped: one dict a second."""
 
-    def __init__(self, server, status=True):
-        self.server, self.status, self.samples = server, status, []
+    def __init__(self, server):
+        self.server, self.samples = server, []
         self.began, self.over = time.monotonic(), threading.Event()
         self.cpu = cpu_seconds(server.process.pid)
-        self.thread = threading.Thread(target=self.run)
+        self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
 
     def run(self):
         while not self.over.wait(max(0, self.began + len(self.samples) + 1 - time.monotonic())):
-            one = {"cpu_s": cpu_seconds(self.server.process.pid) - self.cpu, **rss_kib(self.server.process.pid)}
-            if self.status:
-                one.update(self.server.status())
-            one["at_s"] = time.monotonic() - self.began
-            self.samples.append(one)
+            try:
+                self.samples.append({"cpu_s": cpu_seconds(self.server.process.pid) - self.cpu, **rss_kib(self.server.process.pid),
+                                     **self.server.status(), "at_s": time.monotonic() - self.began})
+            except (OSError, subprocess.CalledProcessError):            # the server has gone: whoever ended it says why
+                return
 
     def stop(self):
         self.over.set()

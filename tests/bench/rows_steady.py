@@ -20,6 +20,7 @@ MESSAGE_ON_DISK = 12 << 10     # its file, its inode, and what the queue holds o
 ROOM = 3 << 30                 # the queue's store, the journal
 WINDOW = 10                    # seconds that are looked at together
 FULL = 6000                    # messages a second that the disk has room for at full speed
+MOST = 20000                   # a second, at any speed
 
 
 def steady(build, seconds=300, rate=1000):
@@ -67,8 +68,8 @@ def measure(build, seconds, rate):
         load(build, server.port, connections=40, messages=200, per_connection=10)     # what is made at first use is made
         server.wait_delivered(200)
         watch = ground.Watch(server)
-        how = {"rate": rate, "messages": rate * seconds, "seconds": seconds + 30} if rate else {"messages": 20000 * seconds, "seconds": seconds}
-        got = load(build, server.port, connections=40, per_connection=10, **how)
+        got = load(build, server.port, connections=40, per_connection=10, **{"for": seconds, "seconds": seconds + 30, "messages": MOST * seconds,
+                                                                            **({"rate": rate} if rate else {})})
         samples = [s for s in watch.stop() if s["at_s"] <= seconds]
         ended = time.monotonic()
         server.wait_delivered(server.status()["stored"])
