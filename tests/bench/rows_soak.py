@@ -24,14 +24,17 @@ from rig import Server, load
 
 PRELOAD = "/usr/lib/heaptrack/libheaptrack_preload.so"
 INTERPRET = "/usr/lib/heaptrack/libexec/heaptrack_interpret"
-FLAT = 1.03                    # the last minute to the first
+FLAT = 1.03                    # the last fifth to the first
+ENOUGH = 120                   # seconds; before, what is made at first use is a large part
 
 
-def judged(values, at, seconds, unit="KiB"):
-    """First and last fifth, slope, and whether that is flat; the first fifth begins after what the start takes."""
-    first, last = ground.ends(values)
-    return {"first": round(first), "last": round(last), "most": max(values), f"slope_{unit.lower()}_per_s": round(ground.slope(list(zip(at, values))), 3),
-            "goal": f"flat (last at most {FLAT} × first): {ground.verdict(last <= FLAT * first)}"}
+def judged(kib, at, seconds):
+    """First and last fifth, the slope of all but the first, and whether that is flat."""
+    first, last = ground.ends(kib)
+    points = list(zip(at, kib))
+    flat = ground.verdict(last <= FLAT * first) if seconds >= ENOUGH else "too short to say"
+    return {"first_kib": round(first), "last_kib": round(last), "most_kib": max(kib),
+            "slope_kib_per_s": round(ground.slope(points[len(points) // 5:]), 3), "goal": f"flat (last at most {FLAT} × first): {flat}"}
 
 
 # ---- connections that come and go --------------------------------------------------------------

@@ -18,7 +18,6 @@ from rig import Server, load
 
 MESSAGE_ON_DISK = 12 << 10     # its file, its inode, and what the queue holds of it meanwhile
 ROOM = 3 << 30                 # the queue's store, the journal
-WINDOW = 10                    # seconds that are looked at together
 FULL = 6000                    # messages a second that the disk has room for at full speed
 MOST = 20000                   # a second, at any speed
 
@@ -31,9 +30,9 @@ def full(build, seconds=60, **_):
     return ground.on_fresh_disk("rows_steady", "measure", build, ROOM + MESSAGE_ON_DISK * FULL * seconds, seconds=seconds, rate=0)
 
 
-def windows(samples, width=WINDOW):
-    """(stored, delivered) of each stretch of so many seconds, the first second apart, in which all begins."""
-    marks = samples[::min(width, max(1, len(samples) // 3))]
+def fifths(samples):
+    """(stored, delivered) of each fifth of the run, the first second apart, in which all begins."""
+    marks = [samples[(len(samples) - 1) * i // 5] for i in range(6)]
     return [(b["stored"] - a["stored"], b["delivered"] - a["delivered"]) for a, b in zip(marks, marks[1:])]
 
 
@@ -41,7 +40,7 @@ def judged(samples, got, seconds, rate):
     """What the seconds under load say, with the goals."""
     last = samples[-1]
     depth = [s["stored"] - s["delivered"] for s in samples]
-    share = min((d / s for s, d in windows(samples) if s > 0), default=0)
+    share = min((d / s for s, d in fifths(samples) if s > 0), default=0)
     really = (last["stored"] - samples[0]["stored"]) / (last["at_s"] - samples[0]["at_s"])
     rises = ground.slope([(s["at_s"], d) for s, d in zip(samples, depth)])
     cost = [(b["cpu_s"] - a["cpu_s"]) * 1000 / max(1, b["stored"] - a["stored"]) for a, b in zip(samples, samples[1:])]
@@ -53,7 +52,7 @@ def judged(samples, got, seconds, rate):
         "seconds": seconds, "rate": rate or "full speed", "accepted_per_s": round(really, 1), "p50_ms": got["p50_ms"], "p99_ms": got["p99_ms"],
         "worst_ms": got["worst_ms"], "refused": got["refused"], "lost": got["lost"],
         "rate_held": "yes" if rate == 0 or really >= 0.99 * rate else f"no: {really:.0f} of {rate}",
-        "delivered_of_accepted": round(share, 4), "delivered_of_accepted_goal": f"0.95 in each {WINDOW} s: {ground.verdict(share >= 0.95)}",
+        "delivered_of_accepted": round(share, 4), "delivered_of_accepted_goal": f"0.95 in each fifth of the run: {ground.verdict(share >= 0.95)}",
         "depth_most": max(depth), "depth_median": sorted(depth)[len(depth) // 2], "depth_slope_per_s": round(rises, 3),
         "depth_goal": f"flat: {ground.verdict(flat)}", "longest_turn_ms": last["loop_longest_ms"],
         "cpu_s_per_1000_first_and_last": [round(first, 3), round(second, 3)], "rss_anon_kib_first_and_last": [round(a) for a in anon],
