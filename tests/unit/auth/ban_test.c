@@ -189,12 +189,19 @@ static void a_name_under_siege(void **state)
 }
 
 /* A million addresses: no more memory, and who was refused stays so. */
+/* One thread: there is nothing that TSan could see in a million that is not in the first. */
+#ifdef __SANITIZE_THREAD__
+enum { FLOOD = 50000 };
+#else
+enum { FLOOD = 1000000 };
+#endif
+
 static void floods(void **state)
 {
 	(void)state;
 	open_with(3, 0, 0, NULL);
 	until_refused("192.0.2.1", BAN_WHOLE);
-	for (uint32_t i = 0; i < 1000000; i++) {
+	for (uint32_t i = 0; i < FLOOD; i++) {
 		struct cidr from = { .v4 = true, .bits = 32, .ip = { 10, (unsigned char)(i >> 16), (unsigned char)(i >> 8), (unsigned char)i } };
 		struct ban_try t = { .from = from, .name = STR("x"), .weight = BAN_WHOLE, .now_ms = now };
 		struct ban_said said;

@@ -297,7 +297,7 @@ static inline enum err settle_one(struct house *h, uint64_t id, struct queue_fat
 
 /* ---- looking ------------------------------------------------------------------------------ */
 
-struct found { uint64_t ids[4096]; bool damaged[4096]; size_t n; };
+struct found { uint64_t ids[16384]; bool damaged[16384]; size_t n; };
 
 static inline void found_one(void *arg, struct queue_entry *e)
 {
