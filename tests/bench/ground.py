@@ -128,8 +128,11 @@ def ends(values):
     return statistics.median(values[:n]), statistics.median(values[-n:])
 
 
-def verdict(reached):
-    return "reached" if reached else "missed"
+ENOUGH = 60                    # seconds: in a shorter run the start is too large a part, and chance
+
+
+def verdict(reached, seconds=ENOUGH):
+    return "too short to say" if seconds < ENOUGH else "reached" if reached else "missed"
 
 
 # ---- by hand ------------------------------------------------------------------------------------

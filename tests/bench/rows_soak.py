@@ -25,14 +25,13 @@ from rig import Server, load
 PRELOAD = "/usr/lib/heaptrack/libheaptrack_preload.so"
 INTERPRET = "/usr/lib/heaptrack/libexec/heaptrack_interpret"
 FLAT = 1.03                    # the last fifth to the first
-ENOUGH = 120                   # seconds; before, what is made at first use is a large part
 
 
 def judged(kib, at, seconds):
     """First and last fifth, the slope of all but the first, and whether that is flat."""
     first, last = ground.ends(kib)
     points = list(zip(at, kib))
-    flat = ground.verdict(last <= FLAT * first) if seconds >= ENOUGH else "too short to say"
+    flat = ground.verdict(last <= FLAT * first, seconds)
     return {"first_kib": round(first), "last_kib": round(last), "most_kib": max(kib),
             "slope_kib_per_s": round(ground.slope(points[len(points) // 5:]), 3), "goal": f"flat (last at most {FLAT} × first): {flat}"}
 
