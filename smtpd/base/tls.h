@@ -47,13 +47,13 @@ void tls_server_look_again(struct tls_server *);       /* main thread: re-read w
 void tls_server_free(struct tls_server *);             /* when no conn uses it any more */
 
 /* Outbound.  A handshake never ends because of the certificate: whoever asked
- * looks at tls_state afterwards, before a word is said, and decides.  Who may
- * sign is the system's list until tls_client_trust has named a file. */
+ * looks at tls_state afterwards, before a word is said, and decides.  Nobody may
+ * sign until tls_client_trust has said who: to read a list of CAs takes 30 ms. */
 struct tls_client *tls_client_new(void);
 void               tls_client_free(struct tls_client *);
-/* From now on the CAs of this PEM file, read now unless it is the same as last
- * time, count for new connections.  One thread; connections may be begun
- * meanwhile.  False: why, and all stays. */
+/* From now on the CAs of this PEM file (empty: the system's), read now unless it
+ * is the same as last time, count for new connections.  One thread; connections
+ * may be begun meanwhile.  False: why, and all stays. */
 bool               tls_client_trust(struct tls_client *, str file, struct arena *why_arena, str *why);
 
 /* One TLSA record, as DNS gave it (RFC 6698 2.1). */

@@ -86,9 +86,6 @@ struct tls_client *tls_client_new(void)
 		free(c);
 		return NULL;
 	}
-	/* Without authorities on this machine nothing verifies, and mail still goes. */
-	(void)SSL_CTX_set_default_verify_paths(x->ctx);
-	ERR_clear_error();
 	atomic_store(&c->now, x);
 	return c;
 }
@@ -113,7 +110,7 @@ static bool load_authorities(struct tls_context *x, const char *path, char why[s
 	memcpy(why, "no memory", sizeof("no memory"));
 	if (x == NULL || path == NULL)
 		return false;
-	if (SSL_CTX_load_verify_file(x->ctx, path) == 1)
+	if ((*path == '\0' ? SSL_CTX_set_default_verify_paths(x->ctx) : SSL_CTX_load_verify_file(x->ctx, path)) == 1)
 		return true;
 	tls_reason(why, TLS_WHY);
 	return false;
@@ -144,7 +141,7 @@ bool tls_client_trust(struct tls_client *c, str file, struct arena *why_arena, s
 	struct tls_context *x;
 	char text[TLS_WHY], *path;
 
-	if (tls_stamp_read(open_plainly, file, &stamp) && is_trusted(c, file, &stamp))
+	if ((file.n == 0 || tls_stamp_read(open_plainly, file, &stamp)) && is_trusted(c, file, &stamp))
 		return true;
 	x = context_new();
 	path = strndup(file.n > 0 ? file.p : "", file.n);
