@@ -109,9 +109,9 @@ struct mod {                               /* a module at work on one message */
 	struct loop          *loop;
 	const struct log     *log;         /* carries id= and module= */
 	const struct trust   *trust;       /* may be NULL: holds nothing */
-	unsigned              stats;       /* index of its first counter */
 	const struct module  *module;
 	struct chain_conn    *chain;
+	unsigned              stats;       /* index of its first counter */
 	unsigned              index;
 };
 

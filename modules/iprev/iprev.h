@@ -12,9 +12,9 @@ const char *iprev_result_word(enum iprev_result);
 
 struct iprev_outcome {
 	enum iprev_result result;
+	bool helo_matches;  /* the confirmed name equals the HELO name */
 	str  name;          /* the confirmed name, or the first PTR name */
 	str  reason;
-	bool helo_matches;  /* the confirmed name equals the HELO name */
 };
 
 extern const struct module iprev_module;

@@ -60,7 +60,7 @@ static void watch(struct conn *c)
 
 	if (c->fd >= 0 && want != c->watching)
 		loop_io_want(&c->io, want);
-	c->watching = want;
+	c->watching = (unsigned char)want;
 }
 
 static void conn_enter(struct conn *c)
@@ -466,7 +466,7 @@ str conn_why(const struct conn *c)
 		return STR("the peer closed the connection");
 	if (c->how == CONN_TIMEOUT)
 		return STR("nothing came in time");
-	if (c->how == CONN_TLS_FAILED && c->tls != NULL && c->tls->why[0] != '\0')
+	if (c->how == CONN_TLS_FAILED && c->tls != NULL && c->tls->why != NULL)
 		return str_of(c->tls->why);
 	text = strerrordesc_np(c->errnum);
 	return str_of(text != NULL ? text : "unknown error");

@@ -36,7 +36,7 @@ struct conn_tls {
 	enum conn_end stopped_how;
 	int    stopped_errno;
 	const void *stood_under;      /* the authorities that the client's certificate was last looked at with */
-	char   why[160];
+	char  *why;                   /* malloc'ed; NULL: nothing is known to be wrong */
 };
 
 struct conn {
@@ -53,8 +53,8 @@ struct conn {
 	size_t                    shown;     /* bytes `bytes` is looking at */
 	int                       fd, errnum;
 	int                       broken;    /* errno of a failed write; input may still be there */
-	int                       watching;
 	enum conn_end             how;
+	unsigned char             watching;  /* EV_READ, EV_WRITE */
 	bool connecting, just_connected;
 	bool paused, choked;                 /* by the user; by output over CONN_OUT_HIGH */
 	bool again;                          /* held input is to be shown again */

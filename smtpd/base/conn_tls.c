@@ -20,17 +20,24 @@
 #define BINDING_LABEL "EXPORTER-Channel-Binding"   /* RFC 9266 2 */
 #define BINDING_BYTES 32
 
+static void because(struct conn_tls *t, const char *what, const char *detail)
+{
+	free(t->why);
+	if (asprintf(&t->why, "%s: %s", what, detail) < 0)
+		t->why = NULL;
+}
+
 static void record_failed(struct conn_tls *t)
 {
 	char reason[128];
 
 	tls_reason(reason, sizeof(reason));
-	snprintf(t->why, sizeof(t->why), "the TLS connection broke: %s", reason);
+	because(t, "the TLS connection broke", reason);
 }
 
 static void fail(struct conn *c, const char *what, const char *detail)
 {
-	snprintf(c->tls->why, sizeof(c->tls->why), "%s: %s", what, detail);
+	because(c->tls, what, detail);
 	conn_doom(c, CONN_TLS_FAILED, EPROTO);
 }
 
@@ -98,6 +105,7 @@ void conn_tls_free(struct conn *c)
 		return;
 	SSL_free(c->tls->ssl);
 	free(c->tls->name);
+	free(c->tls->why);
 	free(c->tls);
 	c->tls = NULL;
 }

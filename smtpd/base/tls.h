@@ -75,10 +75,6 @@ enum err tls_self_signed(const char *const names[], size_t n, int days, char **c
 /* What was negotiated, for Received and the log; views into the connection. */
 struct tls_state {
 	bool on;
-	str  version;          /* "TLSv1.3" */
-	str  cipher;           /* "TLS_AES_256_GCM_SHA384" */
-	unsigned bits;
-	str  sni;
 	bool client_cert;      /* one came and verified against client-ca */
 	bool verified;         /* outbound: chain and name, or TLSA, held */
 	bool by_dane;          /* … and it was the TLSA records that vouched */
@@ -86,6 +82,10 @@ struct tls_state {
 		TLS_GOOD, TLS_NO_CERTIFICATE, TLS_UNTRUSTED, TLS_EXPIRED, TLS_NOT_YET, TLS_OTHER_NAME, TLS_NO_TLSA_MATCH,
 		TLS_OTHERWISE,
 	} fault;               /* outbound: why it is not verified */
+	unsigned bits;
+	str  version;          /* "TLSv1.3" */
+	str  cipher;           /* "TLS_AES_256_GCM_SHA384" */
+	str  sni;
 	const char *why;       /* in OpenSSL's words, static */
 };
 

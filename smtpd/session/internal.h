@@ -295,7 +295,6 @@ struct session {
 	struct log                   log;
 	struct limits_place          place;
 	struct loop_call             closer;
-	struct line                  line;
 	struct txn                  *txn;
 	struct auth_try             *auth;
 	struct auth_login            login;         /* what peer.login stands on */
@@ -309,6 +308,7 @@ struct session {
 	uint32_t                     errors, idle_commands, bad_rcpts;
 	uint32_t                     messages, taken; /* begun, and stored with a 250 */
 	enum phase                   phase;
+	struct line                  line;
 	bool                         greeted, waiting, closing, politely, ghost;
 	bool                         ehlo_coming;   /* what cmd_helo waits for is an EHLO */
 	bool                         more;          /* bytes stand behind the command at work */
