@@ -86,11 +86,13 @@ LDFLAGS_asan := -fsanitize=address,undefined -pthread
 CFLAGS_tsan  := $(BASEFLAGS) -O1 -fPIE -fsanitize=thread -DSANITIZED
 LDFLAGS_tsan := -pie -fsanitize=thread -pthread
 LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined -pthread
-# Hundreds of unit tests are linked: by the quicker linker where it is there.  (Of clang's
-# sanitizers it says a hundred warnings.)  And what a test itself says runs for seconds: it is
-# compiled three times as fast as it stands, while our own code is tested as it is shipped.
+# Hundreds of test programs are linked: by a quicker linker where there is one (of clang's
+# sanitizers gold says a hundred warnings, lld none).  And what a test itself says runs for
+# seconds: it is compiled three times as fast as it stands, while our own code is tested as
+# it is shipped.
 LDFLAGS_units_plain := $(if $(wildcard /usr/bin/ld.gold),-fuse-ld=gold)
 LDFLAGS_units_tsan  := $(LDFLAGS_units_plain)
+LDFLAGS_units_asan  := $(if $(wildcard /usr/bin/ld.lld),-fuse-ld=lld)
 CFLAGS_units        := -O0 -U_FORTIFY_SOURCE
 
 # ---- rules, once for each variant: $(1) its folder, $(2) its name, $(3) compiler
@@ -138,7 +140,7 @@ TOOLS       := $(TOOL_SRC:%.c=$(B)/%)
 $(B)/asan/obj/tests/fuzz/%.o: CPPFLAGS += -DFUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
 $(B)/fuzz/tests/fuzz/%: $(B)/asan/obj/tests/fuzz/%.o $(foreach r,$(BELOW_setup),$(B)/asan/lib$(r).a)
 	@mkdir -p $(@D)
-	$(Q)clang $(LDFLAGS_fuzz) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS)
+	$(Q)clang $(LDFLAGS_fuzz) $(LDFLAGS_units_asan) -o $@ -Wl,--start-group $^ -Wl,--end-group $(LIBS)
 # Those of setup's rooms link setup, too.
 $(FUZZ_OF_setup:%=$(B)/fuzz/tests/fuzz/%_fuzz): $(B)/asan/libsetup.a
 
