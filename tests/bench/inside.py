@@ -99,7 +99,9 @@ def measure_load(o, house, peer, work, sink):
     wait_port(port)
     came = sink.messages if work.kind == "send" and not peer.is_ceiling else peer.delivered
     but = (sink.process.pid,)
-    load(o, port, work.kind, 10, "--messages", FIRST)
+    ahead = load(o, port, work.kind, 10, "--messages", FIRST)
+    if ahead["accepted"] < FIRST:
+        raise RuntimeError(f"{ahead['accepted']} of the first {FIRST} messages were accepted, {ahead['lost']} connections lost: {'; '.join(ahead['said'])}")
     wait_until(came, FIRST)
     if not peer.is_ceiling:
         has_worked(work.kind, (house.dir / "first.eml").read_text() if work.kind == "send" else peer.one_message())

@@ -36,6 +36,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define MOST_LOST 1000             /* connections; then it gives up */
+
 enum state { GREETING, EHLO, STARTTLS, HANDSHAKE, SECOND_EHLO, AUTH, READY, ENVELOPE, BODY, QUIT };
 
 struct text { char *p; size_t n; };
@@ -237,9 +239,11 @@ static void at_ease(struct client *c)          /* greeted, in TLS if wanted, not
 		next_message(c);
 }
 
+static void lose(struct client *c);
+
 static void handshake(struct client *c)
 {
-	int r;
+	int r, error;
 
 	if (c->tls == NULL) {
 		c->tls = must_have(SSL_new(tls));
@@ -254,8 +258,10 @@ static void handshake(struct client *c)
 		watch(c, EPOLLIN);
 	} else if (r == 1) {
 		SAY(c, "EHLO load.test\r\n", SECOND_EHLO);
+	} else if ((error = SSL_get_error(c->tls, r)) == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
+		watch(c, error == SSL_ERROR_WANT_WRITE ? EPOLLIN | EPOLLOUT : EPOLLIN);
 	} else {
-		watch(c, SSL_get_error(c->tls, r) == SSL_ERROR_WANT_WRITE ? EPOLLIN | EPOLLOUT : EPOLLIN);
+		lose(c);
 	}
 }
 
@@ -319,7 +325,7 @@ static void lose(struct client *c)
 	if (c->state != QUIT)
 		lost++;
 	close_client(c);
-	if (more_to_send() && lost < 1000)
+	if (more_to_send() && lost < MOST_LOST)
 		open_client(c);
 }
 
@@ -497,6 +503,8 @@ static void turn(int wait_ms)
 
 static bool is_over(void)
 {
+	if (lost >= MOST_LOST)
+		return true;
 	return !more_to_send() && (o.churn || accepted + refused + lost >= begun);
 }
 

@@ -44,7 +44,7 @@ class Peer:
     def last_words(self):
         """Of its logs, for one who looks why it did not work."""
         logs = [f for f in [*self.dir.glob("*log"), *self.dir.glob("spool/*log")] if f.is_file() and f.stat().st_size > 0]
-        return "".join(f"; {f.name}: {f.read_text(errors='replace').splitlines()[-1][:300]}" for f in logs)
+        return "".join(f"; {f.name}: " + " / ".join(f.read_text(errors="replace").splitlines()[-3:])[:500] for f in logs)
 
 
 def wait_listening(port, log=None, patience=30):
