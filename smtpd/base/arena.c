@@ -9,9 +9,10 @@
 #include "smtpd/base/arena.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "smtpd/base/format.h"
 
 #define BLOCK_SMALL 256          /* behind an exact one */
 #define BLOCK_LEAST ((size_t)1 << 10)
@@ -148,7 +149,7 @@ str arena_printf(struct arena *a, const char *format, ...)
 	char   *p;
 
 	va_start(args, format);
-	n = vsnprintf(made, sizeof(made), format, args);
+	n = format_text(made, sizeof(made), format, args);
 	va_end(args);
 	p = n < 0 ? NULL : arena_alloc(a, (size_t)n + 1);
 	if (p == NULL) {
@@ -160,7 +161,7 @@ str arena_printf(struct arena *a, const char *format, ...)
 		return (str){ p, (size_t)n };
 	}
 	va_start(args, format);
-	vsnprintf(p, (size_t)n + 1, format, args);
+	format_text(p, (size_t)n + 1, format, args);
 	va_end(args);
 	return (str){ p, (size_t)n };
 }

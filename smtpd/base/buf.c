@@ -7,11 +7,11 @@
 #include "smtpd/base/buf.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "smtpd/base/err.h"
+#include "smtpd/base/format.h"
 
 #define ROOM_LEAST ((size_t)256)
 
@@ -111,7 +111,7 @@ void buf_addf(struct buf *b, const char *format, ...)
 	int     n;
 
 	va_start(args, format);
-	n = vsnprintf(made, sizeof(made), format, args);
+	n = format_text(made, sizeof(made), format, args);
 	va_end(args);
 	if (n >= 0 && (size_t)n < sizeof(made)) {
 		buf_add(b, (str){ made, (size_t)n });
@@ -119,11 +119,11 @@ void buf_addf(struct buf *b, const char *format, ...)
 	}
 	if (n < 0)
 		b->failed = true;
-	/* vsnprintf's NUL needs a byte of storage, which does not count. */
+	/* The NUL needs a byte of storage, which does not count. */
 	if (n <= 0 || !allowed(b, (size_t)n) || !stored(b, (size_t)n + 1))
 		return;
 	va_start(args, format);
-	vsnprintf(b->p + b->head + b->n, (size_t)n + 1, format, args);
+	format_text(b->p + b->head + b->n, (size_t)n + 1, format, args);
 	va_end(args);
 	b->n += (size_t)n;
 }

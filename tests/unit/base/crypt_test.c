@@ -208,12 +208,41 @@ static void base64(void **state)
 	arena_fini(&a);
 }
 
+/* Long texts go by groups of four: white space and what is no letter, at every place. */
+static void base64_places(void **state)
+{
+	unsigned char bytes[300];
+	char          text[402];
+	struct arena  a;
+	str           whole, got;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (unsigned char)(i * 151 + i / 7);
+	whole = base64_encode(&a, (str){ (char *)bytes, sizeof(bytes) });
+	assert_int_equal(whole.n, 400);
+	for (size_t at = 0; at <= whole.n; at++) {
+		memcpy(text, whole.p, at);
+		memcpy(text + at + 2, whole.p + at, whole.n - at);
+		memcpy(text + at, "\r\n", 2);
+		assert_true(base64_decode(&a, (str){ text, 402 }, true, &got));
+		assert_true(str_eq(got, (str){ (char *)bytes, sizeof(bytes) }));
+		assert_false(base64_decode(&a, (str){ text, 402 }, false, &got));
+		text[at] = '\x80';
+		assert_false(base64_decode(&a, (str){ text, 402 }, true, &got));
+		text[at] = '=';
+		assert_int_equal(base64_decode(&a, (str){ text, 402 }, true, &got), false);
+	}
+	arena_fini(&a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(digests),    cmocka_unit_test(moving_digests),
 		cmocka_unit_test(macs),       cmocka_unit_test(stretching),
-		cmocka_unit_test(randomness), cmocka_unit_test(base64),
+		cmocka_unit_test(randomness), cmocka_unit_test(base64), cmocka_unit_test(base64_places),
 	};
 
 	crypt_setup();
