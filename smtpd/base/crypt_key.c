@@ -25,6 +25,7 @@ struct key {
 	EVP_PKEY     *pkey;
 	enum key_kind kind;
 	unsigned      bits;
+	unsigned      place;   /* crypt_parsed */
 	bool          exponent_odd_32;
 };
 
@@ -220,21 +221,26 @@ struct key *key_public_rsa(str der)
 	static const str oid = { "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01", 9 }; /* rsaEncryption */
 	str              bits, modulus, exponent;
 	EVP_PKEY        *pkey;
+	unsigned         place = 0;
 	bool             odd;
 	struct key      *k;
 
 	if (der.n > RSA_DER_MOST)
 		return NULL;
-	pkey = crypt_parsed(der, &odd);
-	if (pkey != NULL)
-		return key_made(pkey, odd);
+	pkey = crypt_parsed(der, &odd, &place);
+	if (pkey != NULL) {
+		k = key_made(pkey, odd);
+		if (k != NULL)
+			k->place = place;
+		return k;
+	}
 	if (!der_spki(der, oid, &bits))
 		bits = der;
 	if (!der_rsa(bits, &modulus, &exponent))
 		return NULL;
 	k = key_of(pkey_of_rsa(modulus, exponent));
 	if (k != NULL)
-		crypt_parsed_keep(der, k->pkey, k->exponent_odd_32);
+		crypt_parsed_keep(der, k->pkey, k->exponent_odd_32, &k->place);
 	return k;
 }
 
@@ -359,13 +365,19 @@ enum err key_sign(const struct key *k, enum digest_kind kind, str digest,
 
 static bool verify_rsa(const struct key *k, enum digest_kind kind, str digest, str signature)
 {
-	EVP_PKEY_CTX *ctx = rsa_ctx(k, kind, EVP_PKEY_verify_init);
-	bool          good;
+	EVP_PKEY_CTX **kept = kind == DIGEST_SHA256 ? crypt_parsed_verifier(k->pkey, k->place) : NULL;
+	EVP_PKEY_CTX  *ctx = kept != NULL ? *kept : NULL;
+	bool           good;
 
+	if (ctx == NULL)
+		ctx = rsa_ctx(k, kind, EVP_PKEY_verify_init);
 	good = ctx != NULL &&
 	       EVP_PKEY_verify(ctx, (const unsigned char *)signature.p, signature.n,
 	                       (const unsigned char *)digest.p, digest.n) == 1;
-	EVP_PKEY_CTX_free(ctx);
+	if (kept != NULL)
+		*kept = ctx;
+	else
+		EVP_PKEY_CTX_free(ctx);
 	return good;
 }
 

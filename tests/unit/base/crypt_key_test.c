@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -235,6 +236,65 @@ static void public_rsa(void **state)
 	}
 }
 
+static bool verifies(const struct key *k, const char *text)
+{
+	unsigned char digest[DIGEST_MAX];
+
+	return key_verify(k, DIGEST_SHA256, hash(DIGEST_SHA256, text, digest), raw(signed_sha256));
+}
+
+/* Enough others that each place of what is kept was taken by one. */
+static void read_many_others(void)
+{
+	char der[] = "\x30\x08\x02\x03\x7f..\x02\x01\x03";
+
+	for (unsigned i = 0; i < 4096; i++) {
+		struct key *k;
+
+		der[5] = (char)(i >> 8);
+		der[6] = (char)(i | 1);
+		k = key_public_rsa((str){ der, sizeof(der) - 1 });
+		assert_non_null(k);
+		assert_false(verifies(k, "hello"));
+		key_free(k);
+	}
+}
+
+static void *verify_there(void *key)
+{
+	struct key *mine = key_public_rsa(raw(bare));
+	bool        good = verifies(key, "hello") && !verifies(key, "hellp") &&
+	            verifies(mine, "hello") && verifies(key, "hello");
+
+	key_free(mine);
+	return good ? key : NULL;
+}
+
+/* What is kept of a key is of use to the next one of the same octets, and none of
+ * it outlives another key in its place, nor is it another thread's. */
+static void kept_keys(void **state)
+{
+	struct key *k = key_public_rsa(raw(spki)), *again;
+	pthread_t   thread;
+	void       *good;
+
+	(void)state;
+	for (int i = 0; i < 3; i++) {
+		again = key_public_rsa(raw(spki));
+		assert_true(verifies(again, "hello"));
+		assert_false(verifies(k, "hellp"));
+		assert_true(verifies(k, "hello"));
+		key_free(again);
+	}
+	assert_int_equal(pthread_create(&thread, NULL, verify_there, k), 0);
+	assert_int_equal(pthread_join(thread, &good), 0);
+	assert_ptr_equal(good, k);
+	read_many_others();
+	assert_true(verifies(k, "hello"));
+	assert_false(verifies(k, "hellp"));
+	key_free(k);
+}
+
 /* Cut anywhere, lengthened, or of another kind: no key, no crash. */
 static void hostile_der(void **state)
 {
@@ -422,6 +482,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(private_forms, setup, teardown),
 		cmocka_unit_test_setup_teardown(public_rsa, setup, teardown),
+		cmocka_unit_test_setup_teardown(kept_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(hostile_der, setup, teardown),
 		cmocka_unit_test_setup_teardown(exponents, setup, teardown),
 		cmocka_unit_test_setup_teardown(ed25519, setup, teardown),
