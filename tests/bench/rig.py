@@ -56,7 +56,14 @@ class Server:
         return f'\ntls {{ certificate = "{pem}" key = "{key}" }}\n'
 
     def start(self):
+        self.launch()
+        self.settle()
+
+    def launch(self):
         self.process = subprocess.Popen([self.postern, "serve", "-c", self.conf], stderr=subprocess.PIPE, text=True, **self.user)
+
+    def settle(self):
+        """Until it says that it has started."""
         self.port = None
         for line in self.process.stderr:
             if "listener.opened" in line:
@@ -143,12 +150,12 @@ class Sink:
 SLOW_DOMAINS = 50
 
 
-def relaying(build, keep_log=False, options=""):
+def relaying(build, keep_log=False, options="", port=0):
     """A server that forwards what its aliases say, and the sink."""
     sink = Sink(build)
     names = "".join(f"slow{i}.test MX 1 mx{i}.slow.test\nmx{i}.slow.test A 127.0.0.2\n" for i in range(SLOW_DOMAINS))
     zone = ZONE + "far.test MX 1 mx.far.test\nmx.far.test A 127.0.0.1\ndead.test MX 1 mx.dead.test\nmx.dead.test A 240.0.0.1\n" + names
     aliases = "far: x@far.test\ndead: x@dead.test\n" + "".join(f"slow{i}: x@slow{i}.test\n" for i in range(SLOW_DOMAINS))
     server = Server(build, f'domain "out.test" {{ aliases = "DIR/aliases" }}\nrelay {{ port = {sink.port} {options} }}\n'
-                    'queue { size = "16 GiB" }', aliases, keep_log, zone)
+                    'queue { size = "16 GiB" }', aliases, keep_log, zone, port)
     return server, sink
