@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "smtpd/base/err.h"
 #include "smtpd/mail/addr.h"
 #include "smtpd/mail/lex.h"
 
@@ -51,39 +52,49 @@ void authres_init(struct authres *r, struct arena *a, str authserv_id)
 	fold_init(&r->text, a);
 }
 
-/* PREFIXvalue, quoted when it must be. */
-static void add_value(struct authres *r, const char *prefix, str value, bool (*bare)(str))
+/* name=value, quoted when it must be. */
+static void add_value(struct authres *r, const char *name, str value, bool (*bare)(str))
 {
-	if (value.n <= BARE_MAX && bare(value))
-		fold_word(&r->text, arena_printf(r->arena, "%s%.*s", prefix, STR_ARG(value)));
+	const str parts[] = { str_of(name), STR("="), value };
+	str       prefix;
+
+	if (value.n <= BARE_MAX && bare(value)) {
+		fold_parts(&r->text, parts, COUNT(parts));
+		return;
+	}
+	prefix = arena_printf(r->arena, "%s=", name);
+	if (prefix.p != NULL)
+		fold_quoted(&r->text, prefix.p, value);
 	else
-		fold_quoted(&r->text, prefix, value);
+		r->text.failed = true;
 }
 
 void authres_method(struct authres *r, const char *method, const char *result, str reason)
 {
+	const str parts[] = { str_of(method), STR("="), str_of(result) };
+
+	r->count++;
+	if (r->seen != NULL) {
+		r->seen(r->seen_arg, method, result, reason);
+		return;
+	}
 	fold_add(&r->text, STR(";"));
 	fold_line(&r->text);
-	fold_word(&r->text, arena_printf(r->arena, "%s=%s", method, result));
+	fold_parts(&r->text, parts, COUNT(parts));
 	if (reason.n)
-		add_value(r, "reason=", reason, is_token);
-	r->count++;
-	if (r->seen != NULL)
-		r->seen(r->seen_arg, method, result, reason);
+		add_value(r, "reason", reason, is_token);
 }
 
 void authres_comment(struct authres *r, str text)
 {
-	if (r->count && text.n)
+	if (r->count && r->seen == NULL && text.n)
 		fold_comment(&r->text, text);
 }
 
 void authres_property(struct authres *r, const char *ptype_dot_property, str value)
 {
-	str prefix = arena_printf(r->arena, "%s=", ptype_dot_property);
-
-	if (r->count && prefix.p != NULL)
-		add_value(r, prefix.p, value, is_bare);
+	if (r->count && r->seen == NULL)
+		add_value(r, ptype_dot_property, value, is_bare);
 }
 
 static str id_text(struct authres *r)

@@ -15,7 +15,7 @@ struct authres {
 	str           authserv_id;
 	struct fold   text;          /* the results so far, each with its ';' in front */
 	size_t        count;
-	/* Sees each method as it is added, for who wants values and not text; may be NULL. */
+	/* Sees each method as it is added, for who wants values: then no text is made.  May be NULL. */
 	void        (*seen)(void *arg, const char *method, const char *result, str reason);
 	void         *seen_arg;
 };

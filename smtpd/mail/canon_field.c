@@ -36,13 +36,29 @@ static bool at_fold(str s)
 	return s.n >= 3 && s.p[0] == '\r' && s.p[1] == '\n' && is_wsp(s.p[2]);
 }
 
+/* A space between two words that stays as it is. */
+static bool stays(str s, size_t at)
+{
+	return s.p[at] == ' ' && at + 1 < s.n && !is_wsp(s.p[at + 1]) && s.p[at + 1] != '\r';
+}
+
+/* How many octets from the front go out as they are; the first one does. */
+static size_t unchanged(str s)
+{
+	size_t n = 1;
+
+	while (n < s.n && ((!is_wsp(s.p[n]) && s.p[n] != '\r') || stays(s, n)))
+		n++;
+	return n;
+}
+
 /* Folds undone, white space made one space, none at either end. */
 static void put_relaxed_value(struct buf *out, str s)
 {
 	bool wsp = false, any = false;
 
 	while (s.n) {
-		size_t run = 0;
+		size_t run;
 
 		if (at_fold(s)) {
 			s = str_skip(s, 2);
@@ -53,9 +69,7 @@ static void put_relaxed_value(struct buf *out, str s)
 			s = str_skip(s, 1);
 			continue;
 		}
-		do
-			run++;
-		while (run < s.n && !is_wsp(s.p[run]) && s.p[run] != '\r');
+		run = unchanged(s);
 		if (wsp && any)
 			buf_add_char(out, ' ');
 		buf_add(out, str_head(s, run));

@@ -66,10 +66,20 @@ static void make_room(struct fold *f, size_t n)
 		fold_add(f, STR(" "));
 }
 
+void fold_parts(struct fold *f, const str *parts, size_t n)
+{
+	size_t all = 0;
+
+	for (size_t i = 0; i < n; i++)
+		all += parts[i].n;
+	make_room(f, all);
+	for (size_t i = 0; i < n; i++)
+		fold_add(f, parts[i]);
+}
+
 void fold_word(struct fold *f, str word)
 {
-	make_room(f, word.n);
-	fold_add(f, word);
+	fold_parts(f, &word, 1);
 }
 
 /* A space inside quotes or a comment: it stays the same space when unfolded. */

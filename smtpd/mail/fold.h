@@ -23,6 +23,7 @@ void fold_init(struct fold *, struct arena *);
 void fold_add(struct fold *, str);               /* as it is, no space in front */
 void fold_line(struct fold *);                   /* CRLF and a tab */
 void fold_word(struct fold *, str);              /* a space or a fold, then the word, as it is */
+void fold_parts(struct fold *, const str *, size_t n);  /* a word that has n parts */
 /* PREFIX"text" and (text): escaped, folded at the spaces inside. */
 void fold_quoted(struct fold *, const char *prefix, str text);
 void fold_comment(struct fold *, str text);

@@ -5,8 +5,6 @@
  */
 #include "smtpd/mail/lex.h"
 
-#include <string.h>
-
 #define COMMENT_DEPTH 100
 
 /* What not even obsolete text may hold: controls but HT (CR LF in folds are
@@ -160,13 +158,18 @@ void lex_unquote(struct buf *b, str s)
 	}
 }
 
+/* RFC 2045 5.1: what a token may not hold beside controls, spaces and 8-bit octets. */
+static const bool tspecials[256] = {
+	['('] = true, [')'] = true, ['<'] = true, ['>'] = true, ['@'] = true, [','] = true, [';'] = true, [':'] = true,
+	['\\'] = true, ['"'] = true, ['/'] = true, ['['] = true, [']'] = true, ['?'] = true, ['='] = true,
+};
+
 str lex_mime_token(struct lex *l)
 {
 	size_t n = 0;
 	str    token;
 
-	while (n < l->in.n && l->in.p[n] > ' ' && l->in.p[n] < 0x7f &&
-	       strchr("()<>@,;:\\\"/[]?=", l->in.p[n]) == NULL)
+	while (n < l->in.n && l->in.p[n] > ' ' && l->in.p[n] < 0x7f && !tspecials[(unsigned char)l->in.p[n]])
 		n++;
 	token = str_head(l->in, n);
 	l->in = str_skip(l->in, n);
