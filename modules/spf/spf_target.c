@@ -50,7 +50,6 @@ static str *letter(struct spf_macros *m, char c)
 void spf_macros_init(struct spf_check *c)
 {
 	struct spf_macros *m = &c->macros;
-	struct arena      *a = &c->scratch;
 	bool               helo = c->q.scope == SPF_HELO;
 	str                local = c->q.sender.local;
 
@@ -58,13 +57,21 @@ void spf_macros_init(struct spf_check *c)
 		local = STR("postmaster");
 	*letter(m, 'l') = local;
 	*letter(m, 'o') = c->out.domain;
-	*letter(m, 's') = arena_printf(a, "%.*s@%.*s", STR_ARG(local), STR_ARG(c->out.domain));
 	*letter(m, 'h') = c->q.helo;
-	*letter(m, 'i') = c->v4 ? c->ip_text : nibbles(a, &c->ip6);
 	*letter(m, 'v') = c->v4 ? STR("in-addr") : STR("ip6");
 	*letter(m, 'c') = c->ip_text;
 	*letter(m, 'r') = c->q.receiver.n > 0 ? c->q.receiver : STR("unknown");
-	*letter(m, 't') = arena_printf(a, "%lld", (long long)clock_wall());
+}
+
+/* What has to be written first waits until a macro is there: few records have one. */
+static void write_texts(struct spf_check *c)
+{
+	struct spf_macros *m = &c->macros;
+	struct arena      *a = &c->scratch;
+
+	*letter(m, 's') = arena_printf(a, "%.*s@%.*s", STR_ARG(*letter(m, 'l')), STR_ARG(c->out.domain));
+	*letter(m, 'i') = c->v4 ? c->ip_text : nibbles(a, &c->ip6);
+	*letter(m, 't') = arena_printf(a, "%llu", (unsigned long long)clock_wall());
 }
 
 bool spf_needs_names(const struct spf_check *c, str spec)
@@ -78,10 +85,13 @@ bool spf_unmatchable(const struct spf_check *c, str spec)
 	       (spf_macro_uses(spec, 'l') || spf_macro_uses(spec, 's'));
 }
 
-static struct spf_macros macros_for(const struct spf_check *c, str domain)
+static struct spf_macros macros_for(struct spf_check *c, str domain)
 {
-	struct spf_macros m = c->macros;
+	struct spf_macros m;
 
+	if (letter(&c->macros, 's')->n == 0)
+		write_texts(c);
+	m = c->macros;
 	*letter(&m, 'd') = domain;
 	*letter(&m, 'p') = spf_names_best(c, domain);
 	return m;

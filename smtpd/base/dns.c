@@ -346,12 +346,16 @@ void dns_question_done(struct dns_question *q, enum dns_status if_no_packet, str
 
 static void question_join(struct dns_question *q, struct dns_ask *ask)
 {
-	struct dns_link *first = q->asks.next;
-
 	ask->question = q;
 	list_add(&q->asks, &ask->link);
-	/* The timer stands at the first one's deadline or before it. */
-	if (first == &q->asks || ask->until_ms < SUPER(first, struct dns_ask, link)->until_ms)
+}
+
+/* Most answers are in the cache: they are there before a timer was of use. */
+static void question_start(struct dns_question *q, struct dns_ask *ask)
+{
+	question_join(q, ask);
+	q->dns->source->start(q->dns->source, q);
+	if (!q->done)
 		deadline_set(q);
 }
 
@@ -379,6 +383,9 @@ void dns_ask(struct dns *dns, struct dns_ask *ask, struct arena *a, str name, en
 	if (q != NULL) {
 		stat_add(stat_first + JOINED, 1);
 		question_join(q, ask);
+		/* The timer stands at the first one's deadline or before it. */
+		if (ask->until_ms < SUPER(q->asks.next, struct dns_ask, link)->until_ms)
+			deadline_set(q);
 		return;
 	}
 	q = question_new(dns, key, type);
@@ -386,8 +393,7 @@ void dns_ask(struct dns *dns, struct dns_ask *ask, struct arena *a, str name, en
 		tell_early(ask, DNS_SERVFAIL);
 		return;
 	}
-	question_join(q, ask);
-	dns->source->start(dns->source, q);
+	question_start(q, ask);
 }
 
 void dns_cancel(struct dns_ask *ask)
