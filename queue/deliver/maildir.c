@@ -11,7 +11,6 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "smtpd/base/buf.h"
@@ -20,6 +19,8 @@
 #define WINDOW        ((size_t)64 << 10)
 #define SYNCFS_SLOW   200                 /* ms: perhaps somebody else's writes are in the way … */
 #define SYNCFS_REST   60000               /* … so for this long files are synced one by one, if that is quicker */
+
+static const char UNSAFE[] = "The message could not be brought safely to the disk in";
 
 /* A disk that is slow altogether is slower still with a sync for each file: 64 of
  * them took ten times what one flush took, and delivery fell behind for a minute. */
@@ -90,13 +91,12 @@ void maildir_failed(struct maildir_item *i, const char *doing, int errnum)
 
 /* ---- syncing -------------------------------------------------------------------------------- */
 
-static void close_both(struct maildir_item *i)
+static void leave(struct maildir_item *i)
 {
 	if (i->file >= 0)
 		close(i->file);
-	if (i->folder >= 0)
-		close(i->folder);
-	i->file = i->folder = -1;
+	i->file = -1;
+	i->folder = NULL;
 }
 
 static void give_up(struct maildir_item *i, const char *doing, int errnum)
@@ -104,62 +104,24 @@ static void give_up(struct maildir_item *i, const char *doing, int errnum)
 	maildir_failed(i, doing, errnum);
 	if (!i->moved)
 		maildir_unwrite(i);
-	close_both(i);
+	leave(i);
 }
 
 static void sync_each(struct maildir_item *v, size_t n)
 {
-	for (size_t k = 0; k < n; k++) {
-		struct maildir_item *i = &v[k];
-
-		if (i->folder < 0)
-			continue;
-		if ((i->file >= 0 && fsync(i->file) != 0) || fsync(i->folder) != 0 || maildir_sync_above(i) != 0)
-			give_up(i, "The message could not be brought safely to the disk in", errno);
-	}
-}
-
-static bool same_disk(int a, dev_t disk)
-{
-	struct stat st;
-
-	return fstat(a, &st) == 0 && st.st_dev == disk;
-}
-
-/* One flush of a whole file system.  The folders were opened before anything
- * was written, so that a write error since then is told here (and to fsync). */
-static void sync_disk(struct maildir_item *v, size_t n, int folder, dev_t disk, bool *done)
-{
-	int errnum = syncfs(folder) == 0 ? 0 : errno;
-
-	for (size_t k = 0; k < n; k++) {
-		if (done[k] || v[k].folder < 0 || !same_disk(v[k].folder, disk))
-			continue;
-		done[k] = true;
-		if (errnum != 0)
-			give_up(&v[k], "The message could not be brought safely to the disk in", errnum);
-		else if (v[k].strange)
-			maildir_trust(v[k].folder);
-	}
+	for (size_t k = 0; k < n; k++)
+		if (v[k].file >= 0 && fsync(v[k].file) != 0)
+			give_up(&v[k], UNSAFE, errno);
+	for (size_t k = 0; k < n; k++)
+		if (v[k].folder != NULL && !v[k].folder->synced)
+			maildir_sync_folder(v[k].folder);
 }
 
 static void sync_disks(struct maildir_item *v, size_t n)
 {
-	bool *done = calloc(n, sizeof(*done));
-
-	for (size_t k = 0; done != NULL && k < n; k++) {
-		struct stat st;
-
-		if (done[k] || v[k].folder < 0)
-			continue;
-		if (fstat(v[k].folder, &st) == 0)
-			sync_disk(v, n, v[k].folder, st.st_dev, done);
-		else
-			give_up(&v[k], "The disk cannot be told of", errno);
-	}
-	if (done == NULL)
-		sync_each(v, n);
-	free(done);
+	for (size_t k = 0; k < n; k++)
+		if (v[k].folder != NULL && !v[k].folder->synced)
+			maildir_sync_disk(v[k].round, v[k].folder);
 }
 
 /* What is known of single syncs fades with each slow flush that was the better
@@ -191,7 +153,7 @@ static void sync_all(struct maildir_item *v, size_t n)
 	size_t open = 0;
 
 	for (size_t k = 0; k < n; k++)
-		open += v[k].folder >= 0;
+		open += v[k].folder != NULL;
 	if (open < MAILDIR_SYNCFS) {
 		sync_each(v, n);
 	} else if (began >= atomic_load(&syncfs_rests_until)) {
@@ -201,13 +163,16 @@ static void sync_all(struct maildir_item *v, size_t n)
 		sync_each(v, n);
 		each_took(clock_ms() - began, open);
 	}
+	for (size_t k = 0; k < n; k++)
+		if (v[k].folder != NULL && v[k].folder->errnum != 0)
+			give_up(&v[k], UNSAFE, v[k].folder->errnum);
 }
 
 /* ---- the batch --------------------------------------------------------------------------------- */
 
 static void settle_synced(struct maildir_item *i)
 {
-	if (i->folder < 0)
+	if (i->folder == NULL)
 		return;
 	if (!i->moved)
 		i->rcpt->staged_as = arena_printf(&i->lease->arena, "%.*s\n%.*s", STR_ARG(i->dir), STR_ARG(i->name));
@@ -218,7 +183,7 @@ static void settle_synced(struct maildir_item *i)
 		maildir_failed(i, "Out of memory for", ENOMEM);
 		maildir_unwrite(i);
 	}
-	close_both(i);
+	leave(i);
 }
 
 static void work_on(struct maildir_item *i, char *window)
@@ -233,10 +198,10 @@ static void work_on(struct maildir_item *i, char *window)
 		return;
 	}
 	if (!maildir_write(i, window, WINDOW))
-		close_both(i);
+		leave(i);
 }
 
-static size_t gather(struct maildir_batch *b, struct maildir_item *v)
+static size_t gather(struct maildir_batch *b, struct maildir_round *r, struct maildir_item *v)
 {
 	size_t n = 0;
 
@@ -245,8 +210,8 @@ static size_t gather(struct maildir_batch *b, struct maildir_item *v)
 			if (l->v[k].settled)
 				continue;
 			if (v != NULL)
-				v[n] = (struct maildir_item){ .batch = b, .lease = l, .rcpt = &l->v[k],
-				                              .dir = l->v[k].dir, .file = -1, .folder = -1 };
+				v[n] = (struct maildir_item){ .batch = b, .round = r, .lease = l, .rcpt = &l->v[k],
+				                              .dir = l->v[k].dir, .file = -1 };
 			n++;
 		}
 	return n;
@@ -258,26 +223,33 @@ static void nothing_done(struct maildir_batch *b)
 		lease_settle_rest(l, FATE_DEFERRED, STR("4.3.0"), STR("out of memory"));
 }
 
-/* A message to a thousand mailboxes is done in pieces, for the descriptors. */
+static void work_through(struct maildir_item *v, size_t n, char *window)
+{
+	for (size_t k = 0; k < n; k++)
+		work_on(&v[k], window);
+	sync_all(v, n);
+	for (size_t k = 0; k < n; k++)
+		settle_synced(&v[k]);
+	maildir_close(v->round);
+}
+
+/* A message to a thousand mailboxes is done in rounds, for the descriptors. */
 void maildir_work(struct job *j)
 {
 	struct maildir_batch *b = SUPER(j, struct maildir_batch, job);
-	size_t n = gather(b, NULL);
+	size_t n = gather(b, NULL, NULL);
 	struct maildir_item *v = calloc(n + 1, sizeof(*v));
+	struct maildir_round *r = malloc(sizeof(*r));
 	char *window = malloc(WINDOW);
 
-	if (v != NULL && window != NULL) {
-		gather(b, v);
-		for (size_t from = 0, some; from < n; from += some) {
-			some = n - from < MAILDIR_BATCH ? n - from : MAILDIR_BATCH;
-			for (size_t k = from; k < from + some; k++)
-				work_on(&v[k], window);
-			sync_all(v + from, some);
-			for (size_t k = from; k < from + some; k++)
-				settle_synced(&v[k]);
-		}
+	if (v != NULL && r != NULL && window != NULL) {
+		r->n = 0;
+		gather(b, r, v);
+		for (size_t from = 0; from < n; from += MAILDIR_BATCH)
+			work_through(v + from, n - from < MAILDIR_BATCH ? n - from : MAILDIR_BATCH, window);
 	}
 	free(v);
+	free(r);
 	free(window);
 	nothing_done(b);
 }

@@ -57,13 +57,13 @@ static bool is_trusted(const struct stat *st)
 	return find(key_of(st), key_of(st)) != NULL;
 }
 
-void maildir_trust(int folder)
+static void trust(int fd)
 {
 	struct stat st;
 	_Atomic uint64_t *place;
 	uint64_t key;
 
-	if (fstat(folder, &st) != 0 || is_trusted(&st))
+	if (fstat(fd, &st) != 0 || is_trusted(&st))
 		return;
 	key = key_of(&st);
 	place = find(key, 0);
@@ -93,33 +93,55 @@ static int sync_one(const char *path, dev_t disk, bool *go_on)
 	if (*go_on && is_trusted(&st))
 		*go_on = false;         /* its own name is kept already */
 	if (*go_on && e == 0)
-		maildir_trust(fd);
+		trust(fd);
 	if (fd >= 0)
 		close(fd);
 	errno = e;
 	return e == 0 ? 0 : -1;
 }
 
-int maildir_sync_above(struct maildir_item *i)
+static int sync_above(const struct maildir_folder *f)
 {
 	char path[PATH_MAX], *slash;
 	bool go_on = true;
-	struct stat st;
 
-	if (!i->strange)
-		return 0;
-	if (!path_made(path, i->dir, "") || fstat(i->folder, &st) != 0)
+	if (!path_made(path, f->dir, ""))
 		return -1;
 	while (go_on) {
-		if (sync_one(path, st.st_dev, &go_on) != 0)
+		if (sync_one(path, f->disk, &go_on) != 0)
 			return -1;
 		slash = strrchr(path, '/');
 		if (slash == NULL || path[1] == '\0')
 			break;
 		slash[slash == path] = '\0';
 	}
-	maildir_trust(i->folder);
+	trust(f->fd);
 	return 0;
+}
+
+void maildir_sync_folder(struct maildir_folder *f)
+{
+	bool safe = fsync(f->fd) == 0 && (!f->strange || sync_above(f) == 0);
+
+	f->errnum = safe ? 0 : errno;
+	f->synced = true;
+}
+
+/* One flush of a whole file system.  The folder was opened before anything was
+ * written, so that a write error since then is told here (and to fsync). */
+void maildir_sync_disk(struct maildir_round *r, const struct maildir_folder *any)
+{
+	int errnum = syncfs(any->fd) == 0 ? 0 : errno;
+	dev_t disk = any->disk;
+
+	for (struct maildir_folder *f = r->folders; f < r->folders + r->n; f++) {
+		if (f->synced || f->disk != disk)
+			continue;
+		f->synced = true;
+		f->errnum = errnum;
+		if (errnum == 0 && f->strange)
+			trust(f->fd);
+	}
 }
 
 /* ---- making ------------------------------------------------------------------------------------ */
@@ -198,27 +220,58 @@ static int make_mailbox(struct maildir_item *i)
 	return 0;
 }
 
-int maildir_folder(struct maildir_item *i, const char *sub, bool make)
+/* ---- opening ----------------------------------------------------------------------------------- */
+
+static struct maildir_folder *opened_before(struct maildir_round *r, str dir, const char *sub)
 {
+	for (size_t k = r->n; k-- > 0;)
+		if (strcmp(r->folders[k].sub, sub) == 0 && str_eq(r->folders[k].dir, dir))
+			return &r->folders[k];
+	return NULL;
+}
+
+static int open_or_make(struct maildir_item *i, const char *path, bool make)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd >= 0 || errno != ENOENT || !make)
+		return fd;
+	if (make_mailbox(i) != 0) {
+		maildir_failed(i, "The mailbox could not be made in", errno);
+		return -1;
+	}
+	return open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+struct maildir_folder *maildir_open(struct maildir_item *i, const char *sub, bool make)
+{
+	struct maildir_round *r = i->round;
+	struct maildir_folder *f = opened_before(r, i->dir, sub);
 	char path[PATH_MAX];
 	struct stat st;
 	int fd;
 
+	if (f != NULL)
+		return f;
 	if (!path_made(path, i->dir, sub)) {
 		maildir_failed(i, "The path of the mailbox is too long:", ENAMETOOLONG);
-		return -1;
+		return NULL;
 	}
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT && make) {
-		if (make_mailbox(i) != 0) {
-			maildir_failed(i, "The mailbox could not be made in", errno);
-			return -1;
-		}
-		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
-	if (fd < 0)
+	fd = open_or_make(i, path, make);
+	if (fd < 0 || fstat(fd, &st) != 0) {
 		maildir_failed(i, "The mailbox could not be opened:", errno);
-	else
-		i->strange = fstat(fd, &st) != 0 || !is_trusted(&st);
-	return fd;
+		if (fd >= 0)
+			close(fd);
+		return NULL;
+	}
+	must(r->n < COUNT(r->folders));
+	f = &r->folders[r->n++];
+	*f = (struct maildir_folder){ .dir = i->dir, .sub = sub, .fd = fd, .disk = st.st_dev, .strange = !is_trusted(&st) };
+	return f;
+}
+
+void maildir_close(struct maildir_round *r)
+{
+	while (r->n > 0)
+		close(r->folders[--r->n].fd);
 }

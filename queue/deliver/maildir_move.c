@@ -73,12 +73,21 @@ static bool was_delivered(struct maildir_item *i, int tmp)
 	return is_in(tmp, "../new", i->name) || is_in(tmp, "../cur", i->name);
 }
 
+/* A directory that was removed while it was open here has no file and takes
+ * none: that says nothing of what became of one. */
+static bool is_removed(int folder)
+{
+	struct stat st;
+
+	return fstat(folder, &st) != 0 || st.st_nlink == 0;
+}
+
 static enum maildir_found name_is_taken(struct maildir_item *i, int tmp, const char *name)
 {
 	struct stat ours, there;
 
 	if (fstatat(tmp, name, &ours, AT_SYMLINK_NOFOLLOW) == 0 &&
-	    fstatat(i->folder, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_size == there.st_size) {
+	    fstatat(i->folder->fd, name, &there, AT_SYMLINK_NOFOLLOW) == 0 && ours.st_size == there.st_size) {
 		unlinkat(tmp, name, 0);
 		return MAILDIR_MOVED;
 	}
@@ -96,14 +105,14 @@ static enum maildir_found move_from(struct maildir_item *i, int tmp)
 		maildir_failed(i, "Out of memory for", ENOMEM);
 		return MAILDIR_PUT_OFF;
 	}
-	i->folder = maildir_folder(i, "new", i->rcpt->place != NULL);
-	if (i->folder < 0)
+	i->folder = maildir_open(i, "new", i->rcpt->place != NULL);
+	if (i->folder == NULL)
 		return MAILDIR_PUT_OFF;
-	if (move_file(tmp, i->folder, name) == 0)
+	if (move_file(tmp, i->folder->fd, name) == 0)
 		return MAILDIR_MOVED;
 	if (errno == EEXIST)
 		return name_is_taken(i, tmp, name);
-	if (errno == ENOENT)
+	if (errno == ENOENT && !is_removed(tmp) && !is_removed(i->folder->fd))
 		return was_delivered(i, tmp) ? MAILDIR_MOVED : MAILDIR_AGAIN;
 	maildir_failed(i, "The message could not be moved to new/ of", errno);
 	return MAILDIR_PUT_OFF;
@@ -112,24 +121,21 @@ static enum maildir_found move_from(struct maildir_item *i, int tmp)
 enum maildir_found maildir_move(struct maildir_item *i)
 {
 	size_t lf = str_find(i->rcpt->staged_as, '\n');
+	struct maildir_folder *tmp;
 	enum maildir_found found;
 	str now = i->dir;
-	int tmp;
 
 	i->dir = str_head(i->rcpt->staged_as, lf);
 	i->name = str_skip(i->rcpt->staged_as, lf + 1);
 	i->moved = true;
 	/* Without tmp/ the whole mailbox is elsewhere, perhaps on a disk that is not
 	 * mounted: then nothing can be known. */
-	tmp = maildir_folder(i, "tmp", false);
-	if (tmp < 0)
+	tmp = maildir_open(i, "tmp", false);
+	if (tmp == NULL)
 		return MAILDIR_PUT_OFF;
-	found = move_from(i, tmp);
-	close(tmp);
-	if (found != MAILDIR_MOVED && i->folder >= 0) {
-		close(i->folder);
-		i->folder = -1;
-	}
+	found = move_from(i, tmp->fd);
+	if (found != MAILDIR_MOVED)
+		i->folder = NULL;
 	if (found == MAILDIR_AGAIN) {
 		i->moved = false;
 		i->dir = now;

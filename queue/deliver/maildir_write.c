@@ -60,7 +60,7 @@ static int make_file(struct maildir_item *i)
 {
 	const struct place *place = i->rcpt->place;
 	char *name = str_cstr(&i->lease->arena, i->name);
-	int fd = name == NULL ? -1 : openat(i->folder, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = name == NULL ? -1 : openat(i->folder->fd, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0600);
 
 	if (fd < 0) {
 		maildir_failed(i, "No file could be made in", name == NULL ? ENOMEM : errno);
@@ -87,7 +87,7 @@ static bool give_size(struct maildir_item *i, uint64_t size)
 	str full = name_with_size(i, size);
 	char *from = str_cstr(a, i->name), *to = str_cstr(a, full);
 
-	if (from == NULL || to == NULL || renameat(i->folder, from, i->folder, to) != 0) {
+	if (from == NULL || to == NULL || renameat(i->folder->fd, from, i->folder->fd, to) != 0) {
 		maildir_failed(i, "A file could not be renamed in", to == NULL ? ENOMEM : errno);
 		return false;
 	}
@@ -237,14 +237,14 @@ void maildir_unwrite(struct maildir_item *i)
 {
 	char *name = str_cstr(&i->lease->arena, i->name);
 
-	if (name != NULL && i->folder >= 0)
-		unlinkat(i->folder, name, 0);
+	if (name != NULL && i->folder != NULL)
+		unlinkat(i->folder->fd, name, 0);
 }
 
 bool maildir_write(struct maildir_item *i, char *window, size_t room)
 {
-	i->folder = maildir_folder(i, "tmp", true);
-	if (i->folder < 0)
+	i->folder = maildir_open(i, "tmp", true);
+	if (i->folder == NULL)
 		return false;
 	i->name = base_name(i);
 	if (write_message(i, window, room))

@@ -556,6 +556,32 @@ static void a_slow_disk_is_flushed_all_the_same(void **state)
 	assert_int_equal(disks, 0);
 }
 
+/* Of one mailbox: each file, and its folder once; a step later new/ alone. */
+static void a_folder_is_synced_once_for_all(void **state)
+{
+	struct delivery *d = malloc(sizeof(*d));
+
+	(void)state;
+	for (int known = 0; known < 2; known++) {
+		begin(d, MAILDIR_SYNCFS - 1);
+		for (size_t i = 0; i < d->lease.n; i++)
+			d->rcpts[i].dir = d->rcpts[0].dir;
+		sys.fsyncs = 0;
+		work(d);
+		assert_true(!known || sys.fsyncs == MAILDIR_SYNCFS - 1 + 1);
+		staged(d, clock_wall());
+		sys.fsyncs = 0;
+		work(d);
+		assert_true(!known || sys.fsyncs == 1);
+		for (size_t i = 0; i < d->lease.n; i++)
+			assert_int_equal(d->rcpts[i].fate, FATE_DELIVERED);
+		end(d);
+	}
+	assert_int_equal(files_in("box0", "tmp", NULL), 0);
+	assert_int_equal(files_in("box0", "new", NULL), 2 * (MAILDIR_SYNCFS - 1));
+	free(d);
+}
+
 /* A new mailbox's directories are synced up to the root of the disk, by whoever
  * finds them first in a life; then they are known. */
 static void new_names_are_kept(void **state)
@@ -724,6 +750,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(one_bad_mailbox_does_not_hurt_the_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(no_room, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(few_by_fsync_many_by_syncfs, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_folder_is_synced_once_for_all, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_slow_syncfs_rests_for_a_minute, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_slow_disk_is_flushed_all_the_same, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(new_names_are_kept, set_up, tear_down),
