@@ -22,7 +22,9 @@
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -138,6 +140,7 @@ static ssize_t put(struct client *c, const char *p, size_t n)
 
 	if (c->tls == NULL)
 		return send(c->fd, p, n, MSG_NOSIGNAL);
+	ERR_clear_error();             /* another connection's: SSL_get_error would take it for ours */
 	r = SSL_write(c->tls, p, (int)n);
 	if (r <= 0)
 		errno = SSL_get_error(c->tls, r) == SSL_ERROR_WANT_WRITE || SSL_get_error(c->tls, r) == SSL_ERROR_WANT_READ ? EAGAIN : EPIPE;
@@ -150,6 +153,7 @@ static ssize_t take(struct client *c, char *p, size_t n)
 
 	if (c->tls == NULL)
 		return recv(c->fd, p, n, 0);
+	ERR_clear_error();
 	r = SSL_read(c->tls, p, (int)n);
 	if (r > 0)
 		return r;
@@ -251,6 +255,7 @@ static void handshake(struct client *c)
 		SSL_set_connect_state(c->tls);
 		c->state = HANDSHAKE;
 	}
+	ERR_clear_error();
 	r = SSL_do_handshake(c->tls);
 	if (r == 1 && o.implicit) {
 		c->state = GREETING;
@@ -590,6 +595,7 @@ int main(int argc, char **argv)
 	}
 	if (o.port == 0 || o.connections < 1 || o.size < 0 || strncmp(o.host, "127.", 4) != 0)
 		return 2;
+	signal(SIGPIPE, SIG_IGN);              /* OpenSSL writes without MSG_NOSIGNAL */
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	tls = must_have(SSL_CTX_new(TLS_client_method()));   /* who is there is not asked: it is our own server */
 	clients = must_have(calloc((size_t)(o.idle > 0 ? o.idle : o.connections), sizeof(*clients)));

@@ -2,16 +2,22 @@
 /*
  * sink: an SMTP server that takes everything and keeps nothing, in one thread.
  *
- *   sink [--busy ANSWER] [--keep FILE]
+ *   sink [--busy ANSWER] [--keep FILE] [--certificate FILE --key FILE]
  *
  * Listens on every address of this machine, at a port
  * of the kernel's choice, which it prints.  --busy: connections to 127.0.0.2 hear
- * that banner and nothing else.  --keep: the first message is written there.  A line of messages and octets for each line of
- * standard input; ends with it.
+ * that banner and nothing else.  --keep: the first message is written there.
+ * --certificate, --key: STARTTLS is offered, and in it AUTH PLAIN, with which
+ * everybody is right.  A line of messages and octets for each line of standard
+ * input; ends with it.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +28,7 @@
 
 struct side {
 	int  fd;
+	SSL *tls;                  /* NULL: in the clear */
 	bool data;
 	char in[16384];
 	size_t n;                  /* of the line, or of the end, held */
@@ -31,17 +38,42 @@ static long messages, octets;
 static const char *busy;
 static FILE *keep;
 static struct side *kept;         /* whose message goes to `keep` */
+static SSL_CTX *tls;              /* NULL: none is offered */
 
 static void say(struct side *s, const char *text)
 {
-	if (send(s->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
+	if (s->tls != NULL)
+		SSL_write(s->tls, text, (int)strlen(text));
+	else if (send(s->fd, text, strlen(text), MSG_NOSIGNAL) < 0)
 		return;                /* the next read tells */
+}
+
+static void start_tls(struct side *s)
+{
+	say(s, "220 2.0.0 go\r\n");
+	fcntl(s->fd, F_SETFL, fcntl(s->fd, F_GETFL) | O_NONBLOCK);
+	s->tls = SSL_new(tls);
+	SSL_set_fd(s->tls, s->fd);
+	SSL_set_accept_state(s->tls);
+	s->n = 0;                  /* what came with the command was not said in TLS */
+}
+
+static void hello(struct side *s)
+{
+	say(s, "250-sink.test\r\n250-8BITMIME\r\n250-SIZE 100000000\r\n");
+	if (tls != NULL)
+		say(s, s->tls == NULL ? "250-STARTTLS\r\n" : "250-AUTH PLAIN\r\n");
+	say(s, "250 PIPELINING\r\n");
 }
 
 static void command(struct side *s, const char *line)
 {
 	if (strncasecmp(line, "EHLO", 4) == 0)
-		say(s, "250-sink.test\r\n250-8BITMIME\r\n250-SIZE 100000000\r\n250 PIPELINING\r\n");
+		hello(s);
+	else if (tls != NULL && s->tls == NULL && strncasecmp(line, "STARTTLS", 8) == 0)
+		start_tls(s);
+	else if (s->tls != NULL && strncasecmp(line, "AUTH", 4) == 0)
+		say(s, "235 2.7.0 come in\r\n");
 	else if (strncasecmp(line, "DATA", 4) == 0)
 		say(s, "354 go\r\n");
 	else if (strncasecmp(line, "QUIT", 4) == 0)
@@ -85,24 +117,45 @@ static bool line(struct side *s)
 	used = (size_t)(end - s->in) + 1;
 	*end = '\0';
 	command(s, s->in);
-	memmove(s->in, s->in + used, s->n -= used);
+	if (s->n > 0)
+		memmove(s->in, s->in + used, s->n -= used);
 	return true;
 }
 
+static ssize_t take(struct side *s)
+{
+	size_t room = sizeof(s->in) - s->n;
+	int n, why;
+
+	if (s->tls == NULL)
+		return recv(s->fd, s->in + s->n, room, MSG_DONTWAIT);
+	ERR_clear_error();         /* another connection's: SSL_get_error would take it for ours */
+	n = SSL_read(s->tls, s->in + s->n, (int)room);
+	if (n > 0)
+		return n;
+	why = SSL_get_error(s->tls, n);
+	errno = EAGAIN;
+	return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE ? -1 : 0;
+}
+
+/* OpenSSL may hold more than the socket tells of: with TLS, until it has no more. */
 static void hear(struct side *s)
 {
-	ssize_t got = recv(s->fd, s->in + s->n, sizeof(s->in) - s->n, MSG_DONTWAIT);
+	do {
+		ssize_t got = take(s);
 
-	if (got < 0 && errno == EAGAIN)
-		return;
-	if (got <= 0) {
-		close(s->fd);
-		free(s);
-		return;
-	}
-	s->n += (size_t)got;
-	while (s->data ? body(s) : line(s))
-		;
+		if (got < 0 && errno == EAGAIN)
+			return;
+		if (got <= 0) {
+			SSL_free(s->tls);
+			close(s->fd);
+			free(s);
+			return;
+		}
+		s->n += (size_t)got;
+		while (s->data ? body(s) : line(s))
+			;
+	} while (s->tls != NULL);
 }
 
 static void greet(int epoll, int listener)
@@ -151,8 +204,18 @@ static bool asked(void)
 	return true;
 }
 
+static void offer_tls(const char *certificate, const char *key)
+{
+	tls = SSL_CTX_new(TLS_server_method());
+	if (SSL_CTX_use_certificate_chain_file(tls, certificate) != 1 || SSL_CTX_use_PrivateKey_file(tls, key, SSL_FILETYPE_PEM) != 1) {
+		fprintf(stderr, "sink: %s, %s: not a certificate and its key\n", certificate, key);
+		exit(1);
+	}
+}
+
 int main(int argc, char **argv)
 {
+	const char *certificate = NULL, *key = NULL;
 	int epoll = epoll_create1(0), listener;
 	struct epoll_event e[64], mine = { .events = EPOLLIN };
 	static char asking, listening;
@@ -162,7 +225,14 @@ int main(int argc, char **argv)
 			busy = argv[i + 1];
 		else if (strcmp(argv[i], "--keep") == 0)
 			keep = fopen(argv[i + 1], "w");
+		else if (strcmp(argv[i], "--certificate") == 0)
+			certificate = argv[i + 1];
+		else if (strcmp(argv[i], "--key") == 0)
+			key = argv[i + 1];
 	}
+	if (certificate != NULL && key != NULL)
+		offer_tls(certificate, key);
+	signal(SIGPIPE, SIG_IGN);              /* OpenSSL writes without MSG_NOSIGNAL */
 	listener = listen_somewhere();
 	mine.data.ptr = &listening;
 	epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &mine);
