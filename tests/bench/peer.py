@@ -16,7 +16,7 @@ UNPACKED = [pathlib.Path(p) for p in os.environ.get("POSTERN_PEERS", "").split("
 
 class Peer:
     works = ()                         # names of works.WORKS
-    lacks = ""                         # why it does not do the others
+    lacks = ""                         # why it does not do the others; "" where another row of it does
     programs, folders = (), ()
     mx, submission = 25, 587
     connections = 40                   # that it must take at once

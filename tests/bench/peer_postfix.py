@@ -12,7 +12,6 @@ class Postfix(Peer):
     """Debian's Postfix; local mail by virtual(8) to a Maildir."""
     name = "postfix"
     works = ("box", "box-single", "idle")
-    lacks = "judging and signing is done by milters, in rows of their own"
     programs = ("postfix",)
     more = ""
 
@@ -178,7 +177,6 @@ class PostfixFlow(Postfix):
 class PostfixOpen(Postfix):
     name = "postfix-opendkim"
     works = ("judge", "send", "judge-single", "send-single", "idle")
-    lacks = "W1 stands in the rows of Postfix alone"
     programs = ("postfix", "opendkim", "opendmarc")
 
     def milters(self):
@@ -190,7 +188,6 @@ class PostfixOpen(Postfix):
 class PostfixRspamd(Postfix):
     name = "postfix-rspamd"
     works = ("judge", "send", "judge-single", "send-single", "idle")
-    lacks = "W1 stands in the rows of Postfix alone"
     programs = ("postfix", "rspamd")
 
     def milters(self):
