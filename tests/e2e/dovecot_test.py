@@ -15,7 +15,6 @@ import pathlib
 import pwd
 import re
 import shutil
-import socket
 import ssl
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/lib"))
+from ports import free_port  # noqa: E402
 from scram import Scram  # noqa: E402
 from server import PASSWORD, PATIENCE, Server  # noqa: E402
 
@@ -84,12 +84,6 @@ def substituted(text, pairs):
         assert old in text, f"the example lacks {old!r}"
         text = text.replace(old, new)
     return text
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Dovecot:

@@ -3,26 +3,19 @@
 import contextlib
 import os
 import re
-import socket
 import sys
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib")]
+from ports import free_port  # noqa: E402
 from server import CONFIG, Server  # noqa: E402
-
-
-def ports(n):
-    """Of the kernel's; free until the server takes them."""
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    numbers = [t.getsockname()[1] for t in taken]
-    for t in taken:
-        t.close()
-    return numbers
 
 
 @contextlib.contextmanager
 def two(here_aliases, there_aliases):
     """here.test and there.test, each of which sends all that is not its own to the other."""
-    near, far = ports(2)
+    near = far = free_port()
+    while far == near:
+        far = free_port()
     zone = 'there.test TXT "v=spf1 a:client.test -all"\nthere.test A 127.0.0.9\nhere.test A 127.0.0.9\n'
 
     def one(config, port, other, aliases, accounts):

@@ -3,13 +3,13 @@
 import json
 import os
 import re
-import socket
 import sys
 
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from nexthop import FINE, Hop  # noqa: E402
+from ports import free_port  # noqa: E402
 from server import Server  # noqa: E402
 
 
@@ -98,9 +98,7 @@ def test_where_it_came_from_and_what_was_judged(house):
 
 
 def test_status_is_one_screen():
-    closed = socket.create_server(("127.0.0.4", 0))
-    port = closed.getsockname()[1]
-    closed.close()
+    port = free_port(["127.0.0.4"])
     with Server(extra=f'relay {{ smarthost = "127.0.0.4:{port}" smarthost-tls = may }}') as s:
         id_ = submit(s, "carol@far.test")
         s.wait("delivery.deferred", id=id_)

@@ -13,6 +13,7 @@ import dkim
 import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from ports import free_port  # noqa: E402
 from server import CONFIG, Server  # noqa: E402
 
 MESSAGE = "From: Alice <alice@here.test>\r\nTo: x@dead.test\r\nSubject: Hello\r\n\r\nIt works.\r\n"
@@ -28,9 +29,7 @@ class House(Server):
     """The server with keys and a relay port where nobody listens until a test does."""
 
     def __init__(self, relay=""):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         super().__init__(config=SIGNING, zone=ZONE, start=False,
                          extra=f"relay {{ port = {self.port} retry-first = 60s {relay} }}")
         self.keys = {}

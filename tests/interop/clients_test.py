@@ -17,7 +17,6 @@ import pwd
 import re
 import shutil
 import smtplib
-import socket
 import ssl
 import subprocess
 import sys
@@ -28,6 +27,7 @@ import dkim
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+from ports import free_port  # noqa: E402
 from server import CONFIG, PASSWORD, PATIENCE, Server  # noqa: E402
 from unwrapped import unwrapped  # noqa: E402
 
@@ -208,9 +208,7 @@ service stats {{
         self.owner = pwd.getpwuid(house.owner()[0])
         if self.owner.pw_uid == 0:
             pytest.skip("Dovecot serves nobody as root")
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self):
         for name in "", "base", "state", "home":

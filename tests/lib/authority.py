@@ -22,12 +22,12 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
 from dnslib import DNSRecord, QTYPE
+from ports import free_port
 
 PROGRAMS = ("nsd", "knotd", "ldns-keygen", "ldns-signzone")
 PATIENCE = 20
@@ -41,31 +41,6 @@ def program(name):
 def missing():
     """Programs that are not here: Debian's nsd, knot and ldnsutils have them."""
     return [p for p in PROGRAMS if program(p) is None]
-
-
-def family(address):
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
-
-
-def is_free(address, port):
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        with socket.socket(family(address), kind) as s:
-            try:
-                s.bind((address, port))
-            except OSError:
-                return False
-    return True
-
-
-def free_port(addresses):
-    """Free at this moment for UDP and TCP at each address."""
-    for _ in range(100):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        if all(is_free(a, port) for a in addresses):
-            return port
-    raise AssertionError("no port is free for all")
 
 
 class Authority:

@@ -22,8 +22,8 @@ import subprocess
 import tempfile
 import time
 
+from ports import free_port
 from server import PATIENCE
-from signedzones import free_port
 
 MASTER = "/usr/lib/postfix/sbin/master"
 

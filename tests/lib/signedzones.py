@@ -19,6 +19,8 @@ import subprocess
 import tempfile
 import time
 
+from ports import free_port
+
 PROGRAMS = ("nsd", "ldns-keygen", "ldns-signzone")
 PATIENCE = 20
 
@@ -31,19 +33,6 @@ def missing():
 
 def program(name):
     return shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-
-
-def free_port():
-    """Free for UDP and for TCP at this moment."""
-    for _ in range(50):
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as u, socket.socket() as t:
-            u.bind(("127.0.0.1", 0))
-            try:
-                t.bind(("127.0.0.1", u.getsockname()[1]))
-            except OSError:
-                continue
-            return u.getsockname()[1]
-    raise AssertionError("no port is free for both")
 
 
 HEAD = """$TTL 300
