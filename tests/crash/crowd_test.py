@@ -10,7 +10,6 @@ import json
 import os
 import pathlib
 import re
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,13 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 from nexthop import Hop  # noqa: E402
+from ports import free_port  # noqa: E402
 from server import PATIENCE, Server  # noqa: E402
 
 BUILD = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build"))
 FILLER = BUILD / "tests" / "unit" / "queue" / "crowd_test"
 LOAD = BUILD / "tests" / "bench" / "load"
-MANY, FEW, STREAM = 100_000, 60, 2000
+MANY, FEW, TURNS, STREAM = 100_000, 60, 6, 2000
 ZONE = """
 dead.test MX 10 mx.dead.test
 mx.dead.test A 127.0.0.9
@@ -36,13 +36,8 @@ CONFIGURED = """relay {{ port = {closed} route "healthy" {{ to = {{"far.test"}} 
 """
 
 
-def closed_port():
-    with socket.create_server(("127.0.0.9", 0)) as s:
-        return s.getsockname()[1]
-
-
 def a_server(sink):
-    return Server(start=False, zone=ZONE, extra=CONFIGURED.format(closed=closed_port(), sink=sink.port))
+    return Server(start=False, zone=ZONE, extra=CONFIGURED.format(closed=free_port(["127.0.0.9"]), sink=sink.port))
 
 
 def filled(s):
@@ -72,26 +67,36 @@ def one(c, rcpt, subject):
     return re.search(r"Queued as (\S+)", c.reply).group(1)
 
 
-def latencies(s):
-    """ms from "stored" to "delivered": sorted, of mail to a mailbox, and to a next hop."""
+def some_mail(s, n):
+    """To alice, and to someone@far.test, until it is there."""
     with s.client() as c:
         c.ask("EHLO client.test", 250)
-        ids = [one(c, "outer@here.test", f"m-{i}") for i in range(FEW)]           # alice, and someone@far.test
-    ends = lambda: [e for name in ("delivery.delivered", "delivery.sent") for e in s.find(name)]      # noqa: E731
-    s.until(lambda: sum(e["id"] in ids for e in ends()) == 2 * FEW, f"{2 * FEW} deliveries")
-    stored = {e["id"]: at(e) for e in s.find("message.stored")}
-    took = {"alice@here.test": [], "someone@far.test": []}
-    for e in ends():
-        took[e["to"]].append((at(e) - stored[e["id"]]) * 1000)
-    return {k: sorted(v) for k, v in took.items()}
+        ids = [one(c, "outer@here.test", f"m-{i}") for i in range(n)]
+    s.until(lambda: sum(e["id"] in ids for e in ends(s)) == 2 * n, f"{2 * n} deliveries")
+
+
+def ends(s):
+    return [e for name in ("delivery.delivered", "delivery.sent") for e in s.find(name)]
+
+
+def latencies(*servers):
+    """ms from "stored" to "delivered", of each server: sorted, of mail to a mailbox, and to a next hop.
+    They take turns, so that what else the machine does concerns them alike."""
+    for _ in range(TURNS):
+        for s in servers:
+            some_mail(s, FEW // TURNS)
+    for s in servers:
+        stored = {e["id"]: at(e) for e in s.find("message.stored")}
+        took = {"alice@here.test": [], "someone@far.test": []}
+        for e in ends(s):
+            took[e["to"]].append((at(e) - stored[e["id"]]) * 1000)
+        yield {k: sorted(v) for k, v in took.items()}
 
 
 def test_many_for_a_dead_destination():
     sink = Hop(caps=("PIPELINING",), host="127.0.0.1")
-    with a_server(sink) as empty:
+    with a_server(sink) as empty, a_server(sink) as s:
         empty.start()
-        usual = latencies(empty)
-    with a_server(sink) as s:
         filled(s)
         begun = time.monotonic()
         s.start()
@@ -99,7 +104,7 @@ def test_many_for_a_dead_destination():
         print(f"started in {took:.2f} s, {cpu:.2f} s of the processor")
         assert cpu < 1.0
         assert status(s)["queued"] == MANY
-        crowded = latencies(s)
+        usual, crowded = latencies(empty, s)
         for to, ms in crowded.items():
             p50, p90 = statistics.median(ms), ms[len(ms) * 9 // 10]
             print(f"{to}: {p50:.0f} ms, nine of ten within {p90:.0f}; with an empty queue "
@@ -141,14 +146,14 @@ def test_delivery_keeps_up_with_acceptance(to):
             told = subprocess.run([LOAD, "--port", str(s.address("mx")[1]), "--from", "a@far.test", "--to", f"{to}@here.test",
                                    "--messages", str(STREAM), "--connections", "20", "--size", "2000"],
                                   capture_output=True, text=True, timeout=6 * PATIENCE, check=True).stdout
-            accepted = time.monotonic() - begun
+            accepted, behind = time.monotonic() - begun, status(s)["queued"]
             assert json.loads(told)["accepted"] == STREAM, told
             s.until(lambda: status(s)["queued"] == 0, "an empty queue")
             delivered, f = time.monotonic() - begun, status(s)
             fates = STREAM * (1 if to == "away" else 2)           # a mailbox: staged, settled
-            print(f"{STREAM} messages to {to}: accepted in {accepted:.2f} s, gone after {delivered:.2f} s; "
+            print(f"{STREAM} messages to {to}: accepted in {accepted:.2f} s, {behind} still there, gone after {delivered:.2f} s; "
                   f"{f['commits']} commits for {STREAM} puts and {fates} results")
-            assert delivered < 1.5 * accepted + 1
+            assert behind < STREAM / 3
             assert f["stored"] == f["delivered"] == STREAM
             assert f["commits"] < (STREAM + fates) / 3
     finally:

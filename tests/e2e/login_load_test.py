@@ -3,21 +3,21 @@
 happens on the login desk, so nobody in DATA waits for it.
 
 Passwords cost some 20 ms of PBKDF2 each: on a loop of the server's a message would
-wait for a second."""
+wait for dozens of them.  How long it waits is counted in logins that end meanwhile,
+which a machine at work on something else slows down as well."""
 
 import base64
 import os
 import pathlib
 import sys
 import threading
-import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from server import Server  # noqa: E402
 
 PLAIN = os.environ.get("POSTERN_VARIANT", "plain") == "plain"
 CROWD, ROUNDS = 64, 5
-ITERATIONS, MOST_MS = (60000, 50) if PLAIN else (10000, 1000)      # a sanitizer's own work counts
+ITERATIONS, MOST = (60000, 4) if PLAIN else (10000, 16)      # a sanitizer's own work counts
 
 
 def log_in(client, outcome, go):
@@ -27,7 +27,7 @@ def log_in(client, outcome, go):
 
 
 def one_round(s):
-    """Milliseconds that a chunk of a message, and the end of another, waited for their answers."""
+    """Logins that were answered while a chunk of a message, at most, and the end of another waited for their answers."""
     crowd, outcome, go = [s.client("submissions") for _ in range(CROWD)], [], threading.Event()
     for c in crowd:
         c.ask("EHLO x", 250)
@@ -46,16 +46,16 @@ def one_round(s):
     s.wait("login.refused", since=seen)                 # they are being hashed now
     longest = chunks = 0
     while len(outcome) < CROWD - 4:
-        begin = time.monotonic()
+        begin = len(outcome)
         sender.send("BDAT 30\r\nFrom: a@far.test\r\n\r\nonward..\r\n")
         sender.hear(250)
-        longest = max(longest, time.monotonic() - begin)
+        longest = max(longest, len(outcome) - begin)
         chunks += 1
         if chunks == 10:
-            begin = time.monotonic()
+            begin = len(outcome)
             ender.send("ended meanwhile\r\n.\r\n")
             ender.hear(250)
-            end = time.monotonic() - begin
+            end = len(outcome) - begin
     for t in threads:
         t.join()
     assert sorted(set(outcome)) in (["535"], ["454", "535"]), outcome
@@ -63,7 +63,7 @@ def one_round(s):
     assert chunks > 10
     for c in *crowd, sender, ender:
         c.close()
-    return longest * 1000, end * 1000
+    return longest, end
 
 
 def test_64_logins_at_once_do_not_delay_a_message():
@@ -75,7 +75,7 @@ def test_64_logins_at_once_do_not_delay_a_message():
         figures = []
         for _ in range(ROUNDS):
             figures.append(one_round(s))
-            if max(figures[-1]) < MOST_MS:
+            if max(figures[-1]) <= MOST:
                 break
-        assert max(figures[-1]) < MOST_MS, figures
+        assert max(figures[-1]) <= MOST, figures
         assert len(s.mail("alice@here.test", len(figures))) == len(figures)

@@ -554,7 +554,7 @@ static void answers_are_remembered(void **state)
 	assert_int_equal(judged(STR("new"), now), OAUTH_LATER);
 	assert_int_equal(judged(STR("new"), now), OAUTH_LATER);
 	assert_int_equal(web_asked(), 1206);
-	assert_int_equal(judged(STR("new"), now + 60000), OAUTH_LATER);
+	assert_int_equal(judged(STR("new"), clock_ms() + 60000), OAUTH_LATER);
 	assert_int_equal(web_asked(), 1207);
 	web_close();
 	house.conf.oauth = before;
