@@ -2,15 +2,18 @@
 /*
  * The one thread that writes.
  *
- * Take everything that waits, one transaction, one sync, answer all; while it
- * syncs, the next batch gathers.  Fates go before puts; a put that meets a full
- * map or disk never takes fates with it; fates whose commit fails are kept and
- * tried again.  EIO is final: see queue.h.
+ * Take everything that waits, one transaction, one sync; while it syncs, the next
+ * batch gathers.  A batch is answered once it is safe: the sync of the next one
+ * says so, or, when nothing waits, a sync of its own (store_trust_next).  So the
+ * disk is waited for once a batch under load, and twice by who comes alone.
+ *
+ * Fates go before puts; a put that meets a full map or disk never takes fates
+ * with it; fates whose commit fails are kept and tried again.  EIO is final: see
+ * queue.h.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "queue/internal.h"
@@ -20,24 +23,33 @@
 
 #define BATCH_ITEMS 256
 #define BATCH_BYTES ((size_t)4 << 20)
-#define TREE_BYTES  ((uint64_t)1 << 20)  /* of the trees' own pages a batch may write */
-#define LOOK_MS     1000            /* how often disk and map are looked at … */
-#define LOOK_SOON_MS 10             /* … and when the map seems to be full: what has gone meanwhile is not counted yet */
+#define AGAIN_MS    1000            /* when what failed is tried again, and room is looked for */
 #define PURGE_IDLE_MS  60000        /* how often records of finished messages are looked at, when nothing happens … */
 #define PURGE_AGAIN_MS 100          /* … and when there was something to remove */
 #define ID_AHEAD    ((uint64_t)60 * 1000000)
 
+struct ids { uint64_t *v; size_t n, room; };
+
+/* A batch that is committed and not yet safe: nobody has heard of it. */
+struct owed {
+	struct baton *batch;
+	enum err      fates, puts;
+	size_t        nputs, nfates, gone;
+	struct ids    files;                /* bodies to remove then */
+	bool          some;
+};
+
 struct committer {
 	struct queue  *q;
 	struct baton  *kept, **kept_tail;   /* fates whose commit failed */
-	uint64_t      *files;               /* bodies to remove after the commit; in front those that would not go … */
-	size_t         nfiles, files_room;
-	size_t         stubborn;            /* … so many: tried again */
-	uint64_t       looked_ms;
+	struct ids     files;               /* bodies whose rows go in this transaction */
+	struct ids     stubborn;            /* files that would not go: tried again */
+	struct owed    owed;
+	struct room    room;
 	uint64_t       highest_id;
-	bool           map_full;
-	bool           guessed;             /* what is in use was added to since its pages were counted */
 	size_t         gone;                /* messages, in this transaction */
+	bool           changed;             /* it changed something: what came before is synced */
+	bool           disk_failed;         /* it met an error of the disk */
 	struct ledger  ledger;
 	uint64_t       purge_ms;            /* when records are looked at though nothing else happens */
 };
@@ -66,18 +78,18 @@ static void write_content(struct store_txn *t, const struct queue_entry *e)
 	}
 }
 
-static void remove_file_later(struct committer *c, uint64_t id)
+static void ids_add(struct ids *l, uint64_t id)
 {
-	if (c->nfiles == c->files_room) {
-		size_t room = c->files_room ? 2 * c->files_room : 64;
-		uint64_t *v = realloc(c->files, room * sizeof(*v));
+	if (l->n == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+		uint64_t *v = realloc(l->v, room * sizeof(*v));
 
 		if (v == NULL)
 			return;                 /* the sweep at the next start takes it */
-		c->files = v;
-		c->files_room = room;
+		l->v = v;
+		l->room = room;
 	}
-	c->files[c->nfiles++] = id;
+	l->v[l->n++] = id;
 }
 
 static enum err settle(struct committer *c, struct store_txn *t, uint64_t id, const struct queue_fate *v, size_t n, bool *gone)
@@ -88,7 +100,7 @@ static enum err settle(struct committer *c, struct store_txn *t, uint64_t id, co
 	if (*gone)
 		c->gone++;
 	if (*gone && in_file)
-		remove_file_later(c, id);
+		ids_add(&c->files, id);
 	return e;
 }
 
@@ -133,51 +145,6 @@ static struct queue_put *put_of(struct baton *b)
 	return SUPER(b, struct queue_put, baton);
 }
 
-/* What a put takes of the map: its rows in whole pages, and a part of the
- * tree's own. */
-static uint64_t pages_of(const struct queue_put *p)
-{
-	return (p->row.n + p->entry->content.n + 3 * 4096) / 4096 * 4096;
-}
-
-/* Is there room for so much, beside what this batch brings already?  Nobody is
- * refused by a guess: before the first one is, the pages are counted. */
-static bool has_room(struct committer *c, uint64_t bytes, uint64_t ahead)
-{
-	struct store_figures f;
-
-	if (map_has_room(c->q, bytes))
-		return true;
-	if (!c->guessed)
-		return false;
-	c->guessed = false;
-	store_figures(c->q->store, true, &f);
-	atomic_store(&c->q->used, f.used + ahead);
-	return map_has_room(c->q, bytes);
-}
-
-/* The last part of the map belongs to fates, our own notices and removal: other
- * puts are refused here, however much came in since queue_room was asked; and
- * all of them when the disk has no room for them. */
-static void refuse_without_room(struct committer *c, struct baton *batch)
-{
-	uint64_t all = 0;
-	enum err disk;
-
-	for (struct baton *b = batch; b != NULL; b = b->next)
-		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) && !has_room(c, pages_of(put_of(b)), all)) {
-			put_of(b)->err = ERR_FULL;
-		} else if (!b->first) {
-			all += pages_of(put_of(b));
-			atomic_fetch_add(&c->q->used, pages_of(put_of(b)));
-		}
-	c->guessed = c->guessed || all > 0;
-	disk = store_extend(c->q->store, all + TREE_BYTES);
-	for (struct baton *b = batch; b != NULL && disk != OK; b = b->next)
-		if (!b->first)
-			put_of(b)->err = disk;
-}
-
 /* Records of finished messages that are old, or whose room is needed. */
 static void purge(struct committer *c, struct store_txn *t)
 {
@@ -189,10 +156,11 @@ static void purge(struct committer *c, struct store_txn *t)
 static enum err write_batch(struct committer *c, struct baton *batch, unsigned parts)
 {
 	uint64_t reserved = c->q->id_reserved;
+	uint64_t changes = store_changes(c->q->store);
 	struct store_txn t;
 	enum err e;
 
-	c->nfiles = c->stubborn;
+	c->files.n = 0;
 	c->gone = c->ledger.written = 0;
 	c->ledger.keep = c->q->conf.keep_finished_ms > 0 && !(parts & NO_RECORDS);
 	store_begin(c->q->store, &t);
@@ -208,6 +176,8 @@ static enum err write_batch(struct committer *c, struct baton *batch, unsigned p
 	e = store_commit(&t);
 	if (e != OK)
 		c->q->id_reserved = reserved;
+	c->changed = store_changes(c->q->store) != changes;
+	c->disk_failed = e != OK && !t.full;
 	return e;
 }
 
@@ -273,32 +243,34 @@ static bool remove_file(const struct queue *q, uint64_t id)
 }
 
 /* What will not go now goes a second later, or is swept by the next start. */
-static void remove_files(struct committer *c)
+static void remove_files(struct committer *c, struct ids *l)
 {
-	c->stubborn = 0;
-	for (size_t i = 0; i < c->nfiles; i++)
-		if (!remove_file(c->q, c->files[i]) && !remove_file(c->q, c->files[i]))
-			c->files[c->stubborn++] = c->files[i];
-	c->nfiles = c->stubborn;
+	for (size_t i = 0; i < l->n; i++)
+		if (!remove_file(c->q, l->v[i]) && !remove_file(c->q, l->v[i]))
+			ids_add(&c->stubborn, l->v[i]);
+	l->n = 0;
 }
 
-/* Not those of a batch whose commit failed. */
 static void remove_stubborn(struct committer *c)
 {
-	c->nfiles = c->stubborn;
-	remove_files(c);
+	size_t left = 0;
+
+	for (size_t i = 0; i < c->stubborn.n; i++)
+		if (!remove_file(c->q, c->stubborn.v[i]))
+			c->stubborn.v[left++] = c->stubborn.v[i];
+	c->stubborn.n = left;
 }
 
-static void count_batch(struct committer *c, size_t puts, size_t fates)
+static void count_batch(struct committer *c, const struct owed *o)
 {
 	struct queue *q = c->q;
 
 	atomic_fetch_add(&q->commits, 1);
-	atomic_fetch_add(&q->puts, puts);
-	atomic_fetch_add(&q->fates, fates);
-	atomic_fetch_add(&q->messages, puts - c->gone);
-	if (puts > atomic_load(&q->batch_longest))
-		atomic_store(&q->batch_longest, puts);
+	atomic_fetch_add(&q->puts, o->nputs);
+	atomic_fetch_add(&q->fates, o->nfates);
+	atomic_fetch_add(&q->messages, o->nputs - o->gone);
+	if (o->nputs > atomic_load(&q->batch_longest))
+		atomic_store(&q->batch_longest, o->nputs);
 }
 
 static void answer_batch(struct committer *c, struct baton *batch, enum err fates, enum err puts)
@@ -314,8 +286,10 @@ static void answer_batch(struct committer *c, struct baton *batch, enum err fate
 	}
 }
 
-/* What is on the disk is in doubt: answer, and let the next start look. */
-static void give_up(struct committer *c, struct baton *batch)
+/* What is on the disk is in doubt: let the next start look.  What failed is
+ * answered; what was committed and may be there or not is not: nobody may hear
+ * that it is stored, and nobody that it is not. */
+static _Noreturn void give_up(struct committer *c, struct baton *batch)
 {
 	log_event(NULL, LOG_ERROR, "queue.broken", KV_C("file", c->q->path),
 	          KV_C("why", "the disk reported an error: the server ends and starts again on what is really stored; "
@@ -330,54 +304,12 @@ static void give_up(struct committer *c, struct baton *batch)
 	_exit(75);
 }
 
-static int disk_room(const struct queue *q)
-{
-	struct statvfs v;
-
-	if (statvfs(q->bodies, &v) != 0)
-		return OK;
-	return (uint64_t)v.f_bavail * 100 < (uint64_t)v.f_blocks * q->conf.free_disk_percent ? ERR_FULL : OK;
-}
-
-static void say_room(const struct queue *q, bool full, const char *what)
-{
-	log_event(NULL, full ? LOG_ERROR : LOG_NOTICE, full ? "queue.full" : "queue.freed", KV_C("what", what),
-	          KV_C("directory", q->bodies),
-	          KV_C("why", full ? "new mail gets 452 until there is room" : "new mail is taken again"));
-}
-
-/* Between two looks `used` only grows, by what puts took. */
-static void look_at_room(struct committer *c)
-{
-	struct queue *q = c->q;
-	uint64_t now = clock_ms();
-	struct store_figures f;
-	int room;
-
-	if (now - c->looked_ms < (map_has_room(q, QUEUE_ROWS_MAX) ? LOOK_MS : LOOK_SOON_MS))
-		return;
-	c->looked_ms = now;
-	store_forget_dead_readers(q->store);
-	store_figures(q->store, false, &f);
-	atomic_store(&q->size, f.size);
-	c->guessed = f.used <= map_limit(q) && f.used <= f.size / 2;
-	if (!c->guessed)                /* free pages count as free, but counting them costs */
-		store_figures(q->store, true, &f);
-	atomic_store(&q->used, f.used);
-	c->ledger.hurry = f.used > f.size / 2;
-	if (c->map_full == map_has_room(q, QUEUE_ROWS_MAX))  /* smaller ones may still find some */
-		say_room(q, c->map_full = !c->map_full, "map");
-	room = disk_room(q);
-	if (room != atomic_exchange(&q->room, room))
-		say_room(q, room != OK, "disk");
-}
-
 /* The time of a wait that must end by itself: kept fates, or no room. */
 static uint64_t wake_at(const struct committer *c)
 {
-	bool must_look = c->kept != NULL || c->stubborn > 0 || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
+	bool must_look = c->kept != NULL || c->stubborn.n > 0 || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
 
-	uint64_t look = must_look ? clock_ms() + LOOK_MS : UINT64_MAX;
+	uint64_t look = must_look ? clock_ms() + AGAIN_MS : UINT64_MAX;
 
 	return look < c->purge_ms ? look : c->purge_ms;
 }
@@ -394,26 +326,94 @@ static struct baton *with_kept(struct committer *c, struct baton *batch)
 	return all;
 }
 
+/* ---- when it is safe ------------------------------------------------------------------------- */
+
+static void tell(struct committer *c)
+{
+	struct owed *o = &c->owed;
+
+	o->some = false;
+	if (o->fates == OK) {
+		count_batch(c, o);
+		remove_files(c, &o->files);
+	}
+	answer_batch(c, o->batch, o->fates, o->puts);
+}
+
+/* After a failure no sync speaks for what was written before it: pages whose
+ * writing failed are forgotten by the kernel.  The pages of what is owed were
+ * synced by its own commit; only its mark may be lost, and a new one says the
+ * same; the sync of another commit makes that one safe. */
+static enum err mark_anew(struct committer *c)
+{
+	struct store_txn t;
+	enum err e = OK;
+
+	for (int i = 0; i < 2 && e == OK; i++) {
+		store_begin(c->q->store, &t);
+		meta_put(&t, "reserved", c->q->id_reserved);
+		e = store_commit(&t);
+	}
+	return e;
+}
+
+/* What is owed is safe from here on, and told. */
+static void make_safe(struct committer *c)
+{
+	enum err e = c->disk_failed ? ERR_FULL : OK;
+
+	if (!c->owed.some)
+		return;
+	if (e == OK)
+		e = store_sync(c->q->store);
+	if (e == ERR_FULL)
+		e = mark_anew(c);
+	if (e != OK)
+		give_up(c, NULL);
+	tell(c);
+}
+
+/* What was just committed is owed from here on; by that what was owed is safe. */
+static void owe(struct committer *c, const struct owed *now)
+{
+	struct ids files = c->owed.files;
+
+	if (c->owed.some)
+		tell(c);
+	c->owed = *now;
+	c->owed.files = c->files;               /* the two lists change places */
+	c->files = files;
+	c->files.n = 0;
+}
+
+/* OK; ERR_FULL, ERR_MEMORY: nothing of it is stored, and nothing is owed any more. */
+static enum err write_or_secure(struct committer *c, struct baton *batch, unsigned parts)
+{
+	enum err e = write_batch(c, batch, parts);
+
+	if (e == ERR_IO)
+		give_up(c, batch);
+	if (e != OK || !c->changed)
+		make_safe(c);
+	return e;
+}
+
 static void commit(struct committer *c, struct baton *batch)
 {
-	size_t puts, fates;
-	enum err whole, kept;
+	struct owed now = { .batch = batch, .some = true };
 
-	refuse_without_room(c, batch);
-	puts = count(batch, false);
-	fates = count(batch, true);
-	kept = whole = write_batch(c, batch, FATES | PUTS);
-	if (whole != OK && whole != ERR_IO && fates > 0)
-		kept = write_batch(c, batch, FATES | NO_RECORDS);
-	if (whole == ERR_IO || kept == ERR_IO) {
-		give_up(c, batch);
-		return;
-	}
-	if (kept == OK) {
-		count_batch(c, whole == OK ? puts : 0, fates);
-		remove_files(c);
-	}
-	answer_batch(c, batch, kept, whole);
+	room_refuse(&c->room, c->q, batch);
+	now.nputs = count(batch, false);
+	now.nfates = count(batch, true);
+	now.fates = now.puts = write_or_secure(c, batch, FATES | PUTS);
+	if (now.puts != OK)
+		now.nputs = 0;
+	if (now.puts != OK && now.nfates > 0)
+		now.fates = write_or_secure(c, batch, FATES | NO_RECORDS);
+	now.gone = c->gone;
+	owe(c, &now);
+	if (!c->changed)
+		tell(c);
 }
 
 /* Its failure is nobody's: the next look tries again. */
@@ -430,6 +430,7 @@ static void last_fates(struct committer *c)
 {
 	if (c->kept != NULL)
 		commit(c, with_kept(c, NULL));
+	make_safe(c);
 	while (c->kept != NULL) {
 		struct baton *b = c->kept;
 
@@ -449,13 +450,17 @@ void *committer_run(void *queue)
 	c.kept_tail = &c.kept;
 	ledger_init(&c.ledger);
 	c.purge_ms = clock_ms() + PURGE_IDLE_MS;
-	look_at_room(&c);
+	room_look(&c.room, c.q, &c.ledger);
 	for (;;) {
-		struct baton *batch = mbox_take(c.q->inbox, BATCH_ITEMS, BATCH_BYTES, wake_at(&c));
+		struct baton *batch = mbox_take(c.q->inbox, BATCH_ITEMS, BATCH_BYTES, c.owed.some ? 0 : wake_at(&c));
 
+		if (batch == NULL && c.owed.some) {
+			make_safe(&c);
+			continue;
+		}
 		if (batch == NULL && mbox_stopped(c.q->inbox))
 			break;
-		look_at_room(&c);
+		room_look(&c.room, c.q, &c.ledger);
 		batch = with_kept(&c, batch);
 		if (batch == NULL)
 			remove_stubborn(&c);
@@ -466,6 +471,8 @@ void *committer_run(void *queue)
 	}
 	last_fates(&c);
 	ledger_fini(&c.ledger);
-	free(c.files);
+	free(c.files.v);
+	free(c.owed.files.v);
+	free(c.stubborn.v);
 	return NULL;
 }

@@ -119,6 +119,19 @@ uint64_t meta_get(struct store_txn *, const char *name);   /* 0: not there */
 void     meta_put(struct store_txn *, const char *name, uint64_t value);
 void     meta_renew(struct store_txn *);                   /* those of an older version get their checksums */
 
+/* ---- room.c: the committer's look at map and disk ---------------------------------- */
+
+struct ledger;
+struct room {
+	uint64_t looked_ms;
+	bool     map_full;
+	bool     guessed;           /* what is in use was added to since its pages were counted */
+};
+/* Once a second, more often when the map is nearly full; says when it changes. */
+void room_look(struct room *, struct queue *, struct ledger *);
+/* The puts of the batch that find no room get their error. */
+void room_refuse(struct room *, struct queue *, struct baton *batch);
+
 /* ---- committer ------------------------------------------------------------------ */
 
 void *committer_run(void *queue);

@@ -324,6 +324,7 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	sigfillset(&all);                       /* signals are main's … */
 	fell_unblock(&all);                     /* … but a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
+	store_trust_next(q->store, true);
 	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return q->started ? OK : ERR_MEMORY;
@@ -353,6 +354,7 @@ void queue_stop(struct queue *q)
 	pthread_join(q->committer, NULL);
 	fell_forget();
 	q->started = false;
+	store_trust_next(q->store, false);
 	send_back(q);
 	store_begin(q->store, &t);
 	marks_drop_all(&t);

@@ -45,7 +45,8 @@
  *                        a body's file goes after it
  *
  * EIO from a sync ends the process with status 75: what is on the disk is then
- * in doubt, and the next start sees what really is there.
+ * in doubt, and the next start sees what really is there.  Who was to hear of it
+ * hears nothing.
  *
  * Threads: puts belong to their loop until submitted; fates and leases to the
  * timetable and whom it lends them; the committer alone writes; reading for
