@@ -22,12 +22,14 @@ import time
 
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"), os.path.dirname(os.path.abspath(__file__))]
 from reader import HABITS, Reader  # noqa: E402
-from server import PATIENCE, Client, Server  # noqa: E402
+from server import CONFIG, PATIENCE, Client, Server  # noqa: E402
 
 LONG = os.environ.get("POSTERN_LONG") == "1"
 KILLS = int(os.environ.get("POSTERN_KILLS", 1000 if LONG else 50))
 SEED = int(os.environ.get("POSTERN_SEED", random.SystemRandom().randrange(1 << 32)))
 SENDERS = 8
+# An address of its own: at the port of the life before nobody else listens.
+ADDRESS = f"127.{random.SystemRandom().randrange(64, 128)}.{random.SystemRandom().randrange(256)}.{random.SystemRandom().randrange(1, 255)}"
 SIZES = (400, 400, 400, 20_000, 70_000, 300_000)    # a row, some rows, a file
 HOPS = "".join(f"Received: from h{i}.test by h{i + 1}.test; Sat, 1 Jan 2022 00:00:00 +0000\r\n" for i in range(150))
 
@@ -58,7 +60,7 @@ class Sender(threading.Thread):
     def run(self):
         while not self.ending.is_set():
             try:
-                with Client(("127.0.0.1", self.port())) as c:
+                with Client((ADDRESS, self.port())) as c:
                     c.hear(220)
                     c.ask("EHLO client.test", 250)
                     for _ in range(self.random.randrange(1, 20)):
@@ -176,7 +178,7 @@ class Crashing:
 
 def test_killed_under_load():
     print(f"POSTERN_SEED={SEED}", flush=True)
-    with Server() as server:
+    with Server(config=CONFIG.replace("127.0.0.1:0", f"{ADDRESS}:0")) as server:
         crashing = Crashing(server)
         for s in crashing.senders:
             s.start()

@@ -98,7 +98,9 @@ class World:
         self.certs = Certificates()
         self.world = Authorities({ZONE: "", REVERSE: f"1 PTR {HOST}.", LISTS: self.lists(), OTHER: self.other()}, signed=True)
         self.world.__enter__()
-        ports = [free_port([AT]) for _ in range(3)]
+        ports = []
+        while len(ports) < 3:
+            ports = list({*ports, free_port([AT])})
         self.names = {"mx": ports[0], "submissions": ports[1], "web": ports[2], "certs": self.certs.dir, "dns": self.world.port,
                       "resolver": self.world.resolver, "anchor": self.world.anchor}
         self.server = Server(config=CONFIG % self.names, accounts=["postmaster@" + ZONE], start=False)
