@@ -143,12 +143,14 @@ remote-control:
         return [p for p, parent in children.items() if p not in mine and parent not in {self.names.pid, *but}]
 
     def cpu_seconds(self, but=()):
-        """Of those that live and of those that they have buried."""
+        """Of those that live and of those that they have buried.  Orphans that ended
+        are still there: pid 1, that is we, buries none.  What we have buried is
+        load, which is not the server."""
         ticks = 0
-        for pid in [*self.processes(but), 1]:
+        for pid in self.processes(but):
             with contextlib.suppress(OSError):
                 fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-                ticks += sum(int(fields[i]) for i in ((13, 14) if pid == 1 else (11, 12, 13, 14)))
+                ticks += sum(int(fields[i]) for i in (11, 12, 13, 14))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_kib(self, but=(), what="Pss"):

@@ -18,7 +18,6 @@ from works import IDLE, SUBMITTER, WORKS, envelope
 
 FIRST = 200                    # messages ahead, so that what is made at first use is made
 PATIENCE = 300                 # seconds until the last has come out
-MOST = 2_000_000               # messages of a run that is ended by its time
 PROOF = {"box": ("received:",), "judge": ("spf=pass", "dkim=pass", "dmarc=pass"), "send": ("dkim-signature:", "d=here.example")}
 
 
@@ -106,7 +105,7 @@ def measure_load(o, house, peer, work, sink):
     if not peer.is_ceiling:
         has_worked(work.kind, (house.dir / "first.eml").read_text() if work.kind == "send" else peer.one_message())
     cpu, began = house.cpu_seconds(but), time.monotonic()
-    size = ("--messages", o.messages) if o.messages else ("--messages", MOST, "--for", o.seconds)
+    size = ("--messages", o.messages) if o.messages else ("--messages", peer.most, "--for", o.seconds)
     got = load(o, port, work.kind, 1 if work.single else o.per_connection, *size)
     if got["accepted"] == 0:
         raise RuntimeError("nothing was accepted: " + "; ".join(got["said"]))

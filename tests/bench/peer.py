@@ -20,6 +20,7 @@ class Peer:
     programs, folders = (), ()
     mx, submission = 25, 587
     connections = 40                   # that it must take at once
+    most = 2_000_000                   # messages of a run that is ended by its time
     under = ()                         # a program that runs it, see stages.py
     is_ceiling = False                 # not a server: always there, see peer_sink.py
 
