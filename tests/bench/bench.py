@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE))
 from rig import Server, Sink, load, relaying  # noqa: E402, F401
 
 # What `make bench` runs, in this order, each in its short form if it has one.
-TWO_MINUTES = ("accept", "memory", "idle", "size", "large", "start")
+TWO_MINUTES = ("w1", "w2", "w3", "accept", "memory", "idle", "idle-tls", "size", "size-signed", "large", "start")
 
 
 def registry():
@@ -81,17 +81,17 @@ def main():
     parser.add_argument("--build", default="build", type=lambda p: pathlib.Path(p).resolve())
     parser.add_argument("--rows", default="short", help="short (default), all, or names with commas between")
     parser.add_argument("--list", action="store_true", help="names of the rows")
-    parser.add_argument("--json", type=pathlib.Path)
+    parser.add_argument("--json", type=pathlib.Path, help="BUILD/tests/bench/bench.json")
     o = parser.parse_args()
     if o.list:
         print("\n".join(registry()[0]))
         return 0
+    json_file = o.json or o.build / "tests/bench/bench.json"
     results, here = {}, machine()
     print("machine", *(f"{k}={v}" for k, v in here.items()), flush=True)
     for name, function in chosen(o.rows).items():
         results[name] = one_row(name, function, o.build)
-        if o.json:
-            o.json.write_text(json.dumps({"machine": here, "rows": results}, indent=2) + "\n")
+        json_file.write_text(json.dumps({"machine": here, "rows": results}, indent=2) + "\n")
     return 0 if tally(results) else 1
 
 
