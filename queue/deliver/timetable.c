@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
+#include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 
 #define SLEEP_MOST_MS   60000      /* the wall clock may be set meanwhile */
@@ -213,6 +214,7 @@ static void *run(void *arg)
 	pthread_setname_np(pthread_self(), "timetable");
 	stat_thread();
 	trust(t, t->settings->setup->relay);
+	mbox_gather();
 	while (!t->stopping || !is_quiet(t)) {
 		serve(t);
 		read_mail(t);
@@ -220,6 +222,7 @@ static void *run(void *arg)
 		if (t->stopping)
 			stop_more(t);
 	}
+	mbox_gather_no_more();
 	return NULL;
 }
 

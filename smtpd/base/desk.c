@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 
 #define NAME_MAX_LINUX 16 /* of a thread, with its NUL */
@@ -118,7 +119,7 @@ enum err desk_submit(struct desk *d, struct job *j)
 void desk_submit_anyway(struct desk *d, struct job *j)
 {
 	must(j->work != NULL && j->baton.home != NULL);
-	mbox_send(d->inbox, &j->baton);
+	mbox_send_now(d->inbox, &j->baton);     /* a thread may be free; and DESK_WAITING counts what has come */
 }
 
 size_t desk_waiting(struct desk *d)

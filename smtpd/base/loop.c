@@ -5,7 +5,8 @@
  * A turn begins when the poll returns (ev_check, before all other handlers)
  * and ends just before the next poll (ev_prepare, after all others), which is
  * also when put-off calls run.  While such calls wait an idle watcher keeps the
- * poll from sleeping.
+ * poll from sleeping.  What the handlers of a turn sent, if the thread
+ * gathers it, leaves at its end.
  */
 #include "smtpd/base/loop.h"
 
@@ -14,6 +15,7 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/err.h"
 #include "smtpd/base/log.h"
+#include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 
 #define LATE_MS 100
@@ -108,6 +110,7 @@ static void before_poll(struct ev_loop *ev, ev_prepare *w, int events)
 	run_calls(l);
 	if (l->calls == NULL)
 		ev_idle_stop(ev, &l->awake);
+	mbox_hand_over();
 	turn_ended(l);
 }
 

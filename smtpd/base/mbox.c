@@ -2,9 +2,11 @@
 /*
  * mbox: two lists under one mutex, those that go first and the rest.  The lock
  * is held for a few pointer moves, never across a call of anybody else's.
- * Senders signal only when somebody sleeps.
+ * Senders signal only when somebody sleeps.  What a thread gathers stands in
+ * lists of its own, one for each box: to be woken for each of forty answers
+ * costs more than to read them.
  */
-#include "smtpd/base/mbox.h"
+#include "smtpd/base/mbox_gather.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -25,6 +27,20 @@ struct mbox {
 	void          (*wake)(void *arg);
 	void           *arg;
 };
+
+#define BOXES 8                       /* that one thread gathers for; more are served in turns */
+
+struct bundle {
+	struct mbox *to;
+	struct line  first, rest;
+	size_t       n;
+};
+
+static _Thread_local struct gathering {
+	bool          on;
+	size_t        n;
+	struct bundle v[BOXES];
+} gathering;
 
 struct mbox *mbox_new(void (*wake)(void *arg), void *arg)
 {
@@ -65,27 +81,99 @@ static void unlock(struct mbox *m)
 	must(pthread_mutex_unlock(&m->lock) == 0);
 }
 
-void mbox_send(struct mbox *m, struct baton *b)
+static void append(struct line *l, struct line *more)
 {
-	struct line *l;
-	void       (*wake)(void *), *arg;
+	if (more->head == NULL)
+		return;
+	*l->tail = more->head;
+	l->tail = more->tail;
+}
 
-	b->next = NULL;
+static void deliver(struct mbox *m, struct line *first, struct line *rest, size_t n)
+{
+	void (*wake)(void *), *arg;
+
 	lock(m);
 	wake = m->count == 0 ? m->wake : NULL;
 	arg = m->arg;
-	l = b->first ? &m->first : &m->rest;
-	*l->tail = b;
-	l->tail = &b->next;
-	m->count++;
-	if (m->sleepers != 0)
+	append(&m->first, first);
+	append(&m->rest, rest);
+	m->count += n;
+	if (m->sleepers != 0 && n > 1)
+		pthread_cond_broadcast(&m->come);
+	else if (m->sleepers != 0)
 		pthread_cond_signal(&m->come);
 	unlock(m);
-	/* b may be gone by now: it was given away; and so may m, when nobody is
+	/* What was given away may be gone by now; and so may m, when nobody is
 	 * woken and its reader has what it waited for. */
 	if (wake != NULL)
 		wake(arg);
 }
+
+void mbox_send_now(struct mbox *m, struct baton *b)
+{
+	struct line one = { b, &b->next }, none = { NULL, &none.head };
+
+	b->next = NULL;
+	deliver(m, b->first ? &one : &none, b->first ? &none : &one, 1);
+}
+
+static struct bundle *bundle_for(struct gathering *g, struct mbox *m)
+{
+	struct bundle *u = g->v;
+
+	while (u < g->v + g->n && u->to != m)
+		u++;
+	if (u == g->v + BOXES) {
+		mbox_hand_over();
+		u = g->v;
+	}
+	if (u == g->v + g->n) {
+		*u = (struct bundle){ .to = m, .first = { NULL, &u->first.head }, .rest = { NULL, &u->rest.head } };
+		g->n++;
+	}
+	return u;
+}
+
+void mbox_send(struct mbox *m, struct baton *b)
+{
+	struct bundle *u;
+	struct line *l;
+
+	if (!gathering.on) {
+		mbox_send_now(m, b);
+		return;
+	}
+	u = bundle_for(&gathering, m);
+	l = b->first ? &u->first : &u->rest;
+	b->next = NULL;
+	*l->tail = b;
+	l->tail = &b->next;
+	u->n++;
+}
+
+/* ---- gathering ------------------------------------------------------------------------------ */
+
+void mbox_gather(void)
+{
+	gathering.on = true;
+}
+
+/* In the order in which they were first sent to. */
+void mbox_hand_over(void)
+{
+	for (struct bundle *u = gathering.v; u < gathering.v + gathering.n; u++)
+		deliver(u->to, &u->first, &u->rest, u->n);
+	gathering.n = 0;
+}
+
+void mbox_gather_no_more(void)
+{
+	mbox_hand_over();
+	gathering.on = false;
+}
+
+/* ---- taking ---------------------------------------------------------------------------------- */
 
 /* Moves the oldest baton of `from` to the end of `to`. */
 static void move_one(struct line *from, struct line *to)
@@ -136,6 +224,7 @@ struct baton *mbox_take(struct mbox *m, size_t items, size_t bytes, uint64_t unt
 	struct line   taken = { NULL, &head };
 	size_t        weight = 0;
 
+	mbox_hand_over();
 	lock(m);
 	while (m->count == 0 && !m->stopped)
 		if (!sleep_until(m, until_ms))

@@ -19,6 +19,7 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/crypt.h"
 #include "smtpd/base/keeper.h"
+#include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 #include "smtpd/setup/drop.h"
 #include "smtpd/setup/doctor/watch.h"
@@ -127,7 +128,9 @@ static bool opened_store(struct server *s, const struct config *c, str *why)
 static void *loop_thread(void *arg)
 {
 	stat_thread();
+	mbox_gather();
 	loop_run(arg);
+	mbox_gather_no_more();
 	return NULL;
 }
 

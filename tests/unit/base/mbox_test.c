@@ -12,7 +12,7 @@
 
 #include "smtpd/base/clock.h"
 #include "smtpd/base/err.h"
-#include "smtpd/base/mbox.h"
+#include "smtpd/base/mbox_gather.h"
 
 struct note {
 	struct baton baton;
@@ -149,10 +149,15 @@ static void *send_many(void *arg)
 {
 	struct sender *s = arg;
 
+	if (s->number % 2 == 1)
+		mbox_gather();
 	for (int i = 0; i < NOTES; i++) {
 		s->notes[i].sender = s->number;
 		send_note(s->to, &s->notes[i], i, 1, false);
+		if (i % 100 == 99)
+			mbox_hand_over();
 	}
+	mbox_gather_no_more();
 	return NULL;
 }
 
@@ -233,13 +238,66 @@ static void many_takers(void **state)
 	mbox_free(m);
 }
 
+/* What is gathered comes in one go and wakes once; what is sent now comes now. */
+static void gathering(void **state)
+{
+	int          woken = 0;
+	struct mbox *m = mbox_new(count_wake, &woken), *other = mbox_new(NULL, NULL), *now = mbox_new(NULL, NULL);
+	struct note  n[8];
+
+	(void)state;
+	mbox_gather();
+	for (int i = 0; i < 5; i++)
+		send_note(m, &n[i], i, 0, i == 3);
+	send_note(other, &n[5], 5, 0, true);
+	n[6].number = 6;
+	n[6].baton.first = false;
+	mbox_send_now(now, &n[6].baton);
+	assert_int_equal(woken, 0);
+	assert_int_equal(mbox_count(m), 0);
+	COMES(mbox_take_all(now), 6);
+	mbox_hand_over();
+	assert_int_equal(woken, 1);
+	COMES(mbox_take_all(m), 3, 0, 1, 2, 4);
+	COMES(mbox_take(other, 1, SIZE_MAX, 0), 5);
+	send_note(other, &n[0], 0, 0, false);            /* who takes has handed over */
+	COMES(mbox_take(other, 1, SIZE_MAX, UINT64_MAX), 0);
+	send_note(m, &n[1], 1, 0, false);
+	mbox_gather_no_more();
+	send_note(m, &n[2], 2, 0, false);
+	assert_int_equal(woken, 2);
+	COMES(mbox_take_all(m), 1, 2);
+	mbox_free(m);
+	mbox_free(other);
+	mbox_free(now);
+}
+
+static void gathering_for_many_boxes(void **state)
+{
+	struct mbox *m[20];
+	struct note  n[60];
+
+	(void)state;
+	mbox_gather();
+	for (size_t i = 0; i < COUNT(m); i++)
+		m[i] = mbox_new(NULL, NULL);
+	for (size_t i = 0; i < COUNT(n); i++)
+		send_note(m[i % COUNT(m)], &n[i], (int)i, 0, false);
+	mbox_gather_no_more();
+	for (size_t i = 0; i < COUNT(m); i++) {
+		COMES(mbox_take_all(m[i]), (int)i, (int)i + 20, (int)i + 40);
+		mbox_free(m[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(order),        cmocka_unit_test(weights),
 		cmocka_unit_test(deadlines),    cmocka_unit_test(stopping),
 		cmocka_unit_test(waking),       cmocka_unit_test(many_senders),
-		cmocka_unit_test(many_takers),
+		cmocka_unit_test(many_takers),  cmocka_unit_test(gathering),
+		cmocka_unit_test(gathering_for_many_boxes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
