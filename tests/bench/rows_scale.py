@@ -22,7 +22,7 @@ from rig import Server, load, relaying
 
 UNJUDGED = "verify { iprev { verify = no } spf { verify = no } dkim { verify = no } dmarc { verify = no } arc { verify = no } " \
            "sender { verify = no } }\n"
-QUEUED_ON_DISK = 2 << 10       # octets of the store that a message of 200 takes, with its indexes
+QUEUED_ON_DISK = 4 << 10       # octets, and more than the store takes for a message of 200
 SIZES = ((4 << 10, 10000), (64 << 10, 2000), (1 << 20, 200), (10 << 20, 20), ((50 << 20) - 4096, 4))      # 50 MiB is all that is taken
 
 
