@@ -208,12 +208,20 @@ class Session(threading.Thread):
         while b"\r\n" not in self.held:
             self.more()
         self.do(self.steps.get("body"))
-        while not (self.held.startswith(b".\r\n") or b"\r\n.\r\n" in self.held):
-            self.more()
-        message, self.held = self.held.split(b".\r\n", 1) if self.held.startswith(b".\r\n") else \
-            self.held.split(b"\r\n.\r\n", 1)
-        self.row.whole.append(message)
+        self.row.whole.append(self.body())
         self.final()
+
+    def body(self):
+        """Up to its dot.  Each octet is looked at once: the other side waits for us no longer than it says."""
+        whole, seen = bytearray(b"\r\n"), 0                # as if a line had ended before it
+        while True:
+            whole += self.held
+            end = whole.find(b"\r\n.\r\n", max(0, seen - 4))
+            if end >= 0:
+                self.held = bytes(whole[end + 5:])
+                return bytes(whole[2:end])
+            seen, self.held = len(whole), b""
+            self.more()
 
     def final(self):
         if self.lmtp and "final" not in self.steps:
