@@ -71,8 +71,7 @@ def chosen(o):
     if unknown:
         sys.exit(f"compare: {', '.join(unknown)}: nobody knows: servers are {', '.join(sorted(names))}, works {', '.join(WORKS)}")
     wanted = [p for p in peers.ALL if p.is_ceiling or o.peers == "all" or p.name in o.peers.split(",")]
-    absent = [(p.name, None, "not here: " + ", ".join(p.missing())) for p in wanted if p.missing()]
-    return [p for p in wanted if not p.missing()], absent
+    return [p for p in wanted if not p.absent()], [(p.name, None, p.absent()) for p in wanted if p.absent()]
 
 
 def unable(servers, works):

@@ -18,6 +18,7 @@ class Peer:
     works = ()                         # names of works.WORKS
     lacks = ""                         # why it does not do the others; "" where another row of it does
     programs, folders = (), ()
+    unpack = ""                        # Debian's packages to be unpacked, not installed
     mx, submission = 25, 587
     connections = 40                   # that it must take at once
     most = 2_000_000                   # messages of a run that is ended by its time
@@ -30,6 +31,14 @@ class Peer:
     @classmethod
     def missing(cls):
         return [p for p in cls.programs if program(p, cls.folders) is None]
+
+    @classmethod
+    def absent(cls):
+        """Why it cannot be measured here, and what to do; "": it can."""
+        gone = ", ".join(cls.missing())
+        if gone and cls.unpack:
+            return f"not here: {gone}: apt-get download {cls.unpack}, dpkg-deb -x each into one folder, and name that in POSTERN_PEERS"
+        return gone and f"not here: {gone}: install it"
 
     def delivered(self):
         return files_in(self.maildir / "new")

@@ -13,7 +13,7 @@ class Exim(Peer):
     name = "exim"
     works = ("box", "send", "box-single", "send-single", "idle")
     lacks = "Debian's light build judges neither SPF nor DMARC"
-    programs = ("exim4",)
+    programs, unpack = ("exim4",), "exim4-base exim4-daemon-light"
     folders = [f / "usr/sbin" for f in UNPACKED]
 
     def configuration(self):

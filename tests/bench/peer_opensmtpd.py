@@ -16,7 +16,7 @@ class OpenSmtpd(Peer):
     name = "opensmtpd"
     works = ("box", "box-single", "idle")
     lacks = "Debian 12's build of it ends each TLS handshake (\"EVP lib\", its issue 1171), and judges nothing without rspamd"
-    programs = ("smtpd",)
+    programs, unpack = ("smtpd",), "opensmtpd"
     most = 2000                        # it takes some times as many a second as it delivers, and all must come out
     folders = [f / "usr/sbin" for f in UNPACKED]
 
