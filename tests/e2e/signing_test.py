@@ -316,6 +316,7 @@ def test_own_mail_is_signed_and_aligned():
     with House(extra="allowance { messages-hour = 1 }\n" + below.format(dir="/nowhere"), keys=("e1",)) as s:
         s.hop.answer = "550 5.1.1 nobody"
         s.submit("x@far.test", sender="bob@here.test")
+        s.mail("bob@here.test", 1)                              # it came back; what waits would be held with the next
         s.submit("x@far.test", sender="bob@here.test")          # one too many
         mail = s.mail("bob@here.test", 2)
         assert sorted(re.search(rb"(?m)^Subject: (\S+)", m)[1] for m in mail) == [b"Not", b"The"], mail
