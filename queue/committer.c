@@ -19,6 +19,7 @@
 #include "queue/internal.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/log.h"
+#include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 
 #define BATCH_ITEMS 256
@@ -300,6 +301,7 @@ static _Noreturn void give_up(struct committer *c, struct baton *batch)
 		if (mbox_stopped(c->q->inbox))
 			break;
 	}
+	mbox_hand_over();
 	log_stop();
 	_exit(75);
 }
@@ -447,6 +449,7 @@ void *committer_run(void *queue)
 
 	pthread_setname_np(pthread_self(), "committer");
 	stat_thread();
+	mbox_gather();
 	c.kept_tail = &c.kept;
 	ledger_init(&c.ledger);
 	c.purge_ms = clock_ms() + PURGE_IDLE_MS;
@@ -470,6 +473,7 @@ void *committer_run(void *queue)
 			purge_idly(&c);
 	}
 	last_fates(&c);
+	mbox_gather_no_more();
 	ledger_fini(&c.ledger);
 	free(c.files.v);
 	free(c.owed.files.v);
