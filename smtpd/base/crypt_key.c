@@ -23,6 +23,7 @@
 
 struct key {
 	EVP_PKEY     *pkey;
+	EVP_PKEY_CTX *signing; /* RSA's private ones: set up for SHA-256, copied for each signature */
 	enum key_kind kind;
 	unsigned      bits;
 	unsigned      place;   /* crypt_parsed */
@@ -71,6 +72,7 @@ void key_free(struct key *k)
 {
 	if (k == NULL)
 		return;
+	EVP_PKEY_CTX_free(k->signing);
 	EVP_PKEY_free(k->pkey);
 	free(k);
 }
@@ -88,6 +90,33 @@ unsigned key_bits(const struct key *k)
 bool key_exponent_odd_32(const struct key *k)
 {
 	return k->exponent_odd_32;
+}
+
+static EVP_PKEY_CTX *rsa_ctx(const struct key *k, enum digest_kind kind,
+                             int (*init)(EVP_PKEY_CTX *))
+{
+	const EVP_MD *md = crypt_md(kind);
+	EVP_PKEY_CTX *ctx = md ? EVP_PKEY_CTX_new_from_pkey(NULL, k->pkey, NULL) : NULL;
+
+	if (ctx != NULL && init(ctx) == 1 &&
+	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
+	    EVP_PKEY_CTX_set_signature_md(ctx, md) == 1)
+		return ctx;
+	EVP_PKEY_CTX_free(ctx);
+	return NULL;
+}
+
+/* Setting a context up takes OpenSSL 3.0 longer than our part of a signature;
+ * copying one does not, and any thread may. */
+static struct key *key_private(EVP_PKEY *pkey)
+{
+	struct key *k = key_of(pkey);
+
+	if (k != NULL && k->kind == KEY_RSA) {
+		k->signing = rsa_ctx(k, DIGEST_SHA256, EVP_PKEY_sign_init);
+		ERR_clear_error();
+	}
+	return k;
 }
 
 static int asked_passphrase(char *out, int size, int writing, void *arg)
@@ -117,7 +146,7 @@ struct key *key_private_pem(str pem, str *why)
 
 	if (bio == NULL)
 		return refuse(why, "it is empty: it must hold a private key in PEM format");
-	k = key_of(PEM_read_bio_PrivateKey(bio, NULL, asked_passphrase, &encrypted));
+	k = key_private(PEM_read_bio_PrivateKey(bio, NULL, asked_passphrase, &encrypted));
 	BIO_free(bio);
 	if (k != NULL)
 		return k;
@@ -259,9 +288,9 @@ struct key *key_public_ed25519(str raw)
 struct key *key_generate(enum key_kind kind, unsigned rsa_bits)
 {
 	if (kind == KEY_RSA)
-		return key_of(EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)rsa_bits));
+		return key_private(EVP_PKEY_Q_keygen(NULL, NULL, "RSA", (size_t)rsa_bits));
 	if (kind == KEY_ED25519)
-		return key_of(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
+		return key_private(EVP_PKEY_Q_keygen(NULL, NULL, "ED25519"));
 	return NULL;
 }
 
@@ -312,24 +341,12 @@ enum err key_public_der(const struct key *k, unsigned char **der, size_t *n)
 	return OK;
 }
 
-static EVP_PKEY_CTX *rsa_ctx(const struct key *k, enum digest_kind kind,
-                             int (*init)(EVP_PKEY_CTX *))
-{
-	const EVP_MD *md = crypt_md(kind);
-	EVP_PKEY_CTX *ctx = md ? EVP_PKEY_CTX_new_from_pkey(NULL, k->pkey, NULL) : NULL;
-
-	if (ctx != NULL && init(ctx) == 1 &&
-	    EVP_PKEY_CTX_set_rsa_padding(ctx, RSA_PKCS1_PADDING) == 1 &&
-	    EVP_PKEY_CTX_set_signature_md(ctx, md) == 1)
-		return ctx;
-	EVP_PKEY_CTX_free(ctx);
-	return NULL;
-}
-
 static bool sign_rsa(const struct key *k, enum digest_kind kind, str digest, unsigned char *out,
                      size_t *n)
 {
-	EVP_PKEY_CTX *ctx = rsa_ctx(k, kind, EVP_PKEY_sign_init);
+	EVP_PKEY_CTX *ctx = kind == DIGEST_SHA256 && k->signing != NULL
+	                            ? EVP_PKEY_CTX_dup(k->signing)
+	                            : rsa_ctx(k, kind, EVP_PKEY_sign_init);
 	bool          done;
 
 	done = ctx != NULL &&
