@@ -99,7 +99,8 @@ void  conn_tls_names(const struct conn *, unsigned which, struct arena *, struct
  * has read since: it has not expired, and nobody has revoked it.  True when there
  * was none.  Cheap while the authorities stay the same. */
 bool  conn_tls_client_stands(const struct conn *, struct tls_server *now);
-size_t conn_tls_binding(const struct conn *, unsigned char *out, size_t room, const char **type); /* RFC 9266, 5929; 0: none */
+/* RFC 9266, 5929; 0: none.  `out` NULL: how long it would be; to make it takes 25 µs. */
+size_t conn_tls_binding(const struct conn *, unsigned char *out, size_t room, const char **type);
 
 /* The certificates that the peer showed, leaf first; at most `room`. */
 size_t conn_tls_chain(const struct conn *, struct arena *, struct tls_cert *out, size_t room);

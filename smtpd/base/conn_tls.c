@@ -216,6 +216,15 @@ static void read_stopped(struct conn *c, int answer, int errnum, bool bytes_in_h
 	t->stopped = true;
 }
 
+/* As SSL_get_error wants it.  Rarely is there anything to clear, and OpenSSL
+ * takes its time even then. */
+static void forget_errors(void)
+{
+	if (ERR_peek_error() != 0)
+		ERR_clear_error();
+	errno = 0;
+}
+
 size_t conn_tls_read(struct conn *c, char *p, size_t room)
 {
 	struct conn_tls *t = c->tls;
@@ -223,8 +232,7 @@ size_t conn_tls_read(struct conn *c, char *p, size_t room)
 
 	t->read_wants_write = false;
 	while (!t->stopped && have < room) {
-		ERR_clear_error();
-		errno = 0;
+		forget_errors();
 		if (SSL_read_ex(t->ssl, p + have, room - have, &n) != 1) {
 			int errnum = errno;
 
@@ -232,6 +240,11 @@ size_t conn_tls_read(struct conn *c, char *p, size_t room)
 			break;
 		}
 		have += n;
+		/* All that the socket gave is used: it reports what is to come. */
+		if (c->broken == 0 && SSL_has_pending(t->ssl) == 0) {
+			c->look = false;
+			break;
+		}
 	}
 	if (t->stopped && have == 0) {
 		c->look = false;
@@ -249,8 +262,7 @@ size_t conn_tls_write(struct conn *c, str s)
 	t->write_wants_read = false;
 	if (t->stopped && t->stopped_how != CONN_EOF)
 		return 0;                /* the coming read tells */
-	ERR_clear_error();
-	errno = 0;
+	forget_errors();
 	if (SSL_write_ex(t->ssl, s.p, s.n, &n) == 1)
 		return n;
 	errnum = errno;
@@ -333,7 +345,7 @@ static size_t first_finished(const SSL *ssl, unsigned char *out, size_t room)
 	if (SSL_get_extms_support((SSL *)ssl) != 1)
 		return 0;
 	n = ours ? SSL_get_finished(ssl, out, room) : SSL_get_peer_finished(ssl, out, room);
-	return n <= room ? n : 0;
+	return out == NULL || n <= room ? n : 0;
 }
 
 size_t conn_tls_binding(const struct conn *c, unsigned char *out, size_t room, const char **type)
@@ -348,6 +360,8 @@ size_t conn_tls_binding(const struct conn *c, unsigned char *out, size_t room, c
 		return first_finished(ssl, out, room);
 	}
 	*type = "tls-exporter";
+	if (out == NULL)
+		return BINDING_BYTES;
 	if (room < BINDING_BYTES ||
 	    SSL_export_keying_material(ssl, out, BINDING_BYTES, BINDING_LABEL, sizeof(BINDING_LABEL) - 1,
 	                               (const unsigned char *)"", 0, 1) != 1)

@@ -14,18 +14,27 @@
 
 void session_channel(const struct session *s, struct arena *a, struct auth_channel *out)
 {
-	unsigned char binding[BINDING_ROOM];
-	size_t n;
-
 	*out = (struct auth_channel){ .ip = s->peer.ip.p, .mechanisms = s->listener->mechanisms };
 	if (!s->peer.tls.on)
 		return;
-	n = conn_tls_binding(s->conn, binding, sizeof(binding), &out->binding_type);
-	out->binding = str_keep(a, (str){ (const char *)binding, n });
-	if (out->binding.n == 0)
+	if (conn_tls_binding(s->conn, NULL, 0, &out->binding_type) == 0)
 		out->binding_type = NULL;
-	crypt_wipe(binding, sizeof(binding));
 	conn_tls_names(s->conn, auth_certificate_names(s->setup->auth), a, &out->certificate);
+}
+
+/* The mechanisms that look at the binding, or at whether the client knew of it. */
+static void bind_channel(const struct session *s, str mechanism, struct arena *a, struct auth_channel *c)
+{
+	unsigned char binding[BINDING_ROOM];
+	size_t n;
+
+	if (c->binding_type == NULL || !str_starts_nocase(mechanism, "SCRAM-"))
+		return;
+	n = conn_tls_binding(s->conn, binding, sizeof(binding), &c->binding_type);
+	c->binding = str_keep(a, (str){ (const char *)binding, n });
+	if (c->binding.n == 0)
+		c->binding_type = NULL;
+	crypt_wipe(binding, sizeof(binding));
 }
 
 static void exchange_over(struct session *s)
@@ -205,6 +214,7 @@ static enum step begin(struct session *s, str mechanism, str text)
 		return refuse(s, 501, "5.5.2", "The initial response is not base64");
 	}
 	session_channel(s, &arena, &channel);
+	bind_channel(s, mechanism, &arena, &channel);
 	s->auth = auth_try_new(s->setup->auth, s->front->loop, &channel, answered, s);
 	if (s->auth != NULL) {
 		auth_try_log(s->auth, &s->log);

@@ -104,6 +104,7 @@ static void the_state_is_told(void **state)
 		assert_int_equal(conn_tls_binding(b.c, there, sizeof(there), &type), n);
 		assert_memory_equal(here, there, n);
 		assert_int_equal(conn_tls_binding(a.c, here, n - 1, &type), 0);
+		assert_int_equal(conn_tls_binding(a.c, NULL, 0, &type), n);
 		side_fini(&a);
 		side_fini(&b);
 		tls_client_free(c);
