@@ -30,17 +30,29 @@ static void put(struct folder *f, str s)
 	f->column += s.n;
 }
 
-/* A piece that stays whole, on this line if it fits; `glued` pieces need no
- * space before them when it does. */
-static void piece(struct folder *f, str s, bool glued)
+/* A piece of three parts that stays whole, on this line if it fits; `glued`
+ * pieces need no space before them when it does. */
+static void piece_of(struct folder *f, const str parts[static 3], bool glued)
 {
-	if (f->column + !glued + s.n > COLUMNS) {
+	if (f->column + !glued + parts[0].n + parts[1].n + parts[2].n > COLUMNS) {
 		buf_add(&f->text, STR("\r\n "));
 		f->column = 1;
 	} else if (!glued) {
 		put(f, STR(" "));
 	}
-	put(f, s);
+	for (size_t i = 0; i < 3; i++)
+		put(f, parts[i]);
+}
+
+static void piece(struct folder *f, str s, bool glued)
+{
+	piece_of(f, (str[]){ s, STR_NONE, STR_NONE }, glued);
+}
+
+/* A tag and its value: "d=" "example.org" ";". */
+static void tag(struct folder *f, str name, str value)
+{
+	piece_of(f, (str[]){ name, value, STR(";") }, false);
 }
 
 /* Text that may break anywhere: base64. */
@@ -134,16 +146,15 @@ static void field_begin(struct arena *a, struct folder *f, const struct dkim_sig
 	put(f, arc ? arena_printf(a, "ARC-Message-Signature: i=%u;", instance) : STR("DKIM-Signature: v=1;"));
 	piece(f, str_of(key_kind(s->key) == KEY_ED25519 ? "a=ed25519-sha256;" : "a=rsa-sha256;"), false);
 	piece(f, arena_printf(a, "c=%s/%s;", canon_text(s->header_canon), canon_text(s->body_canon)), false);
-	piece(f, arena_printf(a, "d=%.*s;", STR_ARG(s->domain)), false);
-	piece(f, arena_printf(a, "s=%.*s;", STR_ARG(s->selector)), false);
+	tag(f, STR("d="), s->domain);
+	tag(f, STR("s="), s->selector);
 	if (s->identity.n > 0 && !arc)
-		piece(f, arena_printf(a, "i=%.*s;", STR_ARG(identity_text(a, s->identity))), false);
+		tag(f, STR("i="), identity_text(a, s->identity));
 	piece(f, arena_printf(a, "t=%lld;", (long long)now), false);
 	if (s->expire_s > 0)
 		piece(f, arena_printf(a, "x=%lld;", (long long)(now + s->expire_s)), false);
 	for (size_t i = 0; i < sig->nh; i++)
-		piece(f, arena_printf(a, "%s%.*s%c", i == 0 ? "h=" : "", STR_ARG(sig->h[i]),
-		                      i + 1 < sig->nh ? ':' : ';'), i > 0);
+		piece_of(f, (str[]){ i == 0 ? STR("h=") : STR_NONE, sig->h[i], i + 1 < sig->nh ? STR(":") : STR(";") }, i > 0);
 	piece(f, STR("bh="), false);
 	stretch(f, base64_encode(a, body_hash));
 	put(f, STR(";"));
