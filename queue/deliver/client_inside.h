@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * What the files of the client share: client.c (its life, connection and
- * states), client_smtp.c (what is said and heard), client_body.c (the message).
+ * states), client_smtp.c (what is said and heard),
+ * client_envelope.c (a round's MAIL and RCPT), client_body.c (the message).
  */
 #ifndef QUEUE_DELIVER_CLIENT_INSIDE_H
 #define QUEUE_DELIVER_CLIENT_INSIDE_H
@@ -133,7 +134,11 @@ struct state {
 	enum state_id (*heard)(struct client *, const struct reply *);   /* NULL: a reply is out of place */
 };
 extern const struct state client_states[ST_STATES];
+
+/* client_envelope.c */
 void client_begin_round(struct client *);        /* the next recipients, or client_over */
+void client_say_mail(struct client *);           /* the line, with what the server offered to know */
+void client_say_rcpt(struct client *, const struct lease_rcpt *);
 
 /* client_reply.c */
 str  client_reply_said(struct arena *, const struct reply *);      /* "550 5.1.1 No such user" */
