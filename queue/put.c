@@ -224,6 +224,15 @@ static void set_first_try(struct queue_entry *e)
 			e->rcpts[i].next = e->not_before;
 }
 
+/* It was doubled as it grew, and may wait in memory for its first try: two of
+ * 4.1 KB would hold as much as four. */
+static char *shrunk(char *p, size_t n)
+{
+	char *fits = n > 0 ? realloc(p, n) : NULL;
+
+	return fits != NULL ? fits : p;
+}
+
 static void take_content(struct queue_put *p)
 {
 	struct queue_entry *e = p->entry;
@@ -232,7 +241,7 @@ static void take_content(struct queue_put *p)
 	e->in_file = p->spool->in_file;
 	if (e->in_file)
 		return;
-	e->content_memory = p->spool->p;
+	e->content_memory = shrunk(p->spool->p, (size_t)e->bytes);
 	e->content = (str){ e->content_memory, e->bytes };
 	p->spool->p = NULL;
 	p->spool->room = p->spool->n = 0;
