@@ -16,6 +16,7 @@ import argparse
 import importlib
 import json
 import pathlib
+import signal
 import sys
 import time
 
@@ -25,6 +26,7 @@ from rig import Server, Sink, load, relaying  # noqa: E402, F401
 
 # What `make bench` runs, in this order, each in its short form if it has one.
 TWO_MINUTES = ("w1", "w2", "w3", "accept", "memory", "idle", "idle-tls", "size", "size-signed", "large", "start")
+ENDED = 143                    # by SIGTERM
 
 
 def registry():
@@ -54,6 +56,8 @@ def one_row(name, function, build):
     try:
         figures = function(build)
     except (Exception, SystemExit) as e:            # the other rows still have something to say
+        if getattr(e, "code", None) == ENDED:
+            raise
         figures = {"failed": str(e) or type(e).__name__}
     print(name, *(f"    {k} = {v}" for k, v in figures.items() if k != "series"), f"    (took {time.monotonic() - began:.0f} s)", sep="\n", flush=True)
     return figures
@@ -86,6 +90,7 @@ def main():
     if o.list:
         print("\n".join(registry()[0]))
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))          # and the servers end, too
     json_file = o.json or o.build / "tests/bench/bench.json"
     results, here = {}, machine()
     print("machine", *(f"{k}={v}" for k, v in here.items()), flush=True)
