@@ -164,7 +164,7 @@ Syslog false
         run("chown", "-R", "_rspamd", conf)
         self.daemon("rspamd", "-f", "-u", "_rspamd", "-g", "_rspamd", "-c", "/etc/rspamd/rspamd.conf", "--var", f"LOCAL_CONFDIR={conf}",
                     "--var", f"DBDIR={conf}/db", "--var", f"RUNDIR={conf}/run", "--var", f"LOGDIR={conf}/log")
-        wait_listening(8895, conf / "log" / "log", 120)
+        wait_listening(8895, conf / "log" / "log", 300)   # ten seconds of CPU until it listens
         return "inet:127.0.0.1:8895"
 
 
