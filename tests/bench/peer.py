@@ -66,4 +66,4 @@ def wait_listening(port, log=None, patience=30):
             return
         except OSError:
             time.sleep(0.05)
-    raise RuntimeError(f"nobody listens at {port}: " + (log.read_text() if log is not None else ""))
+    raise RuntimeError(f"nobody listens at {port}: " + (log.read_text() if log is not None and log.exists() else "it wrote no log"))
