@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * watch: see watch.h.  Main thread, but for the two `work` functions of the slow desk.
+ * watch: see watch.h.  What is watched, when its turn comes, what goes to the slow
+ * desk, and what verbs ask.  Main thread, but for the two `work` functions there.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -8,52 +9,12 @@
 #include "smtpd/base/clock.h"
 #include "smtpd/base/json.h"
 #include "smtpd/setup/keys/gates.h"
-#include "smtpd/setup/keys/key_inside.h"
-#include "smtpd/setup/keys/watch.h"
-#include "smtpd/setup/serve.h"
+#include "smtpd/setup/keys/watch_inside.h"
 #include "smtpd/setup/verbs.h"
 
 #define LOOK_MS     5000           /* of looks in one job: others wait at the slow desk, too */
-#define FIRST_S     60             /* after the start a key by hand is looked at */
-#define AGAIN_S     300            /* after a step that failed */
 #define PAUSE_MS    50             /* between two jobs */
 #define TIMER_MOST  ((uint64_t)3600 * 1000)
-
-/* A managed domain (no selector), or a key by hand.  Its own memory. */
-struct item {
-	struct item *next;
-	char        *domain, *selector, *said;
-	bool         wanted;           /* by the newest generation */
-	bool         signs, troubled;
-	int64_t      due;
-	/* what a verb asked for */
-	struct control_call *call;
-	enum step_wish       wish;
-	bool                 hasty;
-};
-
-struct key_watch {
-	struct server    *server;
-	struct loop_timer timer;
-	struct item      *items;
-	struct round     *round;       /* out at the slow desk; NULL: none */
-	bool              stopped;
-	bool              behind;      /* keys were made that the ring does not have yet */
-};
-
-struct round {
-	struct job         job;
-	struct key_watch  *watch;
-	struct item       *item;
-	struct control_call *call;     /* who asked for it; NULL: the calendar */
-	struct generation *g;          /* one user more, while this is out */
-	struct arena       arena;
-	enum err           result;
-	str                why;
-	struct step        step;       /* of a managed domain */
-	struct life_key    key;        /* of a key by hand … */
-	struct key_look    look;       /* … and what was seen of it */
-};
 
 /* ---- items ------------------------------------------------------------------------------- */
 
@@ -127,7 +88,7 @@ static void want_domain(struct key_watch *w, const struct config *c, const struc
 		int64_t look = (int64_t)(s->look_ms / 1000);
 
 		if (key_gate_by_hand(c, d, s) != NULL)
-			item_want(w, d->name, s->head.title, now + (look < FIRST_S ? look : FIRST_S));
+			item_want(w, d->name, s->head.title, now + (look < WATCH_FIRST_S ? look : WATCH_FIRST_S));
 	}
 }
 
@@ -185,106 +146,7 @@ static void look_now(struct job *j)
 	direct_close(d);
 }
 
-/* ---- what came of it ------------------------------------------------------------------------------ */
-
-static void remember(struct item *i, str said, bool signs, bool troubled)
-{
-	free(i->said);
-	i->said = copy(said);
-	i->signs = signs;
-	i->troubled = troubled;
-}
-
-static void log_news(const struct step *s)
-{
-	for (size_t i = 0; i < s->told.n; i++) {
-		const struct life_news *n = &s->told.v[i];
-
-		log_event(NULL, n->event == LIFE_NEWS_DRIFT ? LOG_WARN : LOG_NOTICE, life_event_word(n->event), KV("domain", s->plan.domain),
-		          KV("selector", n->selector), KV("what", n->text));
-	}
-	if (s->changed > 0)
-		log_event(NULL, LOG_NOTICE, "key.records-written", KV("domain", s->plan.domain), KV("server", s->plan.update->server),
-		          KV_N("records", s->changed));
-	if (s->trouble.n > 0)
-		log_event(NULL, LOG_ERROR, "key.failed", KV("domain", s->plan.domain), KV("why", s->trouble));
-}
-
-static void set_gates(const struct step *s)
-{
-	for (size_t i = 0; i < s->book.n; i++) {
-		const struct life_key *k = &s->book.keys[i];
-		struct dkim_gate *gate = key_gate(s->plan.domain, k->selector, false);
-
-		if (gate != NULL)
-			gate->open = life_signs(&s->book, k);
-	}
-}
-
-static void step_failed(struct round *r)
-{
-	struct item *i = r->item;
-
-	log_event(NULL, LOG_ERROR, "key.failed", KV_C("domain", i->domain), KV("why", r->why.n > 0 ? r->why : str_of(err_text(r->result))));
-	remember(i, r->why, i->signs, true);
-	i->due = clock_wall() + AGAIN_S;
-}
-
-/* Never at once but for looks that are left: what could not be done now cannot be
- * done a moment later. */
-static int64_t when_again(const struct step *s)
-{
-	int64_t next = s->next > s->now ? s->next : s->now + 1;
-
-	if (s->trouble.n > 0)
-		return next > s->now + AGAIN_S ? s->now + AGAIN_S : next < s->now + FIRST_S ? s->now + FIRST_S : next;
-	return s->more ? s->now : next;
-}
-
-static void step_done(struct key_watch *w, struct round *r)
-{
-	struct step *s = &r->step;
-	struct item *i = r->item;
-	bool signed_before = i->signs, signs = life_any_signs(&s->book), troubled = life_troubled(&s->plan.life, &s->book, s->now);
-	str said = life_summary(&s->plan.life, &s->book, s->now, &r->arena), why = STR_NONE;
-
-	log_news(s);
-	set_gates(s);
-	if (i->said == NULL || !str_is(said, i->said))
-		log_event(NULL, troubled ? LOG_WARN : LOG_NOTICE, "keys.seen", KV_C("domain", i->domain), KV("what", said));
-	remember(i, said, signs, troubled);
-	i->due = when_again(s);
-	w->behind = w->behind || s->made;
-	if (w->behind && !w->server->stopping) {
-		w->behind = server_reload(w->server, &why) != OK;
-		if (w->behind)
-			log_event(NULL, LOG_ERROR, "configuration.refused", KV_C("file", w->server->file), KV("why", why),
-			          KV_C("means", "the new keys cannot sign yet: mend it and reload"));
-	}
-	if (signs && !signed_before)
-		server_release_unsigned(w->server, s->plan.domain);
-}
-
-static void look_done(struct key_watch *w, struct round *r)
-{
-	struct item *i = r->item;
-	struct dkim_gate *gate = key_gate(str_of(i->domain), str_of(i->selector), true);
-	bool other = r->result == OK && r->look.sight == LIFE_OTHER, shown = r->result == OK && r->look.sight == LIFE_SHOWN;
-
-	if (gate == NULL)
-		return;
-	if (other && (gate->open || i->said == NULL || !str_is(r->look.said, i->said)))
-		log_event(NULL, LOG_WARN, "key.drifted", KV_C("domain", i->domain), KV_C("selector", i->selector), KV("what", r->look.said),
-		          KV_C("next", "it does not sign until DNS shows its record again; `postern key show` prints that"));
-	if (shown && !gate->open)
-		log_event(NULL, LOG_NOTICE, "key.mended", KV_C("domain", i->domain), KV_C("selector", i->selector),
-		          KV_C("what", "DNS shows its record: it signs again"));
-	if (other || shown)
-		gate->open = shown;
-	remember(i, r->look.said, gate->open, other || (i->troubled && !shown));
-	if (shown && !w->server->stopping)
-		server_release_unsigned(w->server, str_of(i->domain));
-}
+/* ---- who asked for it hears ---------------------------------------------------------------------- */
 
 static void say_line(struct control_call *call, str text)
 {
@@ -318,18 +180,12 @@ static void came_home(struct baton *b)
 {
 	struct round *r = SUPER(SUPER(b, struct job, baton), struct round, job);
 	struct key_watch *w = r->watch;
-	struct item *i = r->item;
 
 	if (w == NULL) {               /* the watch has gone: main's loop is being freed */
 		free(r);
 		return;
 	}
-	if (i->selector != NULL)
-		look_done(w, r);
-	else if (r->result == OK || r->result == ERR_DENIED)
-		step_done(w, r);       /* may use another generation from here on */
-	else
-		step_failed(r);
+	round_apply(w, r);             /* may use another generation from here on */
 	answer(r);
 	w->round = NULL;
 	round_free(r);
