@@ -6,8 +6,10 @@
 #define MODULES_DNSBL_INSIDE_H
 
 #include "modules/dnsbl/dnsbl.h"
+#include "modules/iprev/iprev.h"
 #include "modules/module.h"
 #include "smtpd/base/err.h"
+#include "smtpd/base/loop.h"
 
 extern const struct conf_section dnsbl_section;
 enum err dnsbl_setup(const void *conf, struct arena *, str *why);
@@ -35,5 +37,42 @@ void dnsbl_looked_up(struct dnsbl_lookup *);
 /* Of the zone, for the kind of address or name that is looked up. */
 enum dnsbl_health dnsbl_health(const struct dnsbl_lookup *);
 bool dnsbl_counts(const struct dnsbl_lookup *);       /* listed, by a zone that is fit */
+
+/* What the module keeps of a connection and of a message; a set of lookups has one
+ * for each zone. */
+struct dnsbl_conn {
+	struct mod        *mod;                    /* NULL: nothing was begun */
+	struct arena       scratch;
+	struct dnsbl_lookup *ip, *helo, *ptr;      /* NULL: not asked about */
+	struct iprev_wait  ptr_wait;
+	bool               ptr_out;
+	size_t             out;                    /* lookups of connection and message */
+	enum { NOBODY_WAITS, RCPT_WAITS, MESSAGE_WAITS } waiting;
+	struct loop_timer  look;                   /* is the first test done? */
+	uint64_t           look_until_ms;
+};
+
+struct dnsbl_msg {
+	struct dnsbl_lookup *sender;
+	bool                 refused;              /* a recipient was, for this */
+};
+
+static inline const struct conf_list *dnsbl_zones(const struct mod *m)     /* never NULL */
+{
+	static const struct conf_list none;
+
+	return m->conf != NULL ? m->conf : &none;
+}
+
+/* ---- dnsbl_sum.c */
+
+struct dnsbl_sum {
+	enum say                   say;
+	const struct dnsbl_lookup *because;        /* the heaviest */
+	bool                       allowed, untested;
+	uint64_t                   reject, quarantine;   /* weights */
+};
+/* Of what is known now, of the connection and of its message, if there is one. */
+struct dnsbl_sum dnsbl_sum_up(const struct mod *);
 
 #endif

@@ -33,76 +33,7 @@ static const struct stat_def stats[] = {
 	[UNUSED]      = { "unused",      "listings of zones that fail their test" },
 };
 
-struct dnsbl_conn {
-	struct mod        *mod;
-	struct arena       scratch;
-	struct dnsbl_lookup *ip, *helo,
-		*ptr; /* one for each zone of that kind; NULL: none is asked */
-	struct iprev_wait  ptr_wait;
-	bool               ptr_out;
-	size_t             out;                    /* lookups of connection and message */
-	enum { NOBODY_WAITS, RCPT_WAITS, MESSAGE_WAITS } waiting;
-	struct loop_timer  look;                   /* is the first test done? */
-	uint64_t           look_until_ms;
-};
-
-struct dnsbl_msg {
-	struct dnsbl_lookup *sender;
-	bool           refused;               /* a recipient was, for this */
-};
-
-static const struct conf_list *zones_of(const struct mod *m)
-{
-	static const struct conf_list none;
-
-	return m->conf != NULL ? m->conf : &none;
-}
-
-/* ---- what the zones say together ------------------------------------------------ */
-
-struct sum {
-	enum say             say;
-	const struct dnsbl_lookup *because;         /* the heaviest */
-	bool                 allowed, untested;
-	uint64_t             reject, quarantine;
-};
-
-static void add(struct sum *s, const struct dnsbl_lookup *l)
-{
-	if (l->found != IS_LISTED)
-		return;
-	s->untested = s->untested || dnsbl_health(l) == DNSBL_UNTESTED;
-	if (!dnsbl_counts(l))
-		return;
-	s->allowed = s->allowed || l->zone->action == DNSBL_ACCEPT;
-	if (l->zone->action != DNSBL_REJECT && l->zone->action != DNSBL_QUARANTINE)
-		return;
-	s->quarantine += l->zone->weight;
-	s->reject += l->zone->action == DNSBL_REJECT ? l->zone->weight : 0;
-	if (s->because == NULL || l->zone->action > s->because->zone->action ||
-	    (l->zone->action == s->because->zone->action &&
-	     l->zone->weight > s->because->zone->weight))
-		s->because = l;
-}
-
-static struct sum sum_up(const struct mod *m)
-{
-	const struct dnsbl_conn *c = m->conn;
-	const struct dnsbl_msg  *d = m->msg;
-	const struct dnsbl_lookup *sets[] = {c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL};
-	struct sum               s = { .say = SAY_NEXT };
-
-	for (size_t i = 0; i < COUNT(sets); i++)
-		for (size_t k = 0; sets[i] != NULL && k < zones_of(m)->n; k++)
-			add(&s, &sets[i][k]);
-	if (s.allowed)
-		return s;
-	if (s.reject >= DNSBL_ENOUGH)
-		s.say = SAY_REJECT;
-	else if (s.quarantine >= DNSBL_ENOUGH)
-		s.say = SAY_QUARANTINE;
-	return s;
-}
+/* ---- what is said of it ------------------------------------------------------------ */
 
 static void reply(struct mod *m, const struct dnsbl_lookup *l)
 {
@@ -120,7 +51,7 @@ static void reply(struct mod *m, const struct dnsbl_lookup *l)
 	mod_reply(m, 550, "5.7.1", text);
 }
 
-static enum say objected(struct mod *m, const struct sum *s)
+static enum say objected(struct mod *m, const struct dnsbl_sum *s)
 {
 	if (s->say == SAY_REJECT) {
 		stat_add(m->stats + REFUSED, 1);
@@ -136,7 +67,7 @@ static enum say objected(struct mod *m, const struct sum *s)
 }
 
 /* A recipient is refused or not; to mark is the message's affair. */
-static enum say rcpt_verdict(struct mod *m, struct sum s)
+static enum say rcpt_verdict(struct mod *m, struct dnsbl_sum s)
 {
 	if (s.say != SAY_REJECT)
 		return SAY_NEXT;
@@ -146,7 +77,7 @@ static enum say rcpt_verdict(struct mod *m, struct sum s)
 
 /* What is left after recipients were refused, or came for postmaster alone, is
  * marked.  Without recipients it is verify or explain that asks. */
-static enum say message_verdict(struct mod *m, struct sum s)
+static enum say message_verdict(struct mod *m, struct dnsbl_sum s)
 {
 	if (s.allowed)
 		stat_add(m->stats + ALLOWED, 1);
@@ -157,7 +88,7 @@ static enum say message_verdict(struct mod *m, struct sum s)
 
 /* ---- waiting --------------------------------------------------------------------- */
 
-static bool still_waits(struct mod *m, const struct sum *s)
+static bool still_waits(struct mod *m, const struct dnsbl_sum *s)
 {
 	struct dnsbl_conn *c = m->conn;
 
@@ -176,7 +107,7 @@ static bool still_waits(struct mod *m, const struct sum *s)
 static enum say verdict(struct mod *m, bool of_rcpt)
 {
 	struct dnsbl_conn *c = m->conn;
-	struct sum         s = sum_up(m);
+	struct dnsbl_sum   s = dnsbl_sum_up(m);
 
 	if (still_waits(m, &s)) {
 		c->waiting = of_rcpt ? RCPT_WAITS : MESSAGE_WAITS;
@@ -217,10 +148,10 @@ void dnsbl_looked_up(struct dnsbl_lookup *l)
 
 static struct dnsbl_lookup *places(struct mod *m, struct arena *a)
 {
-	struct dnsbl_lookup *set = ARENA_ARRAY(a, struct dnsbl_lookup, zones_of(m)->n);
+	struct dnsbl_lookup *set = ARENA_ARRAY(a, struct dnsbl_lookup, dnsbl_zones(m)->n);
 
-	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++)
-		set[i] = (struct dnsbl_lookup){ .mod = m, .zone = zones_of(m)->v[i] };
+	for (size_t i = 0; set != NULL && i < dnsbl_zones(m)->n; i++)
+		set[i] = (struct dnsbl_lookup){ .mod = m, .zone = dnsbl_zones(m)->v[i] };
 	return set;
 }
 
@@ -228,7 +159,7 @@ static void cancel(const struct mod *m, struct dnsbl_lookup *set)
 {
 	struct dnsbl_conn *c = m->conn;
 
-	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++) {
+	for (size_t i = 0; set != NULL && i < dnsbl_zones(m)->n; i++) {
 		c->out -= set[i].found == OUT;
 		dns_cancel(&set[i].address);
 		dns_cancel(&set[i].text);
@@ -255,8 +186,8 @@ static void ask_ip(struct mod *m, struct dnsbl_conn *c)
 	struct dnsbl_memory at = { &c->scratch, m->conn_arena };
 
 	c->ip = places(m, m->conn_arena);
-	for (size_t i = 0; c->ip != NULL && i < zones_of(m)->n; i++) {
-		const struct dnsbl_zone *z = zones_of(m)->v[i];
+	for (size_t i = 0; c->ip != NULL && i < dnsbl_zones(m)->n; i++) {
+		const struct dnsbl_zone *z = dnsbl_zones(m)->v[i];
 
 		if (z->type == DNSBL_IP && is_wanted(m, z))
 			ask(m, &c->ip[i], z,
@@ -267,8 +198,8 @@ static void ask_ip(struct mod *m, struct dnsbl_conn *c)
 static void ask_name(struct mod *m, struct dnsbl_lookup *set, size_t of, str name,
 		     struct dnsbl_memory at)
 {
-	for (size_t i = 0; set != NULL && i < zones_of(m)->n; i++) {
-		const struct dnsbl_zone *z = zones_of(m)->v[i];
+	for (size_t i = 0; set != NULL && i < dnsbl_zones(m)->n; i++) {
+		const struct dnsbl_zone *z = dnsbl_zones(m)->v[i];
 
 		if (*(const bool *)((const char *)z + of) && is_wanted(m, z) &&
 		    !dnsbl_exempts_name(z, name))
@@ -280,7 +211,7 @@ static void ask_name(struct mod *m, struct dnsbl_lookup *set, size_t of, str nam
 
 static bool concerned(const struct mod *m)
 {
-	return zones_of(m)->n > 0 && !m->peer->submission && mod_excused(m) == NULL &&
+	return dnsbl_zones(m)->n > 0 && !m->peer->submission && mod_excused(m) == NULL &&
 	       (m->in == NULL || m->in->origin == FROM_STRANGER);
 }
 
@@ -308,8 +239,8 @@ static void ptr_known(struct iprev_wait *w)
 
 static bool asks_ptr(const struct mod *m)
 {
-	for (size_t i = 0; i < zones_of(m)->n; i++)
-		if (((const struct dnsbl_zone *)zones_of(m)->v[i])->by_ptr)
+	for (size_t i = 0; i < dnsbl_zones(m)->n; i++)
+		if (((const struct dnsbl_zone *)dnsbl_zones(m)->v[i])->by_ptr)
 			return true;
 	return false;
 }
@@ -342,7 +273,7 @@ static enum say helo(struct mod *m, str name)
 		c->helo = places(m, m->conn_arena);
 	else
 		cancel(m, c->helo);
-	for (size_t i = 0; c->helo != NULL && i < zones_of(m)->n; i++)
+	for (size_t i = 0; c->helo != NULL && i < dnsbl_zones(m)->n; i++)
 		c->helo[i].found = NOT_ASKED;
 	ask_name(m, c->helo, offsetof(struct dnsbl_zone, by_helo), name,
 		 (struct dnsbl_memory){&c->scratch, m->conn_arena});
@@ -400,58 +331,6 @@ static void gone(struct mod *m)
 }
 
 /* ---- what is told --------------------------------------------------------------------- */
-
-static const char *why_unused(const struct dnsbl_lookup *l)
-{
-	if (l->found == NO_ANSWER)
-		return "DNS gave no answer";
-	if (l->found == IS_LISTED && dnsbl_health(l) != DNSBL_GOOD)
-		return "listed, but the zone fails its test and does not count";
-	return NULL;
-}
-
-static void find(struct dnsbl_finding *f, const struct dnsbl_lookup *l)
-{
-	const char *unused = why_unused(l);
-
-	if (l->found == NOT_ASKED || f->listed)
-		return;
-	f->asked = true;
-	if (f->subject.n == 0 || unused != NULL || dnsbl_counts(l))
-		f->subject = l->subject;
-	f->listed = dnsbl_counts(l);
-	if (unused != NULL)
-		f->reason = str_of(unused);
-	if (f->listed) {
-		f->answer = l->answer;
-		f->reason = l->reason;
-	}
-}
-
-const struct dnsbl_finding *dnsbl_findings(const void *conn, const void *msg, struct arena *a,
-					   size_t *n)
-{
-	const struct dnsbl_conn *c = conn;
-	const struct dnsbl_msg  *d = msg;
-	struct dnsbl_finding    *v;
-
-	*n = 0;
-	if (c == NULL || c->mod == NULL)
-		return NULL;
-	const struct dnsbl_lookup *sets[] = {c->ip, c->helo, c->ptr, d != NULL ? d->sender : NULL};
-
-	v = ARENA_ARRAY(a, struct dnsbl_finding, zones_of(c->mod)->n);
-	for (size_t i = 0; v != NULL && i < zones_of(c->mod)->n; i++) {
-		const struct dnsbl_zone *z = zones_of(c->mod)->v[i];
-		struct dnsbl_finding    *f = &v[(*n)++];
-
-		*f = (struct dnsbl_finding){ .zone = z->zone, .action = z->action };
-		for (size_t k = 0; k < COUNT(sets); k++)
-			if (sets[k] != NULL)
-				find(f, &sets[k][i]);
-	}
-	return v;
-}
 
 static const struct dnsbl_finding *findings(const struct mod *m, size_t *n)
 {
