@@ -11,7 +11,8 @@
  *   leases.c        parts become leases, leases come home
  *   disk.c          batches for the Maildirs, and entries read again
  *   late.c          signatures that have run out are made anew
- *   settle.c        fates to the committer and home again
+ *   settle.c        what became of a lease, group by group
+ *   fates.c         fates to the committer and home again
  *   aside.c         marks of what is being tried; what is set aside
  *   letters.c       bounces and notices
  *   wishes.c        retry, hold, release, remove
@@ -261,12 +262,15 @@ void late_hold(struct timetable *, struct part *, str why);     /* in no line an
 
 /* ---- settle.c */
 void lease_done(struct timetable *, struct part *, struct lease *);
-void part_fate(struct timetable *, struct part *, enum fate, int64_t next, str said, enum after);
 void part_expire(struct timetable *, struct part *);
+
+/* ---- fates.c */
+struct queue_fates *fates_for(const struct part *);             /* room for all its recipients, none filled in */
+/* Writes them down; `after` says where the part goes when that is done. */
+void part_fates(struct timetable *, struct part *, struct queue_fates *, enum after);
+void part_fate(struct timetable *, struct part *, enum fate, int64_t next, str said, enum after);   /* the same for all of it */
 void part_put_off_unasked(struct timetable *, struct part *);   /* its destination rests: written down once */
 void fates_fire(struct timetable *, struct queue_fates *);      /* nobody waits for them */
-void part_fates(struct timetable *, struct part *, struct queue_fates *, enum after);
-struct queue_fates *fates_for(const struct part *);             /* room for all its recipients, none filled in */
 
 /* ---- aside.c */
 /* After an unclean stop, the next to be tried: its mark goes ahead of it.  False:
