@@ -2,7 +2,8 @@
 /*
  * spf_inside: what the files of the evaluator share.
  *
- *   spf.c         life of a check: records asked for, frames, the end
+ *   spf.c         life of a check: its beginning, records asked for, frames
+ *   spf_end.c     its end, and the limits that lead there
  *   spf_terms.c   what each mechanism asks and when it matches
  *   spf_exp.c     the explanation of a fail
  *   spf_names.c   the validated names of the address (ptr, %{p})
@@ -89,18 +90,20 @@ struct spf_check {
 void spf_run(struct spf_check *);                        /* goes on in the top frame */
 void spf_term_matched(struct spf_check *, bool);         /* the term at work ended, in a callback */
 void spf_fetch(struct spf_check *, str domain, bool redirect);  /* asks for a record to evaluate next */
-/* The whole check ends, and may be gone when these return: touch it no more.
- * spf_error_dns: by a question that could not be answered. */
+/* spf_end.c.  The whole check ends, and may be gone when these return: touch it no
+ * more.  spf_error_dns: by a question that could not be answered. */
 void spf_finish(struct spf_check *, enum spf_result);
 void spf_error(struct spf_check *, enum spf_result, const char *outcome, str reason);
 void spf_error_dns(struct spf_check *, str name, enum dns_type, enum dns_status);
-void spf_ask(struct spf_check *, struct dns_ask *, str name, enum dns_type, dns_answered *);
-bool spf_batch_of(struct spf_check *, size_t n);         /* false: scratch is spent */
+void spf_error_late(struct spf_check *);                 /* spf_late */
+void spf_error_size(struct spf_check *);                 /* scratch is spent */
 bool spf_late(const struct spf_check *);                 /* the 20 s are over */
 /* Counts a term that asks DNS; false when that was one too many: the check has ended. */
 bool spf_count(struct spf_check *);
 /* Counts it when the answer is void; false as above. */
 bool spf_void(struct spf_check *, enum dns_status);
+void spf_ask(struct spf_check *, struct dns_ask *, str name, enum dns_type, dns_answered *);
+bool spf_batch_of(struct spf_check *, size_t n);         /* false: scratch is spent */
 
 /* spf_exp.c: fetches and expands exp=, then finishes with SPF_FAIL. */
 void spf_explain(struct spf_check *);
