@@ -71,24 +71,30 @@ void     server_look_again(struct server *);            /* accounts and certific
 /* Hands `next` to loops and timetable; the old generation is freed when all
  * have let go of it. */
 void     server_use(struct server *, struct generation *next);
-enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
-void     server_close_unwanted(struct server *);
 void     server_let_go(struct generation *);           /* one of its users has gone */
 struct sts_conf server_sts_conf(const struct config *);
+/* Runs `then` on main once every loop has taken a turn: nobody there holds what
+ * was replaced before. */
+void     server_when_all_turned(struct server *, void (*then)(struct server *, void *arg), void *arg);
+void     server_look_at_logins(const struct server *);  /* who stands no more is not served any longer */
+
+/* listening.c */
+/* Opens what `config` names and is not open yet; what else is open is unwanted from now on. */
+enum err server_open_listeners(struct server *, const struct config *, const struct serve_given *, size_t, str *why);
+void     server_close_unwanted(struct server *);
+struct opened *server_find_opened(struct server *, str endpoint);      /* NULL: it is not open */
+/* Every (socket, listener) pair of a generation, for one loop to keep: two arrays that the swap owns. */
+void     server_listeners_for(const struct server *, const struct config *, struct front_swap *);
 
 /* denied.c: STATE/deny, read again when it has changed */
 void     server_look_at_denied(struct server *);
 str      server_deny_path(const struct config *, struct arena *);
-/* Runs `then` on main once every loop has taken a turn: nobody there holds what
- * was replaced before. */
-void     server_when_all_turned(struct server *, void (*then)(struct server *, void *arg), void *arg);
 
 /* breaker_watch.c: accounts that have used up their allowance */
 bool     server_made_breaker(struct server *);          /* before threads, with main's loop there */
 void     server_write_allowances(struct server *);      /* what is to outlive the process */
 /* Its mail that is in the queue and not out; `then` runs on main when it is held. */
 void     server_hold_waiting(struct server *, str account, void (*then)(struct server *, void *arg), void *arg);
-void     server_look_at_logins(const struct server *);  /* reload.c: who stands no more is not served any longer */
 
 /* unsigned.c: a key of this domain is out: what was held for want of one is
  * released, to be signed on its way.  Main; comes back at once. */
