@@ -60,31 +60,17 @@ void part_set(struct timetable *t, struct part *p, enum part_state s)
 	count(t, p, true);
 }
 
-static bool rcpts_set(struct part *p, const uint32_t *rcpts, size_t n)
-{
-	p->n = (uint32_t)n;
-	p->rcpts = n == 1 ? &p->one : malloc(n * sizeof(*rcpts));
-	if (p->rcpts == NULL)
-		return false;
-	memcpy(p->rcpts, rcpts, n * sizeof(*rcpts));
-	return true;
-}
-
-static void rcpts_free(struct part *p)
-{
-	if (p->rcpts != &p->one)
-		free(p->rcpts);
-}
-
 struct part *part_new(struct timetable *t, struct message *m, struct destination *to, const uint32_t *rcpts, size_t n)
 {
-	struct part *p = calloc(1, sizeof(*p));
+	struct part *p = calloc(1, sizeof(*p) + n * sizeof(*rcpts));
 
-	if (p == NULL || !due_reserve(&t->due, t->nparts + 1) || !rcpts_set(p, rcpts, n)) {
+	if (p == NULL || !due_reserve(&t->due, t->nparts + 1)) {
 		free(p);
 		return NULL;
 	}
 	t->nparts++;
+	p->n = (uint32_t)n;
+	memcpy(p->rcpts, rcpts, n * sizeof(*rcpts));
 	p->message = m;
 	p->to = to;
 	to->parts++;
@@ -105,7 +91,6 @@ void part_free(struct timetable *t, struct part *p)
 	while (*at != p)
 		at = &(*at)->sibling;
 	*at = p->sibling;
-	rcpts_free(p);
 	free(p);
 	t->nparts--;
 	to->parts--;
@@ -160,14 +145,9 @@ void part_move(struct timetable *t, struct part *p, struct destination *to)
 
 /* ---- messages ---------------------------------------------------------------------------------- */
 
-static str key_of(const struct message *m)
-{
-	return (str){ (const char *)&m->id, sizeof(m->id) };
-}
-
 struct message *message_find(struct timetable *t, uint64_t id)
 {
-	return map_get(&t->messages, (str){ (const char *)&id, sizeof(id) });
+	return known_find(&t->messages, id);
 }
 
 static void list_in(struct timetable *t, struct message *m)
@@ -203,12 +183,11 @@ void message_free(struct timetable *t, struct message *m)
 		p->state = PART_NEW;
 		m->parts = p->sibling;
 		p->to->parts--;
-		rcpts_free(p);
 		free(p);
 		t->nparts--;
 	}
 	message_set_aside(t, m, false);
-	map_remove(&t->messages, key_of(m));
+	known_remove(&t->messages, m);
 	list_out(t, m);
 	message_has(t, m, NULL);
 	free(m);
@@ -414,7 +393,7 @@ struct message *message_new(struct timetable *t, struct queue_entry *e)
 	m->since = e->not_before > e->arrived ? e->not_before : e->arrived;
 	m->lives = e->lives < UINT8_MAX ? (unsigned char)e->lives : UINT8_MAX;
 	m->from_null = e->sender.n == 0;
-	if (map_get(&t->messages, key_of(m)) != NULL || !map_put(&t->messages, key_of(m), m)) {
+	if (!known_add(&t->messages, m)) {
 		free(m);
 		return NULL;
 	}

@@ -283,7 +283,6 @@ struct timetable *timetable_new(struct queue *q, struct loop *const *loops, size
 	due_init(&t->due);
 	due_init(&t->rests);
 	due_init(&t->errands);
-	map_init(&t->messages, false);
 	map_init(&t->destinations, false);
 	map_init(&t->providers, true);
 	t->house = (struct client_house){
@@ -362,7 +361,7 @@ void timetable_free(struct timetable *t)
 	due_fini(&t->due);
 	due_fini(&t->rests);
 	due_fini(&t->errands);
-	map_fini(&t->messages);
+	known_fini(&t->messages);
 	map_fini(&t->destinations);
 	map_fini(&t->providers);
 	tls_client_free(t->house.tls);

@@ -6,6 +6,7 @@
  *   timetable.c     the thread: mailbox, clocks, start and stop, settings
  *   arrival.c       a message becomes parts
  *   messages.c      messages and their parts, in memory as light as can be
+ *   known.c         messages by their id
  *   destinations.c  lines, windows, rest; connections
  *   providers.c     destinations whose hosts belong together share their pace
  *   leases.c        parts become leases, leases come home
@@ -50,16 +51,15 @@ enum part_state { PART_NEW, PART_WAITING, PART_IN_LINE, PART_LOADING, PART_LEASE
 /* What happens to a part when its fates are committed. */
 enum after { AFTER_DROP, AFTER_WAIT, AFTER_MOVE, AFTER_HOLD, AFTER_TRY };
 
-struct part {                          /* about 100 bytes: there may be a million */
+struct part {                          /* 84 bytes with one recipient: there may be a million */
 	struct due_item     due;       /* waiting: the next try or notice; in line: the deadline */
 	struct message     *message;
 	struct destination *to;
 	struct part        *before, *behind;   /* in the line */
 	struct part        *sibling;   /* of the same message */
 	int64_t             next;      /* when to try again */
-	uint32_t           *rcpts;     /* indexes in the entry; &one when there is one */
-	uint32_t            n, one;
 	struct wish        *wish;      /* wants to know when it is settled */
+	uint32_t            n;
 	unsigned char       state;     /* enum part_state */
 	unsigned char       after;     /* enum after */
 	bool                told : 1;  /* no (more) notice of a delay */
@@ -71,10 +71,11 @@ struct part {                          /* about 100 bytes: there may be a millio
 	bool                read : 1;  /* its message was read for this try */
 	bool                signed_now : 1;/* its message's signatures were seen to for this try */
 	bool                again : 1; /* to be tried as soon as its fate is written: the operator wants it */
+	uint32_t            rcpts[];   /* n, in the same piece of memory: indexes in the entry */
 };
 
-struct message {
-	uint64_t            id;        /* the key of the map points here */
+struct message {                       /* 72 bytes, of these too */
+	uint64_t            id;
 	int64_t             arrived;
 	int64_t             since;     /* when it may first be tried: waiting counts from here */
 	struct message     *older, *newer;
@@ -133,6 +134,8 @@ struct settings {                      /* one generation's */
 	struct setup_swap *swap;       /* goes home when the last user is; NULL: it is the newest */
 };
 
+struct known { struct message **slots; size_t n, room; };      /* by id; zeroed: empty */
+
 struct timetable {
 	struct queue       *queue;
 	struct loop *const *loops;
@@ -146,7 +149,8 @@ struct timetable {
 	struct tls_report  *report;
 	struct settings    *settings;
 
-	struct map          messages, destinations, providers;
+	struct known        messages;
+	struct map          destinations, providers;
 	struct resting      resting;
 	struct message     *oldest, *newest;
 	struct due          due, rests, errands;
@@ -186,6 +190,12 @@ static inline const struct relay_conf *relay(const struct timetable *t) { return
 /* ---- arrival.c */
 /* Takes the entry.  `first`: of the round after an unclean stop. */
 void message_add(struct timetable *, struct queue_entry *, bool stored_before, bool first);
+
+/* ---- known.c */
+struct message *known_find(const struct known *, uint64_t id);  /* NULL: not there */
+bool known_add(struct known *, struct message *);               /* false: its id is there already, or no memory */
+void known_remove(struct known *, const struct message *);      /* harmless when it is not there */
+void known_fini(struct known *);
 
 /* ---- messages.c */
 struct message *message_new(struct timetable *, struct queue_entry *);   /* NULL: known already, or no memory; the entry is the caller's */
