@@ -1,63 +1,17 @@
 /* SPDX-License-Identifier: ISC */
 /* Maildirs: what is in the file, and exactly once whatever a crash left. */
-#include "tests/unit/queue/house.h"
+#include "tests/unit/queue/maildir_help.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
-#include "queue/deliver/maildir.h"
-#include "smtpd/base/crypt.h"
-#include "smtpd/base/log.h"
-
-static struct house h;
-static char *root;
-static struct place place;
-
-/* ---- system calls that can be counted, made slow or made to fail ------------------------ */
+/* ---- system calls that can be made to fail ---------------------------------------------- */
 
 static struct {
-	atomic_size_t fsyncs, syncfses;
-	_Atomic uint64_t fsync_ms, syncfs_ms, ahead_ms;
-	atomic_int write_error, sync_error, mkdir_error;
+	atomic_int write_error, mkdir_error;
 	atomic_bool old_rename, counts;
 } sys;
-
-int fsync(int fd)
-{
-	atomic_fetch_add(&sys.fsyncs, 1);
-	sys.ahead_ms += sys.fsync_ms;
-	if (sys.counts && sys.sync_error != 0) {
-		errno = sys.sync_error;
-		return -1;
-	}
-	return (int)syscall(SYS_fsync, fd);
-}
-
-int syncfs(int fd)
-{
-	atomic_fetch_add(&sys.syncfses, 1);
-	sys.ahead_ms += sys.syncfs_ms;
-	if (sys.counts && sys.sync_error != 0) {
-		errno = sys.sync_error;
-		return -1;
-	}
-	return (int)syscall(SYS_syncfs, fd);
-}
-
-int clock_gettime(clockid_t clock, struct timespec *t)
-{
-	int e = (int)syscall(SYS_clock_gettime, clock, t);
-
-	if (clock == CLOCK_MONOTONIC)
-		t->tv_sec += (time_t)(sys.ahead_ms / 1000);
-	return e;
-}
 
 int renameat2(int from, const char *name, int to, const char *new, unsigned flags)
 {
@@ -86,119 +40,11 @@ int chmod(const char *path, mode_t mode)
 	return (int)syscall(SYS_fchmodat, AT_FDCWD, path, mode);
 }
 
-/* ---- one delivery ------------------------------------------------------------------- */
-
-struct delivery {
-	struct queue_entry   entry;
-	struct lease         lease;
-	struct lease_rcpt    rcpts[200];
-	struct maildir_batch batch;
-};
-
-static const char text[] = "Subject: x\r\n\r\nHello\r\n.dot\r\nbare\rcr\r\n\r\r\nend";
-
-static void begin(struct delivery *d, size_t n)
-{
-	memset(d, 0, sizeof(*d));
-	d->entry = (struct queue_entry){ .id = queue_new_id(h.q), .sender = STR("anna@us.test"), .head = STR("Received: here\r\n"),
-	                                 .content = str_of(text), .bytes = sizeof(text) - 1, .header_bytes = 14 };
-	arena_init(&d->lease.arena, ARENA_UNBOUNDED);
-	d->lease.entry = &d->entry;
-	d->lease.v = d->rcpts;
-	d->lease.n = n;
-	for (size_t i = 0; i < n; i++)
-		d->rcpts[i] = (struct lease_rcpt){
-			.index = (uint32_t)i, .place = &place, .address = STR("bob@us.test"),
-			.dir = arena_printf(&d->lease.arena, "%s/us.test/box%zu", root, i),
-		};
-	d->batch = (struct maildir_batch){ .queue = h.q, .hostname = STR("host.us.test"), .leases = &d->lease };
-}
-
-static void work(struct delivery *d)
-{
-	maildir_work(&d->batch.job);
-	for (size_t i = 0; i < d->lease.n; i++)
-		assert_true(d->rcpts[i].settled);
-}
-
-/* The commit is home: step 2 is to come. */
-static void staged(struct delivery *d, int64_t at)
-{
-	for (size_t i = 0; i < d->lease.n; i++) {
-		assert_int_equal(d->rcpts[i].fate, FATE_STAGED);
-		d->rcpts[i].staged = true;
-		d->rcpts[i].staged_at = at;
-		d->rcpts[i].settled = false;
-	}
-}
-
-static void end(struct delivery *d)
-{
-	arena_fini(&d->lease.arena);
-}
-
-static char *path_in(const char *box, const char *sub)
-{
-	static char path[1000];
-
-	snprintf(path, sizeof(path), "%s/us.test/%s/%s", root, box, sub);
-	return path;
-}
-
-/* How many files, and the last one's name. */
-static size_t files_in(const char *box, const char *sub, char *name)
-{
-	DIR *d = opendir(path_in(box, sub));
-	size_t n = 0;
-
-	if (d == NULL)
-		return 0;
-	for (struct dirent *e; (e = readdir(d)) != NULL;)
-		if (e->d_name[0] != '.') {
-			n++;
-			if (name != NULL)
-				snprintf(name, 300, "%s", e->d_name);
-		}
-	closedir(d);
-	return n;
-}
-
-static size_t read_file(const char *box, const char *sub, const char *name, char *out, size_t room)
-{
-	char path[4096];
-	ssize_t n;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s/%s", path_in(box, sub), name);
-	fd = open(path, O_RDONLY);
-	assert_true(fd >= 0);
-	n = read(fd, out, room);
-	close(fd);
-	return (size_t)n;
-}
-
 static int set_up(void **state)
 {
-	const uint64_t ahead = sys.ahead_ms;
-
 	(void)state;
 	memset(&sys, 0, sizeof(sys));
-	sys.ahead_ms = ahead + 61000;          /* no test rests for another's slow disk */
-	memset(&h, 0, sizeof(h));
-	house_open(&h);
-	house_start(&h);
-	root = folder_new();
-	place = (struct place){ .kind = PLACE_MAILDIR, .uid = (uid_t)-1, .gid = (gid_t)-1, .mode = 0750 };
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	(void)state;
-	house_close(&h);
-	house_burn(&h);
-	remove_all(root);
-	free(root);
+	mailboxes_open();
 	return 0;
 }
 
@@ -473,182 +319,6 @@ static void no_room(void **state)
 	end(&d);
 }
 
-/* ---- syncing --------------------------------------------------------------------------------- */
-
-/* How many of each a batch of n takes. */
-static void syncs(size_t n, size_t *files, size_t *disks)
-{
-	struct delivery *d = malloc(sizeof(*d));
-
-	begin(d, n);
-	sys.fsyncs = sys.syncfses = 0;
-	work(d);
-	*files = sys.fsyncs;
-	*disks = sys.syncfses;
-	staged(d, clock_wall());
-	work(d);
-	end(d);
-	free(d);
-}
-
-static void few_by_fsync_many_by_syncfs(void **state)
-{
-	size_t files, disks;
-
-	(void)state;
-	syncs(10, &files, &disks);            /* all mailboxes are there from now on … */
-	syncs(4, &files, &disks);             /* … and their directories' names are kept */
-	for (size_t n = 1; n < MAILDIR_SYNCFS; n++) {
-		syncs(n, &files, &disks);
-		assert_int_equal(disks, 0);
-		assert_int_equal(files, 2 * n);       /* the file and tmp/ */
-	}
-	for (size_t n = MAILDIR_SYNCFS; n <= 10; n++) {
-		syncs(n, &files, &disks);
-		assert_int_equal(disks, 1);
-		assert_int_equal(files, 0);
-	}
-}
-
-static void a_slow_syncfs_rests_for_a_minute(void **state)
-{
-	size_t files, disks;
-
-	(void)state;
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 1);
-	sys.syncfs_ms = 100000;
-	syncs(6, &files, &disks);             /* this one was slow */
-	assert_int_equal(disks, 1);
-	sys.syncfs_ms = 0;
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 0);
-	sys.ahead_ms += 58000;
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 0);
-	assert_int_equal(files, 12);
-	sys.ahead_ms += 3000;
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 1);
-	assert_int_equal(files, 0);
-}
-
-/* Where one by one takes longer still, nothing rests; and that is asked again. */
-static void a_slow_disk_is_flushed_all_the_same(void **state)
-{
-	size_t files, disks, times = 0;
-
-	(void)state;
-	sys.syncfs_ms = 100000;
-	sys.fsync_ms = 50000;
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 1);
-	assert_true(sys.fsyncs >= 6);         /* tried with what came next: 300 s and more */
-	for (; times < 4; times++) {
-		syncs(6, &files, &disks);
-		assert_int_equal(disks, 1);
-		assert_int_equal(sys.fsyncs, 0);
-	}
-	sys.fsync_ms = 0;
-	for (; disks == 1 && times < 100; times++)
-		syncs(6, &files, &disks);
-	syncs(6, &files, &disks);
-	assert_int_equal(disks, 0);
-}
-
-/* Of one mailbox: each file, and its folder once; a step later new/ alone. */
-static void a_folder_is_synced_once_for_all(void **state)
-{
-	struct delivery *d = malloc(sizeof(*d));
-
-	(void)state;
-	for (int known = 0; known < 2; known++) {
-		begin(d, MAILDIR_SYNCFS - 1);
-		for (size_t i = 0; i < d->lease.n; i++)
-			d->rcpts[i].dir = d->rcpts[0].dir;
-		sys.fsyncs = 0;
-		work(d);
-		assert_true(!known || sys.fsyncs == MAILDIR_SYNCFS - 1 + 1);
-		staged(d, clock_wall());
-		sys.fsyncs = 0;
-		work(d);
-		assert_true(!known || sys.fsyncs == 1);
-		for (size_t i = 0; i < d->lease.n; i++)
-			assert_int_equal(d->rcpts[i].fate, FATE_DELIVERED);
-		end(d);
-	}
-	assert_int_equal(files_in("box0", "tmp", NULL), 0);
-	assert_int_equal(files_in("box0", "new", NULL), 2 * (MAILDIR_SYNCFS - 1));
-	free(d);
-}
-
-/* A new mailbox's directories are synced up to the root of the disk, by whoever
- * finds them first in a life; then they are known. */
-static void new_names_are_kept(void **state)
-{
-	size_t files, disks;
-
-	(void)state;
-	syncs(1, &files, &disks);
-	assert_true(files > 4);               /* file, tmp/, the mailbox, its domain, … */
-	syncs(1, &files, &disks);
-	assert_int_equal(files, 2);
-	remove_all(path_in("box0", ""));
-	syncs(1, &files, &disks);
-	assert_true(files >= 3);
-}
-
-static void what_cannot_be_synced_is_not_staged(void **state)
-{
-	static const size_t sizes[] = { 1, 8 };
-
-	(void)state;
-	for (size_t i = 0; i < COUNT(sizes); i++) {
-		struct delivery *d = malloc(sizeof(*d));
-		char box[40];
-
-		begin(d, sizes[i]);
-		work(d);
-		for (size_t k = 0; k < sizes[i]; k++) {
-			d->rcpts[k].settled = false;
-			snprintf(box, sizeof(box), "box%zu/tmp", k);
-			remove_all(path_in(box, ""));
-			assert_int_equal(mkdir(path_in(box, ""), 0700), 0);
-		}
-		sys.sync_error = EIO;
-		sys.counts = true;
-		work(d);
-		sys.counts = false;
-		for (size_t k = 0; k < sizes[i]; k++) {
-			snprintf(box, sizeof(box), "box%zu", k);
-			assert_int_equal(d->rcpts[k].fate, FATE_DEFERRED);
-			assert_int_equal(files_in(box, "tmp", NULL), 0);
-		}
-		/* The second step: it stays staged, and is delivered once. */
-		for (size_t k = 0; k < sizes[i]; k++)
-			d->rcpts[k].settled = false;
-		work(d);
-		staged(d, clock_wall());
-		sys.counts = true;
-		work(d);
-		sys.counts = false;
-		for (size_t k = 0; k < sizes[i]; k++) {
-			assert_int_equal(d->rcpts[k].fate, FATE_DEFERRED);
-			assert_true(d->rcpts[k].staged);
-			d->rcpts[k].settled = false;
-		}
-		work(d);
-		for (size_t k = 0; k < sizes[i]; k++) {
-			snprintf(box, sizeof(box), "box%zu", k);
-			assert_int_equal(d->rcpts[k].fate, FATE_DELIVERED);
-			assert_int_equal(files_in(box, "new", NULL), 1);
-			remove_all(path_in(box, ""));
-		}
-		end(d);
-		free(d);
-	}
-}
-
 /* ---- what went wrong, and what to type ---------------------------------------------------------- */
 
 static void advice_can_be_typed(void **state)
@@ -741,24 +411,18 @@ static void unreadable_content(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(both_steps, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(junk_is_a_folder_of_the_mailbox, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(content_from_the_store, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_a_crash_left, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(written_again_under_a_new_name, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(batches_of_many, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(one_bad_mailbox_does_not_hurt_the_others, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(no_room, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(few_by_fsync_many_by_syncfs, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_folder_is_synced_once_for_all, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_slow_syncfs_rests_for_a_minute, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(a_slow_disk_is_flushed_all_the_same, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(new_names_are_kept, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(what_cannot_be_synced_is_not_staged, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(advice_can_be_typed, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(half_made_directories_go, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(own_sender_and_fields, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(unreadable_content, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(both_steps, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(junk_is_a_folder_of_the_mailbox, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(content_from_the_store, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(what_a_crash_left, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(written_again_under_a_new_name, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(batches_of_many, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(one_bad_mailbox_does_not_hurt_the_others, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(no_room, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(advice_can_be_typed, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(half_made_directories_go, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(own_sender_and_fields, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(unreadable_content, set_up, mailboxes_close),
 	};
 
 	crypt_setup();
