@@ -13,7 +13,7 @@
 #include "queue/record.h"
 #include "queue/store.h"
 
-#define SPOOL_PIECE     ((size_t)64 << 10)   /* what is written to a file at once */
+#define SPOOL_PIECE     ((size_t)256 << 10)  /* what is written to a file at once, each at a multiple of it */
 #define CONTENT_KEPT    ((size_t)64 << 10)   /* contents up to this size stay in memory for the first try … */
 #define CONTENT_BUDGET  ((size_t)16 << 20)   /* … while all of them together stay below this */
 
@@ -79,7 +79,9 @@ struct spool {
 	int           fd;                   /* the unnamed file; the desk's while a job is out */
 	struct job    job;
 	char         *flying;               /* the piece that is on its way to the disk */
-	size_t        nflying;
+	size_t        nflying, flying_room;
+	char         *spare;                /* one that has come home: the next gathers in it */
+	size_t        spare_room;
 	bool          out, ghost, finishing;
 	bool          told;                 /* the reader was told to stop: `ready` is owed */
 	uint64_t      name;                 /* finishing: link in as this id */

@@ -301,6 +301,10 @@ void queue_settle(struct queue *, struct queue_fates *);
 enum err queue_load(struct queue *, uint64_t id, struct queue_entry **out);          /* without content */
 /* Copies n content bytes from offset; *got < n only at the end. */
 enum err queue_read(struct queue *, uint64_t id, bool in_file, uint64_t offset, char *out, size_t n, size_t *got);
+/* The same for a content in a file that is read as a whole: opened once, *fd is the
+ * caller's to close.  A piece that is not all there is ERR_BAD. */
+enum err queue_body_open(struct queue *, uint64_t id, int *fd);
+enum err queue_body_read(int fd, uint64_t offset, char *out, size_t n);
 
 /* ---- what became of it --------------------------------------------------------- */
 

@@ -146,25 +146,44 @@ enum err queue_walk(struct queue *q, void (*seen)(void *, struct queue_entry *),
 
 /* ---- content ------------------------------------------------------------------------- */
 
-static enum err read_file(struct queue *q, uint64_t id, uint64_t offset, char *out, size_t n, size_t *got)
+/* Of a message that is there: without its file it is damaged. */
+static enum err open_file(struct queue *q, uint64_t id, int *fd)
 {
 	char path[BODY_PATH];
-	int fd = open(body_path(q, id, path), O_RDONLY | O_CLOEXEC);
-	enum err e = fd < 0 ? err_of_errno(errno) : OK;
+	enum err e;
 
-	while (e == OK && *got < n) {
+	*fd = open(body_path(q, id, path), O_RDONLY | O_CLOEXEC);
+	e = *fd < 0 ? err_of_errno(errno) : OK;
+	return e == ERR_ABSENT ? ERR_BAD : e;
+}
+
+/* As much as is there. */
+static enum err read_file(int fd, uint64_t offset, char *out, size_t n, size_t *got)
+{
+	*got = 0;
+	while (*got < n) {
 		ssize_t r = pread(fd, out + *got, n - *got, (off_t)(offset + *got));
 
 		if (r == 0)
 			break;
 		if (r < 0 && errno != EINTR)
-			e = ERR_IO;
+			return ERR_IO;
 		if (r > 0)
 			*got += (size_t)r;
 	}
-	if (fd >= 0)
-		close(fd);
-	return e == ERR_ABSENT ? ERR_BAD : e;   /* its message is there */
+	return OK;
+}
+
+static enum err read_once(struct queue *q, uint64_t id, uint64_t offset, char *out, size_t n, size_t *got)
+{
+	int fd;
+	enum err e = open_file(q, id, &fd);
+
+	if (e != OK)
+		return e;
+	e = read_file(fd, offset, out, n, got);
+	close(fd);
+	return e;
 }
 
 static enum err read_rows(struct store_txn *t, const struct record_summary *m, uint64_t offset, char *out, size_t n,
@@ -219,8 +238,29 @@ enum err queue_read(struct queue *q, uint64_t id, bool in_file, uint64_t offset,
 	}
 	store_end(&t);                          /* a file is read without it */
 	if (e == OK && in_file)
-		e = read_file(q, id, offset, out, n, got);
+		e = read_once(q, id, offset, out, n, got);
 	if (e == OK && *got < n)
 		e = ERR_BAD;
 	return e;
+}
+
+enum err queue_body_open(struct queue *q, uint64_t id, int *fd)
+{
+	struct record_summary m;
+	struct store_txn t;
+	enum err e;
+
+	*fd = -1;
+	store_read(q->store, &t);
+	e = find(&t, id, &m);
+	store_end(&t);
+	return e == OK ? open_file(q, id, fd) : e;
+}
+
+enum err queue_body_read(int fd, uint64_t offset, char *out, size_t n)
+{
+	size_t got;
+	enum err e = read_file(fd, offset, out, n, &got);
+
+	return e == OK && got < n ? ERR_BAD : e;
 }

@@ -3,7 +3,9 @@
  * Where a message's bytes gather: memory first, then an unnamed file.
  *
  * One piece is on its way to the disk at a time; while it flies the next one
- * gathers, and when that is full too the reader is told to stop.  Loop thread;
+ * gathers, and when that is full too the reader is told to stop.  Two buffers
+ * change places.  A piece is whole pages at a place in the file that is a multiple
+ * of its size, so that the page cache holds it in few large folios.  Loop thread;
  * the marked functions run on the disk desk, which touches only fd, flying and
  * err while a job is out.
  */
@@ -15,6 +17,9 @@
 #include <unistd.h>
 
 #include "queue/internal.h"
+#include "smtpd/base/loop.h"
+
+#define SPOOL_ROOM (SPOOL_PIECE + LOOP_SCRATCH)   /* a piece, and what was read behind its end */
 
 struct spool *spool_new(struct queue *q, struct mbox *home)
 {
@@ -34,6 +39,7 @@ static void destroy(struct spool *s)
 		close(s->fd);           /* an unnamed file goes with its last descriptor */
 	free(s->p);
 	free(s->flying);
+	free(s->spare);
 	free(s);
 }
 
@@ -58,7 +64,7 @@ uint64_t spool_bytes(const struct spool *s)
 
 size_t spool_memory(const struct spool *s)
 {
-	return s->room + s->nflying;
+	return s->room + s->flying_room + s->spare_room;
 }
 
 void spool_on_ready(struct spool *s, void (*ready)(void *), void *arg)
@@ -129,17 +135,62 @@ static void fly(struct job *j)
 
 static void landed(struct baton *b);
 
+/* The buffer that gathers next, of at least so many bytes: the one that came home,
+ * or a new one.  NULL: no memory. */
+static char *next_buffer(struct spool *s, size_t least, size_t *room)
+{
+	char *p = s->spare;
+
+	if (p != NULL && s->spare_room >= least) {
+		*room = s->spare_room;
+		s->spare = NULL;
+		s->spare_room = 0;
+		return p;
+	}
+	*room = least > SPOOL_ROOM ? least : SPOOL_ROOM;
+	return malloc(*room);
+}
+
+/* What is no whole piece yet goes on gathering: it is carried over. */
+static void carry_over(struct spool *s, size_t n)
+{
+	size_t room;
+	char *p = next_buffer(s, n, &room);
+
+	if (p == NULL)
+		return;                 /* then it goes, too: pieces in step are an advantage, no must */
+	memcpy(p, s->flying + s->nflying - n, n);
+	s->nflying -= n;
+	s->p = p;
+	s->n = n;
+	s->room = room;
+}
+
 static void send_piece(struct spool *s)
 {
+	size_t rest = s->n % SPOOL_PIECE;
+
 	s->flying = s->p;
 	s->nflying = s->n;
+	s->flying_room = s->room;
 	s->p = NULL;
 	s->n = s->room = 0;
+	if (!s->finishing && rest > 0)
+		carry_over(s, rest);
 	s->out = true;
 	s->job.work = fly;
 	s->job.baton.home = s->home;
 	s->job.baton.arrived = landed;
 	desk_submit_anyway(s->queue->disk, &s->job);
+}
+
+static void keep_spare(struct spool *s)
+{
+	free(s->spare);
+	s->spare = s->flying;
+	s->spare_room = s->flying_room;
+	s->flying = NULL;
+	s->nflying = s->flying_room = 0;
 }
 
 static void landed(struct baton *b)
@@ -150,9 +201,7 @@ static void landed(struct baton *b)
 	s->out = false;
 	if (s->err == OK)
 		s->err = s->lost;
-	free(s->flying);
-	s->flying = NULL;
-	s->nflying = 0;
+	keep_spare(s);
 	if (s->ghost) {
 		destroy(s);
 		return;
@@ -177,14 +226,16 @@ static void landed(struct baton *b)
 
 static bool make_room(struct spool *s, size_t n)
 {
-	size_t room = s->room ? s->room : s->in_file ? 2 * SPOOL_PIECE : 4096;
+	size_t room = s->room ? s->room : 4096, least = s->n + n;
 	char *p;
 
-	while (room < s->n + n)
-		room *= 2;
-	if (room == s->room)
+	if (least <= s->room)
 		return true;
-	p = realloc(s->p, room);
+	while (room < least)
+		room *= 2;
+	if (room > SPOOL_ROOM && least <= SPOOL_ROOM)
+		room = SPOOL_ROOM;
+	p = s->p == NULL && s->in_file ? next_buffer(s, least, &room) : realloc(s->p, room);
 	if (p == NULL) {
 		s->lost = ERR_MEMORY;
 		return false;

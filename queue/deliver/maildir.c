@@ -16,7 +16,6 @@
 #include "smtpd/base/buf.h"
 #include "smtpd/base/clock.h"
 
-#define WINDOW        ((size_t)64 << 10)
 #define SYNCFS_SLOW   200                 /* ms: perhaps somebody else's writes are in the way … */
 #define SYNCFS_REST   60000               /* … so for this long files are synced one by one, if that is quicker */
 
@@ -186,7 +185,7 @@ static void settle_synced(struct maildir_item *i)
 	leave(i);
 }
 
-static void work_on(struct maildir_item *i, char *window)
+static void work_on(struct maildir_item *i, struct maildir_window *window)
 {
 	if (i->rcpt->staged) {
 		if (maildir_move(i) != MAILDIR_AGAIN)
@@ -197,7 +196,7 @@ static void work_on(struct maildir_item *i, char *window)
 		lease_settle(i->lease, i->rcpt, FATE_DEFERRED, STR("4.2.1"), STR("The mailbox of this address has gone"));
 		return;
 	}
-	if (!maildir_write(i, window, WINDOW))
+	if (!maildir_write(i, window))
 		leave(i);
 }
 
@@ -223,7 +222,24 @@ static void nothing_done(struct maildir_batch *b)
 		lease_settle_rest(l, FATE_DEFERRED, STR("4.3.0"), STR("out of memory"));
 }
 
-static void work_through(struct maildir_item *v, size_t n, char *window)
+/* One allocation: the output lies behind it. */
+static struct maildir_window *window_new(const struct maildir_batch *b)
+{
+	size_t room = MAILDIR_SMALL;
+	struct maildir_window *w;
+
+	for (const struct lease *l = b->leases; l != NULL; l = l->next)
+		if (l->entry->in_file)
+			room = MAILDIR_LARGE;
+	w = malloc(sizeof(*w) + room);
+	if (w == NULL)
+		return NULL;
+	w->out = (char *)(w + 1);
+	w->room = room;
+	return w;
+}
+
+static void work_through(struct maildir_item *v, size_t n, struct maildir_window *window)
 {
 	for (size_t k = 0; k < n; k++)
 		work_on(&v[k], window);
@@ -240,7 +256,7 @@ void maildir_work(struct job *j)
 	size_t n = gather(b, NULL, NULL);
 	struct maildir_item *v = calloc(n + 1, sizeof(*v));
 	struct maildir_round *r = malloc(sizeof(*r));
-	char *window = malloc(WINDOW);
+	struct maildir_window *window = window_new(b);
 
 	if (v != NULL && r != NULL && window != NULL) {
 		r->n = 0;

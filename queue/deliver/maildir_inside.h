@@ -42,8 +42,19 @@ struct maildir_item {                     /* one recipient's file in one batch *
 	bool  moved;                      /* step 2 */
 };
 
+/* What is written gathers in `out`; what is read comes into `in`.  An output of
+ * MAILDIR_LARGE is written in pieces that the page cache holds in few large folios. */
+#define MAILDIR_IN    ((size_t)64 << 10)
+#define MAILDIR_SMALL ((size_t)32 << 10)
+#define MAILDIR_LARGE ((size_t)256 << 10)   /* once a batch has a content that is a file */
+struct maildir_window {
+	char  *out;
+	size_t room;                      /* of out */
+	char   in[MAILDIR_IN];
+};
+
 /* Each returns false after it has settled the recipient as deferred. */
-bool maildir_write(struct maildir_item *, char *window, size_t room);   /* tmp/NAME is written, not synced */
+bool maildir_write(struct maildir_item *, struct maildir_window *);     /* tmp/NAME is written, not synced */
 enum maildir_found { MAILDIR_MOVED, MAILDIR_AGAIN, MAILDIR_PUT_OFF };
 enum maildir_found maildir_move(struct maildir_item *);                 /* AGAIN: it has to be written once more */
 void maildir_unwrite(struct maildir_item *);                            /* tmp/NAME goes */

@@ -131,55 +131,91 @@ static void flush_out(struct writer *w)
 	w->n = 0;
 }
 
-static void put(struct writer *w, str s)
+/* There is always room for one more. */
+static void put_cr(struct writer *w)
+{
+	w->p[w->n++] = '\r';
+	if (w->n == w->room)
+		flush_out(w);
+}
+
+/* Copies s with LF for CRLF, a CR alone as it is; *cr: its last one is held back.
+ * Returns how many bytes that were, never more than s has. */
+static size_t copy_lines(char *out, str s, bool *cr)
+{
+	const char *p = s.p, *end = s.p + s.n, *at;
+	char *to = out;
+
+	while ((at = memchr(p, '\r', (size_t)(end - p))) != NULL) {
+		memcpy(to, p, (size_t)(at - p));
+		to += at - p;
+		p = at + 1;
+		if (p == end) {
+			*cr = true;
+			return (size_t)(to - out);
+		}
+		if (*p != '\n')
+			*to++ = '\r';
+	}
+	memcpy(to, p, (size_t)(end - p));
+	return (size_t)(to - out) + (size_t)(end - p);
+}
+
+static void put_lines(struct writer *w, str s)
 {
 	while (s.n > 0 && !has_failed(w)) {
-		size_t n = s.n < w->room - w->n ? s.n : w->room - w->n;
+		str part;
 
-		memcpy(w->p + w->n, s.p, n);
-		w->n += n;
-		s = str_skip(s, n);
+		if (w->cr && s.p[0] != '\n')
+			put_cr(w);
+		w->cr = false;
+		part = str_head(s, w->room - w->n);
+		w->n += copy_lines(w->p + w->n, part, &w->cr);
+		s = str_skip(s, part.n);
 		if (w->n == w->room)
 			flush_out(w);
 	}
 }
 
-/* CRLF becomes LF; a CR alone stays. */
-static void put_lines(struct writer *w, str s)
-{
-	while (s.n > 0) {
-		size_t cr;
-
-		if (w->cr && s.p[0] != '\n')
-			put(w, STR("\r"));
-		w->cr = false;
-		cr = str_find(s, '\r');
-		put(w, str_head(s, cr));
-		w->cr = cr < s.n;
-		s = str_skip(s, cr + 1);
-	}
-}
-
-static enum err put_from_queue(struct maildir_item *i, struct writer *w, char *window, size_t room)
+static enum err put_rows(struct maildir_item *i, struct writer *w, struct maildir_window *window)
 {
 	const struct queue_entry *e = i->lease->entry;
 
 	for (uint64_t at = 0; at < e->bytes && !has_failed(w);) {
-		uint64_t left = e->bytes - at;
 		size_t got = 0;
-		enum err err = queue_read(i->batch->queue, e->id, e->in_file, at, window, left < room ? (size_t)left : room, &got);
+		enum err err = queue_read(i->batch->queue, e->id, false, at, window->in, sizeof(window->in), &got);
 
 		if (err != OK)
 			return err;
 		if (got == 0)
 			return ERR_BAD;
-		put_lines(w, (str){ window, got });
+		put_lines(w, (str){ window->in, got });
 		at += got;
 	}
 	return OK;
 }
 
-static enum err put_message(struct maildir_item *i, struct writer *w, char *window, size_t room)
+static enum err put_file(struct maildir_item *i, struct writer *w, struct maildir_window *window)
+{
+	const struct queue_entry *e = i->lease->entry;
+	int fd;
+	enum err err = queue_body_open(i->batch->queue, e->id, &fd);
+
+	for (uint64_t at = 0; err == OK && at < e->bytes && !has_failed(w);) {
+		uint64_t left = e->bytes - at;
+		size_t n = left < sizeof(window->in) ? (size_t)left : sizeof(window->in);
+
+		err = queue_body_read(fd, at, window->in, n);
+		if (err == OK)
+			put_lines(w, (str){ window->in, n });
+		at += n;
+	}
+	if (fd >= 0)
+		close(fd);
+	return err;
+}
+
+static enum err put_message(struct maildir_item *i, struct writer *w, struct maildir_window *window)
 {
 	const struct queue_entry *e = i->lease->entry;
 	struct arena *a = &i->lease->arena;
@@ -192,9 +228,9 @@ static enum err put_message(struct maildir_item *i, struct writer *w, char *wind
 	if (e->content.p != NULL)
 		put_lines(w, e->content);
 	else
-		err = put_from_queue(i, w, window, room);
-	if (w->cr)
-		put(w, STR("\r"));
+		err = e->in_file ? put_file(i, w, window) : put_rows(i, w, window);
+	if (w->cr && !has_failed(w))
+		put_cr(w);
 	return err;
 }
 
@@ -209,11 +245,10 @@ static bool finish(struct maildir_item *i, struct writer *w)
 	return !has_failed(w) && (is_new || give_size(i, w->written));
 }
 
-/* Half of the window gathers output, the other half takes what is read. */
-static bool write_message(struct maildir_item *i, char *window, size_t room)
+static bool write_message(struct maildir_item *i, struct maildir_window *window)
 {
-	struct writer w = { .item = i, .p = window, .room = room / 2 };
-	enum err err = put_message(i, &w, window + room / 2, room / 2);
+	struct writer w = { .item = i, .p = window->out, .room = window->room };
+	enum err err = put_message(i, &w, window);
 	str said;
 
 	if (err != OK) {
@@ -241,13 +276,13 @@ void maildir_unwrite(struct maildir_item *i)
 		unlinkat(i->folder->fd, name, 0);
 }
 
-bool maildir_write(struct maildir_item *i, char *window, size_t room)
+bool maildir_write(struct maildir_item *i, struct maildir_window *window)
 {
 	i->folder = maildir_open(i, "tmp", true);
 	if (i->folder == NULL)
 		return false;
 	i->name = base_name(i);
-	if (write_message(i, window, room))
+	if (write_message(i, window))
 		return true;
 	if (i->file >= 0)
 		maildir_unwrite(i);
