@@ -200,16 +200,13 @@ static void tell_news(struct queue *q, struct queue_put *p)
 	struct queue_entry *e = p->entry;
 
 	p->entry = NULL;
-	if (e->bytes > CONTENT_KEPT || atomic_load(&q->content) + e->bytes > CONTENT_BUDGET) {
-		queue_entry_forget_content(e);
-	} else if (e->content_memory != NULL) {
-		s->queue = q;
-		atomic_fetch_add(&q->content, e->bytes);
-	}
 	if (q->news == NULL) {
 		queue_entry_free(e);
 		return;
 	}
+	if (e->bytes > CONTENT_KEPT || atomic_load(&q->kept) + entry_weight(e) > KEPT_BUDGET)
+		queue_entry_forget_content(e);
+	entry_count(e, q);
 	s->news.baton.arrived = q->news_arrived;
 	mbox_send(q->news, &s->news.baton);
 }

@@ -15,7 +15,7 @@
 
 #define SPOOL_PIECE     ((size_t)256 << 10)  /* what is written to a file at once, each at a multiple of it */
 #define CONTENT_KEPT    ((size_t)64 << 10)   /* contents up to this size stay in memory for the first try … */
-#define CONTENT_BUDGET  ((size_t)16 << 20)   /* … while all of them together stay below this */
+#define KEPT_BUDGET     ((size_t)16 << 20)   /* … while all entries and contents together hold less than this */
 
 struct queue {
 	struct queue_conf conf;
@@ -34,16 +34,21 @@ struct queue {
 	uint64_t          random, id_reserved;
 	_Atomic uint64_t  next_id;
 	_Atomic int       room;             /* enum err: may new mail come in? */
-	_Atomic uint64_t  messages, commits, puts, fates, batch_longest, used, size, content;
+	_Atomic uint64_t  messages, commits, puts, fates, batch_longest, used, size;
+	_Atomic uint64_t  kept;             /* bytes that entries hold which went out as news */
 };
 
 /* An entry as it is allocated: its news baton lies with it. */
 struct stored_entry {
 	struct queue_entry entry;
 	struct queue_news  news;
-	struct queue      *queue;           /* whose `content` counts our memory; NULL: not counted */
+	struct queue      *queue;           /* whose `kept` counts our memory; NULL: not counted … */
+	size_t             counted;         /* … this much of it */
 };
 struct queue_entry *entry_new(void);
+/* From here to its end, what it holds is counted. */
+void   entry_count(struct queue_entry *, struct queue *);
+size_t entry_weight(const struct queue_entry *);   /* the memory it holds: blocks, not what stands in them */
 
 /* New mail may fill the map up to here. */
 uint64_t map_limit(const struct queue *);

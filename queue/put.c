@@ -36,13 +36,18 @@ struct queue_put *queue_put_new(struct queue *q, struct arena *a, struct mbox *h
 	return p;
 }
 
-static str kept(struct queue_put *p, str s)
+static str kept_in(struct arena *a, struct queue_put *p, str s)
 {
-	str copy = str_keep(&p->entry->arena, s);
+	str copy = str_keep(a, s);
 
 	if (s.n > 0 && copy.p == NULL)
 		p->err = ERR_MEMORY;
 	return copy;
+}
+
+static str kept(struct queue_put *p, str s)
+{
+	return kept_in(&p->entry->arena, p, s);
 }
 
 void queue_put_from(struct queue_put *p, const struct path *sender, unsigned flags, str envid, str login)
@@ -55,10 +60,11 @@ void queue_put_from(struct queue_put *p, const struct path *sender, unsigned fla
 	p->entry->login = kept(p, login);
 }
 
-/* Doubles an array that lives in an arena. */
+/* Doubles an array that lives in an arena.  From one: most messages have one
+ * recipient, and room for eight of them was a kilobyte that waited with it. */
 static bool grow(struct arena *a, void **v, size_t n, size_t *room, size_t size)
 {
-	size_t more = *room ? 2 * *room : 8;
+	size_t more = *room ? 2 * *room : 1;
 	void *bigger;
 
 	if (n < *room)
@@ -130,7 +136,7 @@ void queue_put_field(struct queue_put *p, str field)
 	if (!grow(p->arena, (void **)&p->heads, p->nheads, &p->heads_room, sizeof(*p->heads)))
 		p->err = ERR_MEMORY;
 	else
-		p->heads[p->nheads++] = kept(p, field);
+		p->heads[p->nheads++] = kept_in(p->arena, p, field);   /* the entry gets all of them as one */
 }
 
 void queue_put_header_bytes(struct queue_put *p, uint64_t n)

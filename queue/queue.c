@@ -432,13 +432,36 @@ bool queue_rcpt_waits_for_key(const struct queue_entry *e, const struct queue_rc
 	return ((e->flags & MESSAGE_UNSIGNED) && r->changed == 0) || str_starts(r->said, QUEUE_WAITS_FOR_KEY);
 }
 
-void queue_entry_forget_content(struct queue_entry *e)
+size_t entry_weight(const struct queue_entry *e)
+{
+	return sizeof(struct stored_entry) + arena_held(&e->arena) + (e->content_memory != NULL ? (size_t)e->bytes : 0);
+}
+
+void entry_count(struct queue_entry *e, struct queue *q)
 {
 	struct stored_entry *s = SUPER(e, struct stored_entry, entry);
 
-	if (e->content_memory != NULL && s->queue != NULL)
-		atomic_fetch_sub(&s->queue->content, e->bytes);
-	s->queue = NULL;
+	s->queue = q;
+	s->counted = entry_weight(e);
+	atomic_fetch_add(&q->kept, s->counted);
+}
+
+static void uncount(struct stored_entry *s, size_t n)
+{
+	if (s->queue != NULL)
+		atomic_fetch_sub(&s->queue->kept, n);
+	s->counted -= s->queue != NULL ? n : 0;
+}
+
+bool queue_keeps_much(const struct queue *q)
+{
+	return atomic_load_explicit(&q->kept, memory_order_relaxed) > KEPT_BUDGET;
+}
+
+void queue_entry_forget_content(struct queue_entry *e)
+{
+	if (e->content_memory != NULL)
+		uncount(SUPER(e, struct stored_entry, entry), (size_t)e->bytes);
 	free(e->content_memory);
 	e->content_memory = NULL;
 	e->content = STR_NONE;
@@ -446,11 +469,14 @@ void queue_entry_forget_content(struct queue_entry *e)
 
 void queue_entry_free(struct queue_entry *e)
 {
+	struct stored_entry *s = e != NULL ? SUPER(e, struct stored_entry, entry) : NULL;
+
 	if (e == NULL)
 		return;
 	queue_entry_forget_content(e);
+	uncount(s, s->counted);
 	arena_fini(&e->arena);
-	free(SUPER(e, struct stored_entry, entry));
+	free(s);
 }
 
 struct queue_fates *queue_fates_new(size_t n)

@@ -257,6 +257,9 @@ void queue_entry_forget_content(struct queue_entry *);     /* frees the memory c
  * memory when it is small), whose owner the receiver becomes.  Set before start. */
 struct queue_news { struct baton baton; struct queue_entry *entry; };
 void queue_watch(struct queue *, struct mbox *box, void (*arrived)(struct baton *));
+/* Entries that went out as news hold more than they may in all (16 MiB): who can
+ * read one again lets it go.  Any thread. */
+bool queue_keeps_much(const struct queue *);
 
 /* Before threads: every stored message without content, oldest first; damaged
  * ones too. */

@@ -158,7 +158,9 @@ static void put_off_what_rests(struct timetable *t, struct message *m)
 /* Whether the header needs SMTPUTF8 is seen in the content, or when it is read. */
 static bool may_stay(const struct timetable *t, const struct queue_entry *e, bool stored_before)
 {
-	return !stored_before && t->entries <= ENTRIES_MOST && (e->content.p != NULL || !(e->flags & MESSAGE_SMTPUTF8));
+	if (stored_before || t->entries > ENTRIES_MOST || queue_keeps_much(t->queue))
+		return false;
+	return e->content.p != NULL || !(e->flags & MESSAGE_SMTPUTF8);
 }
 
 void message_add(struct timetable *t, struct queue_entry *e, bool stored_before, bool first)

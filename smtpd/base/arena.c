@@ -109,6 +109,15 @@ size_t arena_size(size_t n)
 	return ((n > 0 ? n : 1) + ALIGN - 1) & ~(ALIGN - 1);
 }
 
+size_t arena_held(const struct arena *a)
+{
+	size_t held = 0;
+
+	for (const struct arena_block *b = a->blocks; b != NULL; b = b->next)
+		held += sizeof(*b) + b->size;
+	return held;
+}
+
 void *arena_alloc(struct arena *a, size_t n)
 {
 	struct arena_block *b = NULL;

@@ -32,6 +32,7 @@ void  arena_fini(struct arena *);                /* frees all; it may be used ag
 void  arena_wipe(struct arena *);                /* the same, zeroing first: secrets */
 void *arena_alloc(struct arena *, size_t);       /* zeroed, aligned for any type */
 size_t arena_size(size_t);                       /* what arena_alloc takes for so much */
+size_t arena_held(const struct arena *);         /* memory that its blocks take: more than was handed out */
 str   arena_printf(struct arena *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #define ARENA_NEW(arena, type)       ((type *)arena_alloc((arena), sizeof(type)))

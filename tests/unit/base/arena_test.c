@@ -128,6 +128,22 @@ static void printing(void **state)
 	arena_fini(&a);
 }
 
+/* More than what was handed out, and little more. */
+static void what_it_holds(void **state)
+{
+	struct arena a;
+
+	(void)state;
+	arena_init(&a, ARENA_UNBOUNDED);
+	assert_int_equal(arena_held(&a), 0);
+	assert_non_null(arena_alloc(&a, 10));
+	assert_int_equal(arena_held(&a), 1024);
+	assert_non_null(arena_alloc(&a, 5000));
+	assert_in_range(arena_held(&a), 1024 + 5000, 1024 + 5000 + 64);
+	arena_fini(&a);
+	assert_int_equal(arena_held(&a), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -136,6 +152,7 @@ int main(void)
 		cmocka_unit_test(exact),
 		cmocka_unit_test(overflow),
 		cmocka_unit_test(printing),
+		cmocka_unit_test(what_it_holds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -90,13 +90,50 @@ static void news_of_what_was_stored(void **state)
 			fill_content(want, i, 0, sizes[i]);
 			assert_str(e->content, ((str){ want, sizes[i] }));
 			free(want);
-			assert_int_equal(atomic_load(&h.q->content), sizes[i]);
+			assert_int_equal(atomic_load(&h.q->kept), entry_weight(e));
+			assert_true(entry_weight(e) >= sizes[i] + arena_held(&e->arena));
 			queue_entry_forget_content(e);
 			assert_null(e->content.p);
-			assert_int_equal(atomic_load(&h.q->content), 0);
+			assert_int_equal(atomic_load(&h.q->kept), entry_weight(e));
 		}
 		queue_entry_free(e);
 	}
+	house_close(&h);
+	house_burn(&h);
+}
+
+static struct queue_entry *news_of_one(struct house *h, size_t size)
+{
+	struct baton *b;
+
+	put_one(h, 0, size, 1, NULL);
+	b = mbox_take_all(h->news);
+	assert_non_null(b);
+	return SUPER(b, struct queue_news, baton)->entry;
+}
+
+/* When much is kept a content waits in the store, and what keeps entries hears of it. */
+static void news_hold_so_much_at_most(void **state)
+{
+	struct house h = { 0 };
+	struct queue_entry *e;
+
+	(void)state;
+	house_open(&h);
+	house_start(&h);
+	atomic_store(&h.q->kept, KEPT_BUDGET - 30000);
+	e = news_of_one(&h, 20000);
+	assert_int_equal(e->content.n, 20000);
+	queue_entry_free(e);
+	assert_int_equal(atomic_load(&h.q->kept), KEPT_BUDGET - 30000);
+	atomic_store(&h.q->kept, KEPT_BUDGET - 1000);
+	assert_false(queue_keeps_much(h.q));
+	e = news_of_one(&h, 500);
+	assert_null(e->content.p);
+	assert_true(queue_keeps_much(h.q));
+	assert_in_range(entry_weight(e), 1024, 2048);   /* one block, and itself */
+	queue_entry_free(e);
+	assert_int_equal(atomic_load(&h.q->kept), KEPT_BUDGET - 1000);
 	house_close(&h);
 	house_burn(&h);
 }
@@ -469,6 +506,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_was_put_is_read),
 		cmocka_unit_test(news_of_what_was_stored),
+		cmocka_unit_test(news_hold_so_much_at_most),
 		cmocka_unit_test(damaged_content_is_not_delivered),
 		cmocka_unit_test(a_damaged_message_stops_nobody),
 		cmocka_unit_test(ids_as_text),
