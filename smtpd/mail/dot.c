@@ -4,13 +4,14 @@
  *
  * A line begins at the front of the message and behind CRLF, nowhere else: what
  * others take for a line end neither ends the message nor hides a dot.  Bytes
- * are looked at with memchr, a line at a time; a piece that goes out spans as
- * many lines as need no change.  Only ".", CR at a piece's end are held over,
- * and they come back as constants.  Loop thread.
+ * are looked at in blocks; a block in which anything is to be seen to is gone
+ * through a line at a time.  A piece that goes out spans as many lines as need no
+ * change.  Only ".", CR at a piece's end are held over, and they come back as
+ * constants.  Loop thread.
  */
 #include "smtpd/mail/dot.h"
 
-#include <string.h>
+#define BLOCK 128
 
 enum state {
 	LINE_START,   /* nothing of the line has come */
@@ -25,23 +26,9 @@ void dot_init(struct dot *d, bool repair)
 	*d = (struct dot){ .state = LINE_START, .repair = repair };
 }
 
-static void line_grew(struct dot *d, size_t n)
-{
-	d->line += n;
-	if (d->line > d->longest)
-		d->longest = d->line;
-}
-
-static void line_ended(struct dot *d, enum state next)
-{
-	d->line = 0;
-	d->state = next;
-}
-
 static void bare_cr(struct dot *d)
 {
 	d->faults |= DOT_BARE_CR;
-	line_grew(d, 1);
 	d->state = IN_LINE;
 }
 
@@ -50,7 +37,8 @@ static void look_at_text(struct dot *d, str text)
 {
 	if (str_holds(text, '\r'))
 		d->faults |= DOT_BARE_CR;
-	line_grew(d, text.n);
+	if (str_holds(text, '\0'))
+		d->faults |= DOT_NUL;
 }
 
 /* One line or its beginning, at in[at]; where the next one is. */
@@ -67,15 +55,40 @@ static size_t line_passed(struct dot *d, str in, size_t at)
 		return lf;
 	}
 	if (cr || d->state == AFTER_CR) {
-		line_ended(d, LINE_START);
+		d->state = LINE_START;
 		return lf + 1;
 	}
 	d->state = IN_LINE;
 	if (d->repair)
 		return lf;              /* the caller sees it and ends the piece */
 	d->faults |= DOT_BARE_LF;
-	line_grew(d, 1);
 	return lf + 1;
+}
+
+/* No NUL, no CR or LF without the other, no line that begins with a dot: of the
+ * block at p, behind p[-1].  Written without branches so that compilers make
+ * vector code of it: that takes less than half of the time that two memchr for
+ * each line and one for all took. */
+static bool block_clean(const char *p)
+{
+	unsigned char found = 0;
+
+	for (int i = 0; i < BLOCK; i++)
+		found |= (unsigned char)((p[i] == '\0') | ((p[i] == '\n') ^ (p[i - 1] == '\r')) |
+		                         ((p[i] == '.') & (p[i - 1] == '\n')));
+	return found == 0;
+}
+
+/* Where the clean blocks from in[at] on end; in[at - 1] has been passed. */
+static size_t blocks_passed(struct dot *d, str in, size_t at)
+{
+	size_t from = at;
+
+	while (in.n - at >= BLOCK && block_clean(in.p + at))
+		at += BLOCK;
+	if (at > from)
+		d->state = in.p[at - 1] == '\n' ? LINE_START : in.p[at - 1] == '\r' ? AFTER_CR : IN_LINE;
+	return at;
 }
 
 /* The longest piece at the front of *in that goes out as it is. */
@@ -90,11 +103,11 @@ static str piece_passed(struct dot *d, str *in, bool dots)
 		if (d->repair && d->state == IN_LINE && in->p[at] == '\n')
 			break;
 		at = line_passed(d, *in, at);
+		if (at > 0)
+			at = blocks_passed(d, *in, at);
 	}
 	piece = str_head(*in, at);
 	*in = str_skip(*in, at);
-	if (str_holds(piece, '\0'))
-		d->faults |= DOT_NUL;
 	return piece;
 }
 
@@ -108,7 +121,7 @@ static str repaired(struct dot *d, str *in)
 {
 	*in = str_skip(*in, 1);
 	d->repaired = true;
-	line_ended(d, IN_LINE);
+	d->state = IN_LINE;
 	return STR("\r\n");
 }
 

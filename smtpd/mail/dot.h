@@ -18,7 +18,6 @@ struct dot {
 	bool done;          /* the final dot has come */
 	unsigned faults;    /* enum dot_fault, or'ed; with repair a bare LF is not one, see repaired */
 	bool repaired;
-	size_t longest, line;  /* octets of the longest line without CRLF; of this one */
 };
 
 /* BDAT has no dots: dot_pass only looks for faults (and repairs); dot_end,

@@ -223,18 +223,19 @@ static str header_came(struct txn *t, str piece)
 static unsigned char all_bits(str s)
 {
 	unsigned char bits = 0;
-	uint64_t      words = 0, word;
-
+	uint64_t      words[8], all[8] = { 0 };
 	size_t        i = 0;
 
-	for (; s.n - i >= sizeof(word); i += sizeof(word)) {
-		memcpy(&word, s.p + i, sizeof(word));
-		words |= word;
+	for (; s.n - i >= sizeof(words); i += sizeof(words)) {
+		memcpy(words, s.p + i, sizeof(words));
+		for (size_t k = 0; k < COUNT(words); k++)
+			all[k] |= words[k];
 	}
 	for (; i < s.n; i++)
 		bits |= (unsigned char)s.p[i];
-	for (; words != 0; words >>= 8)
-		bits |= (unsigned char)words;
+	for (size_t k = 0; k < COUNT(all); k++)
+		for (; all[k] != 0; all[k] >>= 8)
+			bits |= (unsigned char)all[k];
 	return bits;
 }
 

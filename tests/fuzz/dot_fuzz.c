@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			buf_clear(&pieces);
 			dot_init(&e, repair);
 			must(received(&e, in, step, &pieces) == used);
-			must(str_eq(buf_str(&whole), buf_str(&pieces)) && e.faults == d.faults && e.longest == d.longest);
+			must(str_eq(buf_str(&whole), buf_str(&pieces)) && e.faults == d.faults);
 		}
 		for (size_t i = 0; repair && i < whole.n; i++)
 			must(whole.p[whole.head + i] != '\n' || (i && whole.p[whole.head + i - 1] == '\r'));
