@@ -80,41 +80,49 @@ static void distrust(const char *path)
 		atomic_store(place, 0);
 }
 
+static int sync_up(char *path, dev_t disk);
+
+/* The directory itself, and as long as its own name is not known to be kept, what
+ * is above.  It is trusted last: another desk that finds it trusted looks no
+ * further, and so does the next try after a failure. */
+static int sync_one(int fd, const struct stat *st, char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (fsync(fd) != 0 && errno != EINVAL)
+		return -1;
+	if (is_trusted(st))
+		return 0;
+	if (slash != NULL && path[1] != '\0') {
+		slash[slash == path] = '\0';
+		if (sync_up(path, st->st_dev) != 0)
+			return -1;
+	}
+	trust(fd);
+	return 0;
+}
+
 /* What we may not read we have not made anything in; what is on another disk
  * neither. */
-static int sync_one(const char *path, dev_t disk, bool *go_on)
+static int sync_up(char *path, dev_t disk)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e = 0;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), e;
 	struct stat st;
 
-	*go_on = fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == disk;
-	if (*go_on && fsync(fd) != 0 && errno != EINVAL)
-		e = errno;
-	if (*go_on && is_trusted(&st))
-		*go_on = false;         /* its own name is kept already */
-	if (*go_on && e == 0)
-		trust(fd);
-	if (fd >= 0)
-		close(fd);
+	if (fd < 0)
+		return errno == EACCES || errno == EPERM ? 0 : -1;
+	e = fstat(fd, &st) != 0 || (st.st_dev == disk && sync_one(fd, &st, path) != 0) ? errno : 0;
+	close(fd);
 	errno = e;
 	return e == 0 ? 0 : -1;
 }
 
 static int sync_above(const struct maildir_folder *f)
 {
-	char path[PATH_MAX], *slash;
-	bool go_on = true;
+	char path[PATH_MAX];
 
-	if (!path_made(path, f->dir, ""))
+	if (!path_made(path, f->dir, "") || sync_up(path, f->disk) != 0)
 		return -1;
-	while (go_on) {
-		if (sync_one(path, f->disk, &go_on) != 0)
-			return -1;
-		slash = strrchr(path, '/');
-		if (slash == NULL || path[1] == '\0')
-			break;
-		slash[slash == path] = '\0';
-	}
 	trust(f->fd);
 	return 0;
 }

@@ -12,12 +12,18 @@ static struct {
 	_Atomic uint64_t fsync_ms, syncfs_ms, ahead_ms;
 	atomic_int sync_error;
 	atomic_bool counts;
+	atomic_size_t fails_at;               /* the fsync of this number fails; 0: none */
 } sys;
 
 int fsync(int fd)
 {
-	atomic_fetch_add(&sys.fsyncs, 1);
+	size_t number = atomic_fetch_add(&sys.fsyncs, 1) + 1;
+
 	sys.ahead_ms += sys.fsync_ms;
+	if (number == sys.fails_at) {
+		errno = EIO;
+		return -1;
+	}
 	if (sys.counts && sys.sync_error != 0) {
 		errno = sys.sync_error;
 		return -1;
@@ -181,6 +187,27 @@ static void new_names_are_kept(void **state)
 	assert_true(files >= 3);
 }
 
+/* A mailbox whose own name could not be kept is no less strange for that. */
+static void a_name_that_was_not_kept_is_tried_again(void **state)
+{
+	struct delivery *d = malloc(sizeof(*d));
+
+	(void)state;
+	begin(d, 1);
+	sys.fsyncs = 0;
+	sys.fails_at = 4;                     /* after the file, tmp/ and the mailbox: its domain */
+	work(d);
+	assert_int_equal(sys.fsyncs, 4);
+	assert_int_equal(d->rcpts[0].fate, FATE_DEFERRED);
+	d->rcpts[0].settled = false;
+	sys.fsyncs = sys.fails_at = 0;
+	work(d);
+	assert_int_equal(d->rcpts[0].fate, FATE_STAGED);
+	assert_true(sys.fsyncs >= 4);
+	end(d);
+	free(d);
+}
+
 static void what_cannot_be_synced_is_not_staged(void **state)
 {
 	static const size_t sizes[] = { 1, 8 };
@@ -240,6 +267,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_slow_syncfs_rests_for_a_minute, set_up, mailboxes_close),
 		cmocka_unit_test_setup_teardown(a_slow_disk_is_flushed_all_the_same, set_up, mailboxes_close),
 		cmocka_unit_test_setup_teardown(new_names_are_kept, set_up, mailboxes_close),
+		cmocka_unit_test_setup_teardown(a_name_that_was_not_kept_is_tried_again, set_up, mailboxes_close),
 		cmocka_unit_test_setup_teardown(what_cannot_be_synced_is_not_staged, set_up, mailboxes_close),
 	};
 
