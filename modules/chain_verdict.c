@@ -23,13 +23,16 @@ static struct verdict verdict_of(const struct seat *s)
 	return v;
 }
 
-/* For as long as what it is about: the message, or else the connection. */
+/* For as long as what it is about: the message, or else the connection.  What there
+ * is no memory to remember is not forgotten: then it is "later" for each message. */
 static const struct verdict *kept(const struct chain_conn *c, struct verdict v)
 {
+	static const struct verdict no_memory = { .say = SAY_DEFER, .code = 452, .esc = "4.3.1", .module = "chain" };
 	struct verdict *k = ARENA_NEW(c->in != NULL ? c->msg_arena : c->arena, struct verdict);
 
-	if (k != NULL)
-		*k = v;
+	if (k == NULL)
+		return &no_memory;
+	*k = v;
 	return k;
 }
 

@@ -498,6 +498,27 @@ static void a_connection_takes_what_was_said(void **state)
 	end(&s);
 }
 
+/* A mark that there is no memory to remember is not as good as none. */
+static void a_mark_without_memory_is_a_deferral(void **state)
+{
+	struct scene s;
+	struct arena a;
+
+	(void)state;
+	begin(&s, abcd);
+	chain_close(s.conn);
+	arena_init(&a, chain_conn_size(s.chain));
+	s.conn = chain_open(s.chain, s.loop, &s.peer, &a, NULL);
+	plans[1].say[HELO] = SAY_QUARANTINE;
+	assert_int_equal(stage_run(&s, HELO), SAY_QUARANTINE);
+	assert_int_equal(stage_run(&s, MAIL), SAY_DEFER);
+	assert_int_equal(chain_verdict(s.conn)->code, 452);
+	assert_int_equal(stage_run(&s, RCPT), SAY_DEFER);
+	chain_close(s.conn);
+	arena_fini(&a);
+	end(&s);
+}
+
 static void added_fields_keep_their_order(void **state)
 {
 	struct arena a;
@@ -537,6 +558,7 @@ int main(void)
 		cmocka_unit_test(others_are_seen),
 		cmocka_unit_test(who_rests_is_left_out),
 		cmocka_unit_test(a_connection_takes_what_was_said),
+		cmocka_unit_test(a_mark_without_memory_is_a_deferral),
 		cmocka_unit_test(added_fields_keep_their_order),
 	};
 
