@@ -426,6 +426,8 @@ void session_open_user(struct front *f, const struct listener_conf *listener, in
 	else
 		close(fd);
 	if (s == NULL || s->conn == NULL) {
+		if (s != NULL)
+			arena_fini(&s->arena);
 		free(s);
 		limits_leave(place);
 		return;
