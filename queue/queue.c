@@ -314,11 +314,13 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	struct store_txn t;
 	sigset_t all, old;
 
-	sweep_bodies(q);
+	/* The last life may have ended before its last commit was safe: what this one
+	 * syncs comes first, then a file may go because its row has gone. */
 	store_begin(q->store, &t);
 	meta_put(&t, "running", 1);
 	if (store_commit(&t) != OK)
 		return ERR_IO;
+	sweep_bodies(q);
 	q->disk = disk;
 	fell_watch(q->lock);
 	sigfillset(&all);                       /* signals are main's … */

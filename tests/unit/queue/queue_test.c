@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /* What is put is what is read; ids; locks; room; lives that end well or badly. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <sys/wait.h>
 
@@ -367,6 +368,21 @@ static void a_missing_directory_is_named(void **state)
 	arena_fini(&a);
 }
 
+/* What the start syncs, and what it had synced when it took a file away. */
+static _Atomic size_t syncs, synced_before;
+
+int fdatasync(int fd)
+{
+	atomic_fetch_add(&syncs, 1);
+	return ((__typeof__(&fdatasync))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+
+int unlinkat(int fd, const char *path, int flags)
+{
+	synced_before = syncs;
+	return ((__typeof__(&unlinkat))dlsym(RTLD_NEXT, "unlinkat"))(fd, path, flags);
+}
+
 static void bodies_without_a_row_are_swept(void **state)
 {
 	struct house h = { 0 };
@@ -384,9 +400,11 @@ static void bodies_without_a_row_are_swept(void **state)
 	f = fopen(other, "w");
 	fclose(f);
 	house_close(&h);
+	syncs = synced_before = 0;
 	house_open(&h);
 	house_start(&h);
 	assert_int_not_equal(access(path, F_OK), 0);
+	assert_true(synced_before > 0);                 /* the row's going may have been nowhere but in memory */
 	assert_int_equal(access(other, F_OK), 0);       /* not a name of ours */
 	assert_int_equal(access(body_path(h.q, kept, path), F_OK), 0);
 	house_close(&h);
