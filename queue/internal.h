@@ -13,7 +13,7 @@
 #include "queue/record.h"
 #include "queue/store.h"
 
-#define SPOOL_PIECE     ((size_t)256 << 10)  /* what is written to a file at once, each at a multiple of it */
+#define SPOOL_PIECE     ((size_t)128 << 10)  /* what is written to a file at once, each at a multiple of it */
 #define CONTENT_KEPT    ((size_t)64 << 10)   /* contents up to this size stay in memory for the first try … */
 #define KEPT_BUDGET     ((size_t)16 << 20)   /* … while all entries and contents together hold less than this */
 

@@ -19,7 +19,9 @@
 #include "queue/internal.h"
 #include "smtpd/base/loop.h"
 
-#define SPOOL_ROOM (SPOOL_PIECE + LOOP_SCRATCH)   /* a piece, and what was read behind its end */
+/* A piece, and what was read behind its end; the first is what had place in memory. */
+#define SPOOL_ROOM (SPOOL_PIECE + LOOP_SCRATCH)
+#define FIRST_ROOM (QUEUE_ROWS_MAX + LOOP_SCRATCH)
 
 struct spool *spool_new(struct queue *q, struct mbox *home)
 {
@@ -184,11 +186,16 @@ static void send_piece(struct spool *s)
 	desk_submit_anyway(s->queue->disk, &s->job);
 }
 
+/* One that is larger than others need to be is not kept. */
 static void keep_spare(struct spool *s)
 {
-	free(s->spare);
-	s->spare = s->flying;
-	s->spare_room = s->flying_room;
+	bool keep = s->flying_room <= SPOOL_ROOM;
+
+	free(keep ? s->spare : s->flying);
+	if (keep) {
+		s->spare = s->flying;
+		s->spare_room = s->flying_room;
+	}
 	s->flying = NULL;
 	s->nflying = s->flying_room = 0;
 }
@@ -233,8 +240,8 @@ static bool make_room(struct spool *s, size_t n)
 		return true;
 	while (room < least)
 		room *= 2;
-	if (room > SPOOL_ROOM && least <= SPOOL_ROOM)
-		room = SPOOL_ROOM;
+	if (room > FIRST_ROOM && least <= FIRST_ROOM)
+		room = FIRST_ROOM;
 	p = s->p == NULL && s->in_file ? next_buffer(s, least, &room) : realloc(s->p, room);
 	if (p == NULL) {
 		s->lost = ERR_MEMORY;

@@ -46,7 +46,7 @@ struct maildir_item {                     /* one recipient's file in one batch *
  * MAILDIR_LARGE is written in pieces that the page cache holds in few large folios. */
 #define MAILDIR_IN    ((size_t)64 << 10)
 #define MAILDIR_SMALL ((size_t)32 << 10)
-#define MAILDIR_LARGE ((size_t)256 << 10)   /* once a batch has a content that is a file */
+#define MAILDIR_LARGE ((size_t)128 << 10)   /* once a batch has a content that is a file */
 struct maildir_window {
 	char  *out;
 	size_t room;                      /* of out */

@@ -13,7 +13,7 @@
 
 #define GATHER    4096
 #define VIEW_MIN  256     /* from here a view is cheaper than a copy */
-#define BLOCK     64
+#define BLOCK     128
 
 struct gather {
 	canon_sink *sink;
