@@ -341,6 +341,7 @@ static bool listens_for_signals(struct server *s)
 	loop_timer_init(&s->watchdog, s->main, "watchdog", watchdog_is_due);
 	if (notify_watchdog_ms() > 0)
 		loop_timer_set(&s->watchdog, notify_watchdog_ms());
+	server_watch_memory(s);
 	return true;
 }
 
@@ -417,6 +418,7 @@ static void server_end(struct server *s)
 	loop_io_want(&s->signals, 0);
 	loop_timer_stop(&s->minute);
 	loop_timer_stop(&s->watchdog);
+	loop_timer_stop(&s->memory);
 	desk_close(s->slow);            /* first: what is still on a desk comes home */
 	if (!desk_close_within(s->login, LOGIN_END_MS))
 		server_leave(s);

@@ -51,7 +51,8 @@ struct server {
 	struct dnsbl_tests *zone_tests;     /* on main's own resolver; NULL: none is out */
 	struct drops      *drops;           /* users of this machine; NULL: off */
 	struct loop_io     signals;
-	struct loop_timer  minute, watchdog;
+	struct loop_timer  minute, watchdog, memory;
+	int64_t            spare_left;      /* memory.c: free bytes when they were last given back, or less since */
 	struct pace { uint64_t at_ms, stored, delivered, deferred, bounced; } pace[2];  /* so far, at the last two minutes */
 	size_t             fronts_up;       /* that have not said that they are empty */
 	bool               stopping, failed;
@@ -120,6 +121,10 @@ str      server_control_path(const struct config *, struct arena *);
 struct control_call;
 void     server_status_asked(struct control_call *);
 void     server_note_pace(struct server *);             /* each minute, and at the start */
+
+/* memory.c */
+uint64_t server_memory(void);                           /* bytes of our own, without mapped files; 0: not known */
+void     server_watch_memory(struct server *);          /* from now on, freed memory goes back to the system */
 
 /* A SIGBUS ends the process with a line that says what it means, and status 75. */
 void bus_fault_watch(void);

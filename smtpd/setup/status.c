@@ -7,7 +7,6 @@
  */
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "smtpd/base/clock.h"
 #include "smtpd/base/json.h"
@@ -58,23 +57,9 @@ static void gather_pace(const struct server *s, struct figures *f)
 	f->bounced = (double)(now.bounced - then->bounced) / minutes;
 }
 
-static uint64_t memory_of_ours(void)
-{
-	FILE *f = fopen("/proc/self/statm", "re");
-	unsigned long long all, resident, shared;
-	uint64_t bytes = 0;
-
-	if (f == NULL)
-		return 0;
-	if (fscanf(f, "%llu %llu %llu", &all, &resident, &shared) == 3 && resident > shared)
-		bytes = (uint64_t)(resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
-	fclose(f);
-	return bytes;
-}
-
 static void gather(const struct server *s, struct figures *f)
 {
-	*f = (struct figures){ .up_s = clock_wall() - s->started, .memory = memory_of_ours(), .refused = auth_refused_now(s->auth) };
+	*f = (struct figures){ .up_s = clock_wall() - s->started, .memory = server_memory(), .refused = auth_refused_now(s->auth) };
 	queue_figures(s->queue, &f->queue);
 	timetable_figures(s->timetable, &f->way_out);
 	for (size_t i = 0; i < s->nloops; i++) {

@@ -26,10 +26,11 @@ def memory(build, few=10000, many=50000):
 
 
 def at_rest(server, patience=60):
-    """RssAnon and RssFile when nothing is being tried and hardly any CPU is used, for a second and a half."""
+    """RssAnon and RssFile when nothing is being tried and hardly any CPU is used, for six seconds: each five the server
+    gives back what was freed."""
     end, quiet = time.monotonic() + patience, 0
     cpu = ground.cpu_seconds(server.process.pid)
-    while quiet < 3 and time.monotonic() < end:
+    while quiet < 12 and time.monotonic() < end:
         time.sleep(0.5)
         now = ground.cpu_seconds(server.process.pid)
         quiet = quiet + 1 if server.status()["leased"] == 0 and now - cpu < 0.02 else 0

@@ -117,6 +117,20 @@ def test_an_idle_connection_is_small(tls, most):
 
 
 @pytest.mark.skipif(not PLAIN, reason="a sanitizer's memory is its own")
+def test_what_a_load_has_used_goes_back():
+    with Server() as s:
+        before = kilobytes(s, "RssAnon")
+        crowd = [s.client("submissions") for _ in range(450)]
+        for c in crowd:
+            c.ask("EHLO client.test", 250)
+        grown = kilobytes(s, "RssAnon") - before
+        assert grown > 4000
+        for c in crowd:
+            c.close()
+        s.until(lambda: kilobytes(s, "RssAnon") - before < grown * 2 / 3, "its memory has fallen")
+
+
+@pytest.mark.skipif(not PLAIN, reason="a sanitizer's memory is its own")
 @pytest.mark.parametrize("how", ["DATA", "BDAT"])
 def test_a_large_message_takes_little_memory(how):
     with Server() as s:
