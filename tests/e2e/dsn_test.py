@@ -194,7 +194,7 @@ def test_a_failure_names_who_said_what(ret, whole):
 
 def test_delays_are_told_once_and_end():
     plain = a_hop(answers={"slow": "450 4.2.0 Greylisted, come back later"})
-    with house(plain, options='delay-notice = "1s" give-up = "4s"') as s:
+    with house(plain, options='delay-notice = "2s" give-up = "5s"') as s:
         number = submit(s, "<slow@far.test>")
         s.wait("bounce.sent", id=number)
         both = reports(s, n=2)

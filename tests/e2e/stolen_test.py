@@ -44,6 +44,11 @@ def held(s):
     return len([m for m in json.loads(done.stdout) if m["sender"] == "bob@here.test"])
 
 
+def at_rest(s):
+    """What became of the tries is committed, so nothing is on its way."""
+    return json.loads(s.run("status", "--json", "-c", str(s.file)).stdout)["leased"] == 0
+
+
 def account(s, *words, status=0):
     done = s.run("account", *words, "-c", str(s.file))
     assert done.returncode == status, done.stdout + done.stderr
@@ -172,6 +177,7 @@ def test_what_waits_already_is_held_too():
         with thief(s) as c:
             send(c, 0, 5)
             s.until(lambda: len(s.find("delivery.deferred")) == 6, "five that wait, and another account's")
+            s.until(lambda: at_rest(s), "all of them at rest")
             send(c, 5, 1)
         assert s.wait("account.gathered")["messages"] == "5"
         assert held(s) == 6
@@ -187,7 +193,7 @@ def test_what_waits_already_is_held_too():
         sink.answer = "450 4.7.1 greylisted"
         with thief(s) as c:
             send(c, 0, 2)
-        s.until(lambda: len(s.find("delivery.deferred")) == 8, "two that wait")
+        s.until(lambda: len(s.find("delivery.deferred")) == 8 and at_rest(s), "two that wait")
         account(s, "lock", "bob@here.test")
         assert held(s) == 2
         assert "2 messages" in account(s, "drop", "bob@here.test")
