@@ -98,7 +98,7 @@ bool     queue_id_parse(str text, uint64_t *id);
 /* ---- contents: what the wire brought, kept fields and body --------------- */
 
 /* Where a message's bytes gather: memory up to QUEUE_ROWS_MAX, then an unnamed
- * file in the state directory, written on the disk desk in pieces of 64 KiB.
+ * file in the state directory, written on the disk desk in pieces of 128 KiB.
  * Loop thread. */
 struct spool;
 struct spool *spool_new(struct queue *, struct mbox *home);
