@@ -53,12 +53,12 @@ static void see_disk(const struct config *c, struct arena *a, struct host_facts 
 }
 
 /* Each session may hold a socket, a body's file and a questions' share; the rest is
- * the server's own. */
+ * the server's own: the Maildirs of three batches, mostly (three names each, of 64). */
 static void see_limits(const struct config *c, struct host_facts *h)
 {
 	struct rlimit r = { 0 };
 
-	h->limits.wanted = 2 * c->limits.connections + c->relay.concurrency + 256;
+	h->limits.wanted = 2 * c->limits.connections + c->relay.concurrency + 640;
 	h->limits.descriptors = getrlimit(RLIMIT_NOFILE, &r) == 0 ? r.rlim_max : 0;
 }
 
