@@ -12,6 +12,7 @@
 
 #include "queue/internal.h"
 #include "smtpd/base/clock.h"
+#include "smtpd/base/mbox_gather.h"
 
 #define ROW_MAX ((size_t)32 << 20)
 
@@ -261,7 +262,10 @@ static void to_committer(struct queue_put *p)
 		p->err = ERR_CLOSED;
 	if (p->err == OK)
 		p->baton.weight = p->row.n + p->entry->content.n;
-	mbox_send(p->err == OK ? p->queue->inbox : p->baton.home, &p->baton);
+	if (p->err == OK)
+		mbox_send_now(p->queue->inbox, &p->baton);      /* the committer may be free: a loop's turn is long */
+	else
+		mbox_send(p->baton.home, &p->baton);
 }
 
 static void file_is_safe(void *arg, enum err e)

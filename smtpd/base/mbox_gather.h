@@ -18,7 +18,8 @@ void mbox_gather(void);
 void mbox_hand_over(void);                     /* harmless when nothing was gathered */
 void mbox_gather_no_more(void);                /* hands over; before the thread ends */
 
-/* Is never gathered: for boxes that are sent to in no other way. */
+/* Is never gathered: for boxes that are sent to in no other way, or by which order
+ * between the two does not matter (what goes first is a line of its own). */
 void mbox_send_now(struct mbox *, struct baton *);
 
 #endif
