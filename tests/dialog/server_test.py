@@ -5,6 +5,7 @@ import os
 import pathlib
 import signal
 import socket
+import statistics
 import sys
 
 import pytest
@@ -108,12 +109,12 @@ def test_an_idle_connection_is_small(tls, most):
         return c
 
     with Server() as s:
-        warm = [idle() for _ in range(20)]
-        before = kilobytes(s, "RssAnon")
-        held = [idle() for _ in range(400)]
-        used = (kilobytes(s, "RssAnon") - before) / len(held)
-        assert used < most, f"{used:.1f} KiB a connection"
-        assert warm
+        held, marks = [idle() for _ in range(20)], [kilobytes(s, "RssAnon")]
+        for _ in range(3):                  # in one of them pages may be touched again, or given back
+            held += [idle() for _ in range(140)]
+            marks.append(kilobytes(s, "RssAnon"))
+        used = statistics.median(after - before for before, after in zip(marks, marks[1:])) / 140
+        assert used < most, f"{used:.1f} KiB a connection: {marks}"
 
 
 @pytest.mark.skipif(not PLAIN, reason="a sanitizer's memory is its own")
