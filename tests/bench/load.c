@@ -4,18 +4,21 @@
  *
  *   load --port P [--host ADDRESS] [--from A] [--to A] [--connections N] [--messages N] [--per-connection N]
  *        [--size OCTETS | --texts FOLDER] [--starttls | --implicit] [--login NAME --password WORD]
- *        [--rate PER_SECOND] [--seconds S] [--for S] [--quit]
+ *        [--rate PER_SECOND] [--seconds S] [--for S] [--quit] [--resume]
  *   load --port P --idle N [--starttls | --implicit] …     holds N connections until standard input closes
  *   load --port P --churn [--seconds S] …                  connections that say EHLO and QUIT, again and again
  *
  * --for: no message is begun after S seconds; those that are under way are waited
  * for, so that what was accepted is known.  --seconds: the run is cut off there.
+ * --resume: each of the N connections comes again with its last TLS session, as
+ * mail programs do; without it every handshake is a whole one.
  *
  * MAIL, RCPT and DATA go in one piece where the server offers PIPELINING, else one
  * by one.
- * Prints one JSON object: messages accepted and refused, seconds, the CPU seconds
- * of this program, and the percentiles of the time from the first octet of MAIL to
- * the answer after the final dot.  Talks to loopback alone.
+ * Prints one JSON object: messages accepted and refused, TLS handshakes and how
+ * many of them were resumed, seconds, the CPU seconds of this program, and the
+ * percentiles of the time from the first octet of MAIL to the answer after the
+ * final dot.  Talks to loopback alone.
  */
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -57,6 +60,7 @@ struct client {
 	size_t      left;
 	uint32_t    watched;
 	unsigned    life;         /* rises with each connection: descriptors come back */
+	SSL_SESSION *session;     /* with --resume: to be offered next; NULL: none yet */
 	size_t      n;
 	char        in[4096];
 };
@@ -65,7 +69,7 @@ static struct {
 	int         port, connections, per_connection, idle;
 	long        messages, size, seconds, rate, begin_for;
 	const char *host, *from, *to, *texts, *login, *password;
-	int         starttls, implicit, churn, quit;
+	int         starttls, implicit, churn, quit, resume;
 } o = { .host = "127.0.0.1", .connections = 40, .per_connection = 10, .messages = 10000, .size = 4096, .seconds = 600,
 	.from = "load@sender.test", .to = "sink@here.test" };
 
@@ -74,7 +78,7 @@ static SSL_CTX      *tls;
 static struct client *clients;
 static struct text   envelope, parts[3], auth, *texts;
 static size_t        ntexts;
-static long          begun, accepted, refused, lost, churned;
+static long          begun, accepted, refused, lost, churned, shaken, resumed;
 static uint32_t     *times_us;
 static uint64_t      start_us, until_us, begin_until_us;
 
@@ -126,8 +130,20 @@ static void open_client(struct client *c)
 	watch(c, EPOLLIN | (o.implicit ? EPOLLOUT : 0u));
 }
 
+/* In TLS 1.3 the ticket comes behind the handshake, in 1.2 within it: both end here. */
+static int session_came(SSL *ssl, SSL_SESSION *session)
+{
+	struct client *c = SSL_get_app_data(ssl);
+
+	SSL_SESSION_free(c->session);
+	c->session = session;
+	return 1;                      /* it is ours now */
+}
+
 static void close_client(struct client *c)
 {
+	if (c->tls != NULL && o.resume)      /* OpenSSL spoils the session of one that was just dropped */
+		SSL_set_shutdown(c->tls, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
 	SSL_free(c->tls);
 	c->tls = NULL;
 	close(c->fd);
@@ -245,18 +261,40 @@ static void at_ease(struct client *c)          /* greeted, in TLS if wanted, not
 
 static void lose(struct client *c);
 
+/* A copy is offered: OpenSSL spoils one of TLS 1.3 by its use, and not every server
+ * gives a new ticket for it.  Postfix does not, and its own client comes with the
+ * old one again. */
+static void offer_session(struct client *c)
+{
+	SSL_SESSION *copy = must_have(SSL_SESSION_dup(c->session));
+
+	SSL_set_session(c->tls, copy);
+	SSL_SESSION_free(copy);
+}
+
+static void begin_tls(struct client *c)
+{
+	c->tls = must_have(SSL_new(tls));
+	SSL_set_fd(c->tls, c->fd);
+	SSL_set_app_data(c->tls, c);
+	SSL_set_connect_state(c->tls);
+	if (c->session != NULL)
+		offer_session(c);
+	c->state = HANDSHAKE;
+}
+
 static void handshake(struct client *c)
 {
 	int r, error;
 
-	if (c->tls == NULL) {
-		c->tls = must_have(SSL_new(tls));
-		SSL_set_fd(c->tls, c->fd);
-		SSL_set_connect_state(c->tls);
-		c->state = HANDSHAKE;
-	}
+	if (c->tls == NULL)
+		begin_tls(c);
 	ERR_clear_error();
 	r = SSL_do_handshake(c->tls);
+	if (r == 1) {
+		shaken++;
+		resumed += SSL_session_reused(c->tls);
+	}
 	if (r == 1 && o.implicit) {
 		c->state = GREETING;
 		c->answers = 1;
@@ -526,9 +564,10 @@ static int run(void)
 	}
 	s = (double)(now_us() - start_us) / 1e6;
 	qsort(times_us, (size_t)accepted, sizeof(*times_us), by_value);
-	printf("{\"accepted\": %ld, \"refused\": %ld, \"lost\": %ld, \"churned\": %ld, \"seconds\": %.3f, \"per_second\": %.1f, "
-	       "\"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f, \"own_cpu_s\": %.3f}\n", accepted, refused, lost, churned, s,
-	       (double)accepted / s, percentile_ms(0.5), percentile_ms(0.99), percentile_ms(1), cpu_seconds());
+	printf("{\"accepted\": %ld, \"refused\": %ld, \"lost\": %ld, \"churned\": %ld, \"handshakes\": %ld, \"resumed\": %ld, "
+	       "\"seconds\": %.3f, \"per_second\": %.1f, \"p50_ms\": %.2f, \"p99_ms\": %.2f, \"worst_ms\": %.2f, \"own_cpu_s\": %.3f}\n",
+	       accepted, refused, lost, churned, shaken, resumed, s, (double)accepted / s, percentile_ms(0.5), percentile_ms(0.99),
+	       percentile_ms(1), cpu_seconds());
 	return o.churn || accepted == (o.begin_for > 0 ? begun : o.messages) ? 0 : 1;
 }
 
@@ -568,7 +607,7 @@ int main(int argc, char **argv)
 		{ "size", 1, NULL, 's' }, { "texts", 1, NULL, 'd' }, { "seconds", 1, NULL, 'l' }, { "idle", 1, NULL, 'i' },
 		{ "rate", 1, NULL, 'r' }, { "for", 1, NULL, 'F' }, { "login", 1, NULL, 'n' }, { "password", 1, NULL, 'w' },
 		{ "starttls", 0, &o.starttls, 1 }, { "implicit", 0, &o.implicit, 1 }, { "churn", 0, &o.churn, 1 },
-		{ "quit", 0, &o.quit, 1 }, { 0 },
+		{ "quit", 0, &o.quit, 1 }, { "resume", 0, &o.resume, 1 }, { 0 },
 	};
 	int c;
 
@@ -598,6 +637,10 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);              /* OpenSSL writes without MSG_NOSIGNAL */
 	epoll = epoll_create1(EPOLL_CLOEXEC);
 	tls = must_have(SSL_CTX_new(TLS_client_method()));   /* who is there is not asked: it is our own server */
+	if (o.resume) {
+		SSL_CTX_set_session_cache_mode(tls, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+		SSL_CTX_sess_set_new_cb(tls, session_came);
+	}
 	clients = must_have(calloc((size_t)(o.idle > 0 ? o.idle : o.connections), sizeof(*clients)));
 	times_us = must_have(calloc((size_t)o.messages + 1, sizeof(*times_us)));
 	if (o.texts != NULL)
