@@ -16,6 +16,7 @@ import peers
 from house import House, wait_port
 from works import IDLE, SUBMITTER, WORKS, envelope
 
+CONNECTIONS = 40
 FIRST = 200                    # messages ahead, so that what is made at first use is made
 PATIENCE = 300                 # seconds until the last has come out
 PROOF = {"box": ("received:",), "judge": ("spf=pass", "dkim=pass", "dmarc=pass"), "send": ("dkim-signature:", "d=here.example")}
@@ -23,10 +24,10 @@ PROOF = {"box": ("received:",), "judge": ("spf=pass", "dkim=pass", "dmarc=pass")
 
 # ---- load ------------------------------------------------------------------------------------
 
-def load(o, port, kind, per_connection, *size):
+def load(o, port, kind, per_connection, *more):
     sender, to = envelope(kind)
-    words = [o.build / "tests/bench/load", "--port", port, "--connections", 40, "--per-connection", per_connection,
-             "--texts", pathlib.Path(o.secrets) / kind, "--quit", "--from", sender, "--to", to, *size]
+    words = [o.build / "tests/bench/load", "--port", port, "--connections", CONNECTIONS, "--per-connection", per_connection,
+             "--texts", pathlib.Path(o.secrets) / kind, "--quit", "--from", sender, "--to", to, *more]
     if kind == "send":
         words += ["--starttls", "--login", SUBMITTER, "--password", peers.PASSWORD]
     done = subprocess.run([str(w) for w in words], capture_output=True, text=True)
@@ -86,11 +87,12 @@ def wait_until(came, n):
 def figures(house, but, cpu, got, seconds):
     per_1000 = 1000 / max(1, got["accepted"])
     own = got["own_cpu_s"] * per_1000
+    could = got["handshakes"] - CONNECTIONS      # the first of each has nothing to resume
     return {"accepted": got["accepted"], "accepted_per_s": got["per_second"], "delivered_per_s": round(got["accepted"] / seconds, 1),
             "p50_ms": got["p50_ms"], "p99_ms": got["p99_ms"], "cpu_s_per_1000": round(cpu * per_1000, 3), "load_cpu_s_per_1000": round(own, 3),
             "core_per_s": round(1000 / max(own, 0.001)), "pss_mb": round(house.memory_kib(but) / 1024, 1),
             "rss_anon_mb": round(house.memory_kib(but, "Private_Dirty") / 1024, 1),
-            "refused": got["refused"], "lost": got["lost"], "said": got["said"]}
+            "resumed": round(got["resumed"] / could, 3) if could > 0 else 0, "refused": got["refused"], "lost": got["lost"], "said": got["said"]}
 
 
 def measure_load(o, house, peer, work, sink):
@@ -106,7 +108,7 @@ def measure_load(o, house, peer, work, sink):
         has_worked(work.kind, (house.dir / "first.eml").read_text() if work.kind == "send" else peer.one_message())
     cpu, began = house.cpu_seconds(but), time.monotonic()
     size = ("--messages", o.messages) if o.messages else ("--messages", peer.most, "--for", o.seconds)
-    got = load(o, port, work.kind, 1 if work.single else o.per_connection, *size)
+    got = load(o, port, work.kind, 1 if work.single else o.per_connection, *size, *(["--resume"] if work.again else []))
     if got["accepted"] == 0:
         raise RuntimeError("nothing was accepted: " + "; ".join(got["said"]))
     wait_until(came, FIRST + got["accepted"])
@@ -134,7 +136,7 @@ def measure(server, name, o):
     sink = Sink(o.build, house.dir / "first.eml")
     peer = peers.named(server)(house, work.kind, o.build, sink.port, pathlib.Path(o.secrets))
     peer.under = o.under
-    peer.connections = IDLE if name == "idle" else 40
+    peer.connections = IDLE if name == "idle" else CONNECTIONS
     try:
         peer.start()
         wait_port(peer.mx)

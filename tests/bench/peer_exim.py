@@ -11,7 +11,7 @@ from peer import DOMAIN, PASSWORD, UNPACKED, USER, Peer
 
 class Exim(Peer):
     name = "exim"
-    works = ("box", "send", "box-single", "send-single", "idle")
+    works = ("box", "send", "box-single", "send-single", "send-again", "idle")
     lacks = "Debian's light build judges neither SPF nor DMARC"
     programs, unpack = ("exim4",), "exim4-base exim4-daemon-light"
     folders = [f / "usr/sbin" for f in UNPACKED]
@@ -26,6 +26,7 @@ exim_path = {program("exim4", self.folders)}
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = 25 : 587
 tls_advertise_hosts = *
+tls_resumption_hosts = *
 tls_certificate = {self.secrets}/cert.pem
 tls_privatekey = {self.secrets}/cert.key
 split_spool_directory = yes

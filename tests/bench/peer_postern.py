@@ -10,7 +10,7 @@ from peer import DOMAIN, PASSWORD, USER, Peer
 
 class Postern(Peer):
     name = "postern"
-    works = ("box", "judge", "send", "box-single", "judge-single", "send-single", "idle")
+    works = ("box", "judge", "send", "box-single", "judge-single", "send-single", "send-again", "idle")
     more = ""                      # lines of the configuration
     UNJUDGED = "verify { iprev { verify = no } spf { verify = no } dkim { verify = no } dmarc { verify = no } arc { verify = no } " \
                "sender { verify = no } }"

@@ -176,7 +176,7 @@ class PostfixFlow(Postfix):
 
 class PostfixOpen(Postfix):
     name = "postfix-opendkim"
-    works = ("judge", "send", "judge-single", "send-single", "idle")
+    works = ("judge", "send", "judge-single", "send-single", "send-again", "idle")
     programs = ("postfix", "opendkim", "opendmarc")
 
     def milters(self):
@@ -187,7 +187,7 @@ class PostfixOpen(Postfix):
 
 class PostfixRspamd(Postfix):
     name = "postfix-rspamd"
-    works = ("judge", "send", "judge-single", "send-single", "idle")
+    works = ("judge", "send", "judge-single", "send-single", "send-again", "idle")
     programs = ("postfix", "rspamd")
 
     def milters(self):

@@ -10,13 +10,16 @@ from works import IDLE, WORKS
 
 LOADED = [("accepted/s", "accepted_per_s"), ("delivered/s", "delivered_per_s"), ("p99 ms", "p99_ms"), ("CPU s per 1,000", "cpu_s_per_1000"),
           ("load's own CPU s per 1,000", "load_cpu_s_per_1000"), ("PSS MB", "pss_mb")]
+AGAIN = [*LOADED, ("resumed", "resumed")]
 WAITING = [("PSS MB before", "pss_mb_before"), (f"PSS MB with {IDLE:,}", "pss_mb"), ("more, MB", "more_mb"), ("KiB a connection", "kib_each")]
 ALONE = [("messages/s", "accepted_per_s"), ("p99 ms", "p99_ms"), ("load's own CPU s per 1,000", "load_cpu_s_per_1000"),
          ("the sink's CPU s per 1,000", "cpu_s_per_1000"), ("messages/s that one core could drive", "core_per_s")]
 
 
 def columns(work):
-    return WAITING if work == "idle" else ALONE if work.startswith("ceiling") else LOADED
+    if work == "idle":
+        return WAITING
+    return ALONE if work.startswith("ceiling") else AGAIN if WORKS[work].again else LOADED
 
 
 def middle(runs, figure):

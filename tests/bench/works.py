@@ -19,6 +19,7 @@ class Work(typing.NamedTuple):
     title: str
     kind: str                  # how a server is set up: box, judge or send
     single: bool = False       # one message a connection
+    again: bool = False        # each connection comes with the TLS session of the one before
 
 
 WORKS = {
@@ -28,6 +29,7 @@ WORKS = {
     "box-single": Work("W1, one message a connection", "box", True),
     "judge-single": Work("W2, one message a connection", "judge", True),
     "send-single": Work("W3, one message a connection", "send", True),
+    "send-again": Work("W3, one message a connection, TLS sessions resumed", "send", True, True),
     "idle": Work("1,000 idle connections (EHLO was said)", "judge"),
     "ceiling": Work("The load generator alone, as in W1: a sink says 250 and does nothing", "box"),
     "ceiling-send": Work("The load generator alone, as in W3: STARTTLS and AUTH PLAIN with a sink", "send"),
