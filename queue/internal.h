@@ -21,6 +21,8 @@ struct queue {
 	struct queue_conf conf;
 	char             *path;             /* STATE/queue/queue.mdb */
 	char             *bodies;           /* STATE/queue/body */
+	char             *journal_path;     /* STATE/queue/journal */
+	char             *folder;           /* STATE/queue */
 	int               lock;             /* held as long as we live */
 	bool              reading, unclean, fell, started;
 	bool              is_new;           /* this open made the store */
@@ -30,8 +32,10 @@ struct queue {
 	struct mbox      *news;
 	void            (*news_arrived)(struct baton *);
 	struct desk      *disk;
+	struct journal   *journal;          /* the committer's, while it runs */
 	pthread_t         committer;
 	uint64_t          random, id_reserved;
+	uint64_t          journal_said;     /* the store's number "journal" */
 	_Atomic uint64_t  next_id;
 	_Atomic int       room;             /* enum err: may new mail come in? */
 	_Atomic uint64_t  messages, commits, puts, fates, batch_longest, used, size;
@@ -53,6 +57,9 @@ size_t entry_weight(const struct queue_entry *);   /* the memory it holds: block
 /* New mail may fill the map up to here. */
 uint64_t map_limit(const struct queue *);
 bool     map_has_room(const struct queue *, uint64_t bytes);
+
+/* Ids that are drawn from here on are higher. */
+void queue_raise_id(struct queue *, uint64_t id);
 
 /* queue/body/ID; the text lives in `out`. */
 #define BODY_PATH 4400
@@ -112,6 +119,7 @@ struct queue_put {
 	size_t              nheads, heads_room, rcpts_room;
 	struct spool       *spool;
 	struct buf          row;
+	struct buf          seals;          /* the heads of the body rows, RECORD_HEAD each */
 	uint64_t            settles_id;
 	struct queue_fate  *settles;
 	size_t              nsettles;
@@ -136,8 +144,10 @@ struct room {
 };
 /* Once a second, more often when the map is nearly full; says when it changes. */
 void room_look(struct room *, struct queue *, struct ledger *);
-/* The puts of the batch that find no room get their error. */
-void room_refuse(struct room *, struct queue *, struct baton *batch);
+/* The puts of the batch that find no room get their error; `ahead` octets of others
+ * wait for the same commit. */
+void room_refuse(struct room *, struct queue *, struct baton *batch, uint64_t ahead);
+uint64_t room_of(const struct queue_put *);                /* octets of the map that it may take */
 
 /* ---- committer ------------------------------------------------------------------ */
 

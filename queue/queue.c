@@ -3,7 +3,7 @@
  * The strong room's door: open, start, stop, ids, room, figures.
  *
  * STATE/queue holds `lock` (who serves here), `queue.mdb` (the store) and
- * `body/` (contents over QUEUE_ROWS_MAX).  Main thread, except where queue.h
+ * `body/` (contents over QUEUE_ROWS_MAX), and, once much came at once, `journal`.  Main thread, except where queue.h
  * says otherwise.
  */
 #include <dirent.h>
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "queue/internal.h"
+#include "queue/journal.h"
 #include "queue/salvage.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/crypt.h"
@@ -93,7 +94,7 @@ static bool make_folder(const char *path, struct arena *a, str *why)
 
 /* Large contents need files without a name, and what was made must still be
  * there after a loss of power. */
-static bool folders_hold(struct queue *q, const char *folder, struct arena *a, str *why)
+static bool folders_hold(struct queue *q, struct arena *a, str *why)
 {
 	int fd = open(q->bodies, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0600);
 	bool unnamed = fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR);
@@ -103,8 +104,8 @@ static bool folders_hold(struct queue *q, const char *folder, struct arena *a, s
 	if (!unnamed)
 		*why = arena_printf(a, "%s: this file system cannot hold unnamed files: put the state directory on "
 		                    "ext4, xfs, btrfs or tmpfs", q->bodies);
-	else if (sync_folder(str_cstr(a, q->conf.state)) != OK || sync_folder(folder) != OK)
-		*why = arena_printf(a, "%s: %s: the directory cannot be synced: look at the disk", folder, strerror(errno));
+	else if (sync_folder(str_cstr(a, q->conf.state)) != OK || sync_folder(q->folder) != OK)
+		*why = arena_printf(a, "%s: %s: the directory cannot be synced: look at the disk", q->folder, strerror(errno));
 	else
 		return true;
 	return false;
@@ -144,7 +145,7 @@ static bool take_lock(struct queue *q, const char *path, struct arena *a, str *w
 	return true;
 }
 
-static void raise_id(struct queue *q, uint64_t id)
+void queue_raise_id(struct queue *q, uint64_t id)
 {
 	if (id > atomic_load(&q->next_id))
 		atomic_store(&q->next_id, id);
@@ -170,10 +171,11 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 	}
 	q->random = meta_get(&t, "random");
 	q->id_reserved = meta_get(&t, "reserved");
+	q->journal_said = meta_get(&t, "journal");
 	q->unclean = meta_get(&t, "running") != 0;
-	raise_id(q, q->id_reserved);
+	queue_raise_id(q, q->id_reserved);
 	if (store_last_key(&t, TABLE_MESSAGE, &key))
-		raise_id(q, record_key_id(key));
+		queue_raise_id(q, record_key_id(key));
 	if (q->reading) {
 		enum err e = t.err;
 
@@ -196,6 +198,23 @@ static enum err learn(struct queue *q, struct arena *a, str *why)
 	return ERR_IO;
 }
 
+/* The last life may have ended before the store had all that was answered. */
+static bool journal_is_in(struct queue *q, struct arena *a, str *why)
+{
+	size_t taken = 0;
+	enum err e = journal_take_in(q, &taken);
+
+	if (e == OK && taken > 0)
+		log_event(NULL, LOG_NOTICE, "queue.journal", KV_C("file", q->journal_path), KV_N("taken", taken));
+	if (e == ERR_FULL)
+		*why = arena_printf(a, "%s holds messages that find no room in the queue: make queue { size } larger, or room on the disk",
+		                    q->journal_path);
+	else if (e != OK)
+		*why = arena_printf(a, "%s holds messages and cannot be read: %s: look at the disk; moved away, what it holds is lost",
+		                    q->journal_path, err_text(e));
+	return e == OK;
+}
+
 static bool look_around(struct queue *q)
 {
 	struct store_figures f;
@@ -209,9 +228,9 @@ static bool look_around(struct queue *q)
 }
 
 /* LMDB is let loose on a sound file only. */
-static bool rescued(struct queue *q, const char *folder, struct arena *a, str *why)
+static bool rescued(struct queue *q, struct arena *a, str *why)
 {
-	struct rescue r = { .conf = &q->conf, .folder = folder, .path = q->path, .bodies = q->bodies };
+	struct rescue r = { .conf = &q->conf, .folder = q->folder, .path = q->path, .bodies = q->bodies };
 
 	return queue_rescue(&r, a, why) == OK;
 }
@@ -219,8 +238,8 @@ static bool rescued(struct queue *q, const char *folder, struct arena *a, str *w
 static struct queue *open_at(const struct queue_conf *c, bool reading, struct arena *a, str *why)
 {
 	struct queue *q = calloc(1, sizeof(*q));
-	char *folder = path_in(c, ""), *lock = path_in(c, "/lock");
-	bool ok = q != NULL && folder != NULL && lock != NULL;
+	char *lock = path_in(c, "/lock");
+	bool ok = q != NULL && lock != NULL;
 
 	*why = STR("out of memory");
 	if (ok) {
@@ -229,16 +248,18 @@ static struct queue *open_at(const struct queue_conf *c, bool reading, struct ar
 		q->lock = -1;
 		q->path = path_in(c, "/queue.mdb");
 		q->bodies = path_in(c, "/body");
-		ok = q->path != NULL && q->bodies != NULL;
+		q->journal_path = path_in(c, "/journal");
+		q->folder = path_in(c, "");
+		ok = q->path != NULL && q->bodies != NULL && q->journal_path != NULL && q->folder != NULL;
 	}
 	if (ok && !reading)
-		ok = make_folder(folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why) &&
-		     rescued(q, folder, a, why);
+		ok = make_folder(q->folder, a, why) && make_folder(q->bodies, a, why) && take_lock(q, lock, a, why) &&
+		     rescued(q, a, why);
 	if (ok) {
 		q->store = store_open(q->path, c->map_bytes, reading, a, why);
-		ok = q->store != NULL && (reading || folders_hold(q, folder, a, why)) && learn(q, a, why) == OK;
+		ok = q->store != NULL && (reading || folders_hold(q, a, why)) && learn(q, a, why) == OK &&
+		     (reading || journal_is_in(q, a, why));
 	}
-	free(folder);
 	free(lock);
 	if (ok && look_around(q))
 		return q;
@@ -261,6 +282,7 @@ void queue_close(struct queue *q)
 	if (q == NULL)
 		return;
 	store_close(q->store);
+	journal_free(q->journal);
 	if (q->inbox != NULL) {
 		/* Sent in the very moment of the end, when nobody looked any more: its
 		 * sender has ended too, and nothing was promised. */
@@ -271,6 +293,8 @@ void queue_close(struct queue *q)
 		close(q->lock);
 	free(q->path);
 	free(q->bodies);
+	free(q->journal_path);
+	free(q->folder);
 	free(q);
 }
 
@@ -321,12 +345,14 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	if (store_commit(&t) != OK)
 		return ERR_IO;
 	sweep_bodies(q);
+	q->journal = journal_new(q, q->journal_said);
+	if (q->journal == NULL)
+		return ERR_MEMORY;
 	q->disk = disk;
 	fell_watch(q->lock);
 	sigfillset(&all);                       /* signals are main's … */
 	fell_unblock(&all);                     /* … but a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	store_trust_next(q->store, true);
 	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return q->started ? OK : ERR_MEMORY;
@@ -354,9 +380,10 @@ void queue_stop(struct queue *q)
 	atomic_store(&q->stopping, true);
 	mbox_stop(q->inbox);
 	pthread_join(q->committer, NULL);
+	journal_free(q->journal);
+	q->journal = NULL;
 	fell_forget();
 	q->started = false;
-	store_trust_next(q->store, false);
 	send_back(q);
 	store_begin(q->store, &t);
 	marks_drop_all(&t);

@@ -12,6 +12,7 @@
  *   mark row       key: id; number: lives             being tried in the rounds after an unclean stop
  *   note row       key: the note's; id: 0             key and value of a note
  *   number row     key: its name; id: 0               what the store knows of itself
+ *   block          no row: the head of a block of the journal (journal.h)
  *
  * The head, version 2, little-endian:
  *
@@ -33,7 +34,7 @@
 
 enum record_kind {
 	RECORD_MESSAGE = 1, RECORD_RCPT = 2, RECORD_BODY_ROW = 3, RECORD_FINISHED = 4, RECORD_MARK = 5, RECORD_NOTE = 6,
-	RECORD_NUMBER = 7,
+	RECORD_NUMBER = 7, RECORD_BLOCK = 8,
 };
 
 #define RECORD_VERSION 2

@@ -21,7 +21,7 @@ static struct queue_put *put_of(struct baton *b)
 
 /* What a put takes of the map: its rows in whole pages, and a part of the
  * tree's own. */
-static uint64_t pages_of(const struct queue_put *p)
+uint64_t room_of(const struct queue_put *p)
 {
 	return (p->row.n + p->entry->content.n + 3 * 4096) / 4096 * 4096;
 }
@@ -45,19 +45,19 @@ static bool has_room(struct room *r, struct queue *q, uint64_t bytes, uint64_t a
 /* The last part of the map belongs to fates, our own notices and removal: other
  * puts are refused here, however much came in since queue_room was asked; and
  * all of them when the disk has no room for them. */
-void room_refuse(struct room *r, struct queue *q, struct baton *batch)
+void room_refuse(struct room *r, struct queue *q, struct baton *batch, uint64_t ahead)
 {
-	uint64_t all = 0;
+	uint64_t all = ahead;
 	enum err disk;
 
 	for (struct baton *b = batch; b != NULL; b = b->next)
-		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) && !has_room(r, q, pages_of(put_of(b)), all)) {
+		if (!b->first && !(put_of(b)->entry->flags & MESSAGE_OWN) && !has_room(r, q, room_of(put_of(b)), all)) {
 			put_of(b)->err = ERR_FULL;
 		} else if (!b->first) {
-			all += pages_of(put_of(b));
-			atomic_fetch_add(&q->used, pages_of(put_of(b)));
+			all += room_of(put_of(b));
+			atomic_fetch_add(&q->used, room_of(put_of(b)));
 		}
-	r->guessed = r->guessed || all > 0;
+	r->guessed = r->guessed || all > ahead;
 	disk = store_extend(q->store, all + TREE_BYTES);
 	for (struct baton *b = batch; b != NULL && disk != OK; b = b->next)
 		if (!b->first)

@@ -138,7 +138,7 @@ static void latch(struct store_txn *t, int rc)
 	if (rc == 0 || t->err != OK)
 		return;
 	t->err = err_of(rc);
-	t->full = rc == MDB_MAP_FULL;
+	t->full = t->err == ERR_FULL;
 }
 
 static void begin(struct store *s, struct store_txn *t, unsigned flags)
@@ -192,23 +192,6 @@ enum err store_commit(struct store_txn *t)
 	if (t->err != OK && is_dead(t->store))
 		t->err = ERR_IO;
 	return t->err;
-}
-
-void store_trust_next(struct store *s, bool on)
-{
-	mdb_env_set_flags(s->env, MDB_NOMETASYNC, on);
-}
-
-enum err store_sync(struct store *s)
-{
-	return err_of(mdb_env_sync(s->env, 1));
-}
-
-uint64_t store_changes(struct store *s)
-{
-	MDB_envinfo info;
-
-	return mdb_env_info(s->env, &info) == 0 ? info.me_last_txnid : 0;
 }
 
 /* ---- rows ---------------------------------------------------------------------------- */

@@ -25,22 +25,13 @@ struct store_txn {
 	struct store *store;
 	void         *txn;
 	enum err      err;        /* latched */
-	bool          full;       /* the map was full: nothing was asked of the disk */
+	bool          full;       /* the map was full */
 };
 
 void     store_begin(struct store *, struct store_txn *);               /* for writing */
 void     store_read(struct store *, struct store_txn *);                /* for reading; end with store_end */
-/* OK: synced (store_trust_next: by the next).  ERR_FULL: nothing was changed.  ERR_IO: the disk is in doubt. */
+/* OK: synced.  ERR_FULL: nothing was changed.  ERR_IO: the disk is in doubt. */
 enum err store_commit(struct store_txn *);
-/* From now on (`on`) a commit syncs its pages, and by that the mark of the commit
- * before, but not its own mark, which says that these pages count: a commit is
- * safe once another has changed something, or by store_sync.  A crash in between
- * takes back the last one as a whole.  Half the syncs, under load. */
-void     store_trust_next(struct store *, bool on);
-/* OK: all that was committed is safe.  ERR_FULL, ERR_IO: nobody knows. */
-enum err store_sync(struct store *);
-/* Rises with each commit that changed something. */
-uint64_t store_changes(struct store *);
 void     store_end(struct store_txn *);                                 /* abort, or end of reading */
 
 void     store_put(struct store_txn *, enum table, str key, str value);
