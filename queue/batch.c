@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * One transaction of the committer's: puts and fates as rows, and the files of
- * messages that have gone by it.  Committer thread.
+ * messages that have gone by it.  Writer thread.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "queue/batch.h"
-#include "queue/journal.h"
+#include "queue/commit.h"
 #include "smtpd/base/clock.h"
 
 #define PURGE_IDLE_MS  60000        /* how often records of finished messages are looked at, when nothing happens … */
@@ -100,13 +99,6 @@ static void reserve_ids(struct batch *w, struct store_txn *t)
 		w->q->id_reserved = w->highest_id + ID_AHEAD;
 }
 
-/* All blocks up to this one are in this transaction, or nobody was told of them. */
-static void say_journal(const struct queue *q, struct store_txn *t)
-{
-	if (journal_last(q->journal) > q->journal_said)
-		meta_put(t, "journal", journal_last(q->journal));
-}
-
 /* ---- one batch --------------------------------------------------------------------------- */
 
 /* Records of finished messages that are old, or whose room is needed. */
@@ -135,14 +127,15 @@ enum err batch_write(struct batch *w, struct baton *list, unsigned parts)
 	}
 	if (parts & BATCH_PUTS) {
 		reserve_ids(w, &t);
-		say_journal(w->q, &t);
+		if (w->journal > w->journal_said)
+			meta_put(&t, "journal", w->journal);
 	}
 	purge(w, &t);
 	e = store_commit(&t);
 	if (e != OK)
 		w->q->id_reserved = reserved;
 	else if (parts & BATCH_PUTS)
-		w->q->journal_said = journal_last(w->q->journal);
+		w->journal_said = w->journal;
 	return e;
 }
 
@@ -176,7 +169,7 @@ void batch_remove_stubborn(struct batch *w)
 
 void batch_init(struct batch *w, struct queue *q)
 {
-	*w = (struct batch){ .q = q, .purge_ms = clock_ms() + PURGE_IDLE_MS };
+	*w = (struct batch){ .q = q, .journal = q->journal_said, .journal_said = q->journal_said, .purge_ms = clock_ms() + PURGE_IDLE_MS };
 	ledger_init(&w->ledger);
 }
 

@@ -1,183 +1,66 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * The one thread that writes.
+ * The thread that everything is sent to which is to be kept.
  *
- * Take everything that waits, one transaction, answer all; meanwhile the next
- * batch gathers.  When several puts wait at once they are made safe in the journal
- * and answered first; for GATHER_MS all that comes gathers for one transaction.
- * The timetable hears of a message when the store has it, and not before.
+ * What comes goes to the writer as one list; while that commits, the next one
+ * gathers.  When several puts come at once they are made safe in the journal and
+ * answered first, and so is what comes while those gather, for GATHER_MS, and are
+ * written.  The timetable hears of a message when the store has it, and not before.
  *
- * Fates go before puts; a put that meets a full map or disk never takes fates
- * with it.  Fates whose commit fails, and puts that were answered by the journal,
- * are kept and tried again.  EIO is final: see queue.h.
+ * Fates whose commit fails, and puts that were answered by the journal, come back
+ * from the writer and are tried again.  EIO is final: see queue.h.
  */
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "queue/batch.h"
-#include "queue/journal.h"
+#include "queue/commit.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/log.h"
 #include "smtpd/base/mbox_gather.h"
 #include "smtpd/base/stat.h"
 
-#define BATCH_ITEMS 256
-#define BATCH_BYTES ((size_t)4 << 20)
-#define JOURNAL_FROM 3              /* puts that wait at once, before the journal is quicker … */
-#define GATHER_MS   20              /* … and how long what it has gathers for the store */
-#define AGAIN_MS    1000            /* when what failed is tried again, and room is looked for */
-
-struct line { struct baton *first, **end; };
+#define BATCH_ITEMS  256
+#define BATCH_BYTES  ((size_t)4 << 20)
+#define JOURNAL_FROM 3              /* puts that come at once, before the journal is quicker … */
+#define GATHER_MS    20             /* … and how long what it has gathers for the store */
+#define AGAIN_MS     1000           /* when what failed is tried again, and room is looked for */
 
 struct committer {
 	struct queue  *q;
-	struct line    kept;                /* fates whose commit failed */
-	struct line    gathered;            /* puts that the journal has, and what came after them … */
-	uint64_t       due_ms;              /* … committed then, at the latest */
-	uint64_t       ahead;               /* octets of the map that they take */
-	size_t         answered;            /* how many of them were */
-	bool           stuck;               /* … which did not find room: the journal is full of them */
-	struct batch   batch;
+	struct writer *writer;
+	struct work    work;
+	bool           busy;                /* the writer has it */
+	bool           stuck;               /* what came back found no room: it stays in the journal, which takes no more */
+	struct pile    gathered;
+	size_t         answered;            /* puts among it that the journal has … */
+	uint64_t       ahead, ahead_given;  /* … and octets of the map that all of them take; and what the writer has */
+	uint64_t       due_ms;              /* when it goes to the writer */
+	uint64_t       wake_ms;             /* when the writer wants to be asked, though nothing came */
 	struct room    room;
 };
 
-static void line_clear(struct line *l)
+/* ---- an end without a way back ------------------------------------------------------------ */
+
+static void answer_with_error(struct queue *q, struct baton *list)
 {
-	l->first = NULL;
-	l->end = &l->first;
-}
-
-/* One, or a list. */
-static void line_add(struct line *l, struct baton *b)
-{
-	for (*l->end = b; *l->end != NULL; l->end = &(*l->end)->next)
-		;
-}
-
-static struct baton *line_take(struct line *l)
-{
-	struct baton *all = l->first;
-
-	line_clear(l);
-	return all;
-}
-
-static struct queue_put *put_of(struct baton *b)
-{
-	return SUPER(b, struct queue_put, baton);
-}
-
-/* How many there are to write. */
-static size_t count(struct baton *batch, bool fates)
-{
-	size_t n = 0;
-
-	for (; batch != NULL; batch = batch->next)
-		n += batch->first == fates && (fates || put_of(batch)->err == OK);
-	return n;
-}
-
-/* The entry goes on to the timetable; its content stays in memory for the first
- * try when it is small and there is room for it. */
-static void tell_news(struct queue *q, struct queue_put *p)
-{
-	struct stored_entry *s = SUPER(p->entry, struct stored_entry, entry);
-	struct queue_entry *e = p->entry;
-
-	p->entry = NULL;
-	if (q->news == NULL) {
-		queue_entry_free(e);
-		return;
-	}
-	if (e->bytes > CONTENT_KEPT || atomic_load(&q->kept) + entry_weight(e) > KEPT_BUDGET)
-		queue_entry_forget_content(e);
-	entry_count(e, q);
-	s->news.baton.arrived = q->news_arrived;
-	mbox_send(q->news, &s->news.baton);
-}
-
-static bool is_answered(const struct baton *b)
-{
-	return !b->first && b->home == NULL;
-}
-
-static void answered_ends(struct queue_put *p)
-{
-	buf_fini(&p->row);
-	buf_fini(&p->seals);
-	queue_entry_free(p->entry);
-	free(p);
-}
-
-/* When the disk is in doubt the row may be there in the next life: then the file
- * stays, and the sweep at its start decides. */
-static void answer_put(struct queue *q, struct queue_put *p, enum err e)
-{
-	char path[BODY_PATH];
-
-	if (p->err == OK)
-		p->err = e;
-	if (p->err == OK)
-		tell_news(q, p);
-	else if (p->entry->in_file && p->err != ERR_IO)
-		unlink(body_path(q, p->id, path));
-	if (is_answered(&p->baton))
-		answered_ends(p);
-	else
-		mbox_send(p->baton.home, &p->baton);
-}
-
-static void count_puts(struct queue *q, size_t n)
-{
-	atomic_fetch_add(&q->puts, n);
-	atomic_fetch_add(&q->messages, n);
-}
-
-/* Those that were answered have been counted. */
-static void count_batch(struct committer *c, size_t puts, size_t answered, size_t fates)
-{
-	struct queue *q = c->q;
-
-	atomic_fetch_add(&q->commits, 1);
-	atomic_fetch_add(&q->fates, fates);
-	count_puts(q, puts > answered ? puts - answered : 0);
-	atomic_fetch_sub(&q->messages, c->batch.gone);
-	if (puts > atomic_load(&q->batch_longest))
-		atomic_store(&q->batch_longest, puts);
-}
-
-static void keep(struct line *l, struct baton *b)
-{
-	b->next = NULL;
-	line_add(l, b);
-}
-
-static void answer_batch(struct committer *c, struct baton *batch, enum err fates, enum err puts)
-{
-	for (struct baton *b = batch, *next; b != NULL; b = next) {
-		next = b->next;                 /* once sent, it is no longer ours */
-		if (b->first && fates != OK)
-			keep(&c->kept, b);
-		else if (b->first)
-			mbox_send(b->home, b);
-		else if (is_answered(b) && puts != OK)
-			keep(&c->gathered, b);
-		else
-			answer_put(c->q, put_of(b), puts);
+	for (struct baton *b = list, *next; b != NULL; b = next) {
+		next = b->next;
+		if (!b->first && !is_answered(b))
+			answer_put(q, put_of(b), ERR_IO);
 	}
 }
 
 /* What is on the disk is in doubt: let the next start look.  What failed is
  * answered; what a block of the journal holds that may be there or not is not:
  * nobody may hear that it is stored, and nobody that it is not. */
-static _Noreturn void give_up(struct committer *c, struct baton *batch)
+static _Noreturn void give_up(struct committer *c, struct baton *failed)
 {
 	log_event(NULL, LOG_ERROR, "queue.broken", KV_C("file", c->q->path),
 	          KV_C("why", "the disk reported an error: the server ends and starts again on what is really stored; "
 	                      "look at the kernel's log and the disk"));
-	answer_batch(c, batch, ERR_IO, ERR_IO);
+	answer_with_error(c->q, failed);
 	for (uint64_t until = clock_ms() + 1000; clock_ms() < until;) {
-		answer_batch(c, mbox_take(c->q->inbox, BATCH_ITEMS, BATCH_BYTES, until), ERR_IO, ERR_IO);
+		answer_with_error(c->q, mbox_take(c->q->inbox, BATCH_ITEMS, BATCH_BYTES, until));
 		if (mbox_stopped(c->q->inbox))
 			break;
 	}
@@ -186,53 +69,7 @@ static _Noreturn void give_up(struct committer *c, struct baton *batch)
 	_exit(75);
 }
 
-/* The time of a wait that must end by itself: kept fates, or no room. */
-static uint64_t wake_at(const struct committer *c)
-{
-	bool must_look = c->kept.first != NULL || c->batch.stubborn.n > 0 || atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
-
-	uint64_t look = must_look ? clock_ms() + AGAIN_MS : UINT64_MAX;
-
-	return look < c->batch.purge_ms ? look : c->batch.purge_ms;
-}
-
-/* ---- a commit ------------------------------------------------------------------------ */
-
-/* What was kept and what gathered come before it. */
-static struct baton *with_all(struct committer *c, struct baton *batch)
-{
-	struct line all;
-
-	line_clear(&all);
-	line_add(&all, line_take(&c->kept));
-	line_add(&all, line_take(&c->gathered));
-	line_add(&all, batch);
-	return all.first;
-}
-
-static void commit(struct committer *c, struct baton *batch)
-{
-	size_t puts = count(batch, false), fates = count(batch, true);
-	enum err whole = batch_write(&c->batch, batch, BATCH_FATES | BATCH_PUTS), kept = whole;
-
-	if (whole != OK && whole != ERR_IO && fates > 0)
-		kept = batch_write(&c->batch, batch, BATCH_FATES | BATCH_NO_RECORDS);
-	if (whole == ERR_IO || kept == ERR_IO)
-		give_up(c, batch);
-	if (kept == OK) {
-		count_batch(c, whole == OK ? puts : 0, c->answered, fates);
-		batch_remove_files(&c->batch);
-	}
-	answer_batch(c, batch, kept, whole);
-	c->stuck = c->gathered.first != NULL;
-	c->due_ms = clock_ms() + AGAIN_MS;
-	if (c->stuck)
-		return;
-	c->ahead = c->answered = 0;
-	journal_anew(c->q->journal);
-}
-
-/* ---- the journal ------------------------------------------------------------------------ */
+/* ---- the journal ---------------------------------------------------------------------------- */
 
 /* Alone; a put that settles something else waits for the store. */
 static bool is_plain(struct baton *b)
@@ -240,92 +77,190 @@ static bool is_plain(struct baton *b)
 	return !b->first && put_of(b)->err == OK && put_of(b)->nsettles == 0;
 }
 
-/* What remains of a put when its session has its answer. */
-static struct baton *stand_in(struct queue_put *p)
-{
-	struct queue_put *s = calloc(1, sizeof(*s));
-
-	if (s == NULL)
-		return NULL;
-	s->queue = p->queue;
-	s->id = p->id;
-	s->entry = p->entry;
-	s->row = p->row;
-	s->seals = p->seals;
-	p->entry = NULL;
-	buf_init(&p->row, 0);
-	buf_init(&p->seals, 0);
-	return &s->baton;
-}
-
-/* All of them are safe: who waits for one hears so now, and something else stands
- * for it.  Without memory for that it is answered by the commit. */
-static void answer_early(struct committer *c, struct baton *batch)
-{
-	for (struct baton *b = batch, *next; b != NULL; b = next) {
-		struct baton *left = is_plain(b) ? stand_in(put_of(b)) : NULL;
-
-		next = b->next;
-		if (left != NULL) {
-			c->answered++;
-			count_puts(c->q, 1);
-			mbox_send(b->home, b);
-		}
-		keep(&c->gathered, left != NULL ? left : b);
-	}
-	mbox_hand_over();
-}
-
-/* Into the journal; ERR_FULL: not this time. */
-static enum err note_down(struct committer *c, struct baton *batch)
+/* OK: every plain put of it is safe; ERR_FULL: not this time. */
+static enum err note_down(struct journal *j, struct baton *batch)
 {
 	size_t n = 0;
 
 	for (struct baton *b = batch; b != NULL; b = b->next) {
 		if (!is_plain(b))
 			continue;
-		if (!journal_add(c->q->journal, put_of(b))) {
-			journal_drop(c->q->journal);
+		if (!journal_add(j, put_of(b))) {
+			journal_drop(j);
 			return ERR_FULL;
 		}
 		n++;
 	}
-	return n > 0 ? journal_sync(c->q->journal) : OK;
+	return n > 0 ? journal_sync(j) : ERR_FULL;
 }
 
-/* Whether the batch gathers with others for a commit; false: it wants one now. */
-static bool gathers(struct committer *c, struct baton *batch)
+static size_t count_plain(struct baton *batch)
 {
-	bool first = c->gathered.first == NULL;
+	size_t n = 0;
+
+	for (; batch != NULL; batch = batch->next)
+		n += is_plain(batch);
+	return n;
+}
+
+static bool is_loaded(const struct committer *c)
+{
+	return c->answered > 0 || (c->busy && c->work.answered > 0);
+}
+
+/* Whether the sessions of its plain puts may hear that they are safe.  What is
+ * answered must find room in the store, whatever part of it is kept free. */
+static bool is_safe(struct committer *c, struct baton *batch)
+{
 	enum err e;
 
-	if (c->stuck || (first && count(batch, false) < JOURNAL_FROM))
+	if (c->stuck || (!is_loaded(c) && count_plain(batch) < JOURNAL_FROM) || !map_has_room_for_sure(c->q))
 		return false;
-	e = note_down(c, batch);
+	e = note_down(c->q->journal, batch);
 	if (e == ERR_IO)
 		give_up(c, NULL);
-	if (e != OK)
-		return false;
-	if (first)
-		c->due_ms = clock_ms() + GATHER_MS;
-	for (struct baton *b = batch; b != NULL; b = b->next)
-		c->ahead += is_plain(b) ? room_of(put_of(b)) : 0;
-	answer_early(c, batch);
-	return true;
+	return e == OK;
+}
+
+/* ---- gathering ------------------------------------------------------------------------------- */
+
+/* When there is no memory for what stands for an answered put, it is answered by
+ * the store. */
+static void gather(struct committer *c, struct baton *batch, bool safe)
+{
+	for (struct baton *b = batch, *next; b != NULL; b = next) {
+		struct baton *left;
+
+		next = b->next;
+		if (!b->first && put_of(b)->err == OK)
+			c->ahead += room_of(put_of(b));
+		left = safe && is_plain(b) ? answer_early(b) : NULL;
+		c->answered += left != NULL;
+		pile_add_one(&c->gathered, left != NULL ? left : b);
+	}
+	mbox_hand_over();
+}
+
+static bool has_waiting_puts(const struct baton *list)
+{
+	while (list != NULL && (list->first || is_answered(list)))
+		list = list->next;
+	return list != NULL;
+}
+
+/* Whoever waits for the store has it next; else what comes while there is much to
+ * do gathers. */
+static void came(struct committer *c, struct baton *batch)
+{
+	bool first = c->gathered.first == NULL, safe;
+	uint64_t due = clock_ms() + (c->busy || !first ? GATHER_MS : 0);
+
+	room_refuse(&c->room, c->q, batch, c->ahead + c->ahead_given);
+	safe = is_safe(c, batch);
+	gather(c, batch, safe);
+	if (c->stuck || has_waiting_puts(c->gathered.first))
+		due = clock_ms();
+	else if (safe && first)
+		due = clock_ms() + GATHER_MS;
+	c->due_ms = first || due < c->due_ms ? due : c->due_ms;
+}
+
+/* ---- the writer -------------------------------------------------------------------------------- */
+
+static void hand_over(struct committer *c)
+{
+	c->work.list = pile_take(&c->gathered);
+	c->work.answered = c->answered;
+	c->work.journal = journal_last(c->q->journal);
+	c->work.hurry = c->room.hurry;
+	c->ahead_given = c->ahead;
+	c->answered = 0;
+	c->ahead = 0;
+	c->busy = true;
+	if (!c->stuck)
+		journal_turn(c->q->journal);
+}
+
+static bool has_answered(const struct baton *list)
+{
+	while (list != NULL && !is_answered(list))
+		list = list->next;
+	return list != NULL;
+}
+
+/* What is left goes in front of what came meanwhile. */
+static void came_back(struct committer *c)
+{
+	struct baton *later = pile_take(&c->gathered);
+	struct baton *left = c->work.left;
+
+	c->busy = false;
+	c->wake_ms = c->work.wake_ms;
+	if (c->work.broken)
+		give_up(c, left);
+	c->stuck = has_answered(left);
+	c->ahead += c->stuck ? c->ahead_given : 0;
+	c->ahead_given = 0;
+	for (struct baton *b = left; b != NULL; b = b->next)
+		c->answered += is_answered(b);
+	pile_add(&c->gathered, left);
+	pile_add(&c->gathered, later);
+	if (left != NULL && later == NULL)
+		c->due_ms = clock_ms() + AGAIN_MS;
+}
+
+/* ---- the thread ----------------------------------------------------------------------------------- */
+
+/* What is there; the work that has come home is no part of it. */
+static struct baton *take(struct committer *c, uint64_t until)
+{
+	struct baton *batch = mbox_take(c->q->inbox, BATCH_ITEMS, BATCH_BYTES, until);
+	struct baton **at = &batch;
+
+	while (*at != NULL && *at != &c->work.baton)
+		at = &(*at)->next;
+	if (*at == NULL)
+		return batch;
+	*at = (*at)->next;
+	came_back(c);
+	return batch;
+}
+
+/* The time of a wait that must end by itself. */
+static uint64_t wake_at(const struct committer *c)
+{
+	bool must_look = atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
+	uint64_t look = must_look ? clock_ms() + AGAIN_MS : UINT64_MAX;
+
+	if (c->busy)
+		return look;
+	if (c->gathered.first != NULL)
+		return c->due_ms;
+	return look < c->wake_ms ? look : c->wake_ms;
+}
+
+static void turn(struct committer *c, struct baton *batch)
+{
+	uint64_t now;
+
+	room_look(&c->room, c->q, c->ahead + c->ahead_given);
+	if (batch != NULL)
+		came(c, batch);
+	now = clock_ms();
+	if (c->busy || now < (c->gathered.first != NULL ? c->due_ms : c->wake_ms))
+		return;
+	hand_over(c);
+	writer_give(c->writer, &c->work);
 }
 
 /* Fates that cannot be written at the end either: their recipients are due
  * again in the next life.  What the journal has, the next life takes from it. */
-static void at_the_end(struct committer *c)
+static void let_go(struct baton *list)
 {
-	struct baton *b, *next;
-
-	if (c->kept.first != NULL || c->gathered.first != NULL)
-		commit(c, with_all(c, NULL));
-	for (b = with_all(c, NULL); b != NULL; b = next) {
+	for (struct baton *b = list, *next; b != NULL; b = next) {
 		next = b->next;
 		if (is_answered(b)) {
-			answered_ends(put_of(b));
+			answered_ends(b);
 			continue;
 		}
 		SUPER(b, struct queue_fates, baton)->result = ERR_FULL;
@@ -334,26 +269,23 @@ static void at_the_end(struct committer *c)
 	}
 }
 
-/* ---- the thread --------------------------------------------------------------------------- */
-
-static void turn(struct committer *c, struct baton *batch)
+/* What the writer has comes home with its end; one more list is written here. */
+static void at_the_end(struct committer *c)
 {
-	room_look(&c->room, c->q, &c->batch.ledger);
-	if (batch != NULL) {
-		room_refuse(&c->room, c->q, batch, c->ahead);
-		if (gathers(c, batch)) {
-			if (clock_ms() < c->due_ms)
-				return;
-			batch = NULL;
-		}
+	struct baton *late;
+
+	writer_end(c->writer);
+	for (int i = 0; i < 2; i++) {
+		late = take(c, 0);
+		if (late != NULL)
+			came(c, late);
+		if (c->gathered.first == NULL || i > 0)
+			break;
+		hand_over(c);
+		writer_do(c->writer, &c->work);
 	}
-	batch = with_all(c, batch);
-	if (batch != NULL)
-		commit(c, batch);
-	else
-		batch_remove_stubborn(&c->batch);
-	if (batch == NULL && clock_ms() >= c->batch.purge_ms && batch_purge(&c->batch) == ERR_IO)
-		give_up(c, NULL);
+	let_go(pile_take(&c->gathered));
+	writer_free(c->writer);
 }
 
 void *committer_run(void *queue)
@@ -363,13 +295,13 @@ void *committer_run(void *queue)
 	pthread_setname_np(pthread_self(), "committer");
 	stat_thread();
 	mbox_gather();
-	line_clear(&c.kept);
-	line_clear(&c.gathered);
-	batch_init(&c.batch, c.q);
-	room_look(&c.room, c.q, &c.batch.ledger);
+	pile_clear(&c.gathered);
+	c.writer = c.q->writer;
+	c.work.baton.home = c.q->inbox;
+	c.work.baton.first = true;
+	room_look(&c.room, c.q, 0);
 	for (;;) {
-		uint64_t until = c.gathered.first != NULL ? c.due_ms : wake_at(&c);
-		struct baton *batch = mbox_take(c.q->inbox, BATCH_ITEMS, BATCH_BYTES, until);
+		struct baton *batch = take(&c, wake_at(&c));
 
 		if (batch == NULL && mbox_stopped(c.q->inbox))
 			break;
@@ -377,6 +309,5 @@ void *committer_run(void *queue)
 	}
 	at_the_end(&c);
 	mbox_gather_no_more();
-	batch_fini(&c.batch);
 	return NULL;
 }

@@ -32,7 +32,8 @@ struct queue {
 	struct mbox      *news;
 	void            (*news_arrived)(struct baton *);
 	struct desk      *disk;
-	struct journal   *journal;          /* the committer's, while it runs */
+	struct journal   *journal;          /* the committer's, while it runs; so is … */
+	struct writer    *writer;
 	pthread_t         committer;
 	uint64_t          random, id_reserved;
 	uint64_t          journal_said;     /* the store's number "journal" */
@@ -57,6 +58,8 @@ size_t entry_weight(const struct queue_entry *);   /* the memory it holds: block
 /* New mail may fill the map up to here. */
 uint64_t map_limit(const struct queue *);
 bool     map_has_room(const struct queue *, uint64_t bytes);
+/* With all that was let in so far a twentieth of the map is free. */
+bool     map_has_room_for_sure(const struct queue *);
 
 /* Ids that are drawn from here on are higher. */
 void queue_raise_id(struct queue *, uint64_t id);
@@ -136,20 +139,21 @@ void     meta_renew(struct store_txn *);                   /* those of an older 
 
 /* ---- room.c: the committer's look at map and disk ---------------------------------- */
 
-struct ledger;
 struct room {
 	uint64_t looked_ms;
 	bool     map_full;
 	bool     guessed;           /* what is in use was added to since its pages were counted */
+	bool     hurry;             /* the map is half full */
 };
-/* Once a second, more often when the map is nearly full; says when it changes. */
-void room_look(struct room *, struct queue *, struct ledger *);
+/* Once a second, more often when the map is nearly full; says when it changes.
+ * `ahead` octets wait for a commit. */
+void room_look(struct room *, struct queue *, uint64_t ahead);
 /* The puts of the batch that find no room get their error; `ahead` octets of others
- * wait for the same commit. */
+ * wait for a commit. */
 void room_refuse(struct room *, struct queue *, struct baton *batch, uint64_t ahead);
 uint64_t room_of(const struct queue_put *);                /* octets of the map that it may take */
 
-/* ---- committer ------------------------------------------------------------------ */
+/* ---- committer (commit.h) ------------------------------------------------------------------ */
 
 void *committer_run(void *queue);
 

@@ -22,7 +22,8 @@ struct journal {
 	int            fd;            /* -1: not yet wanted */
 	uint64_t       last;
 	uint64_t       not_before_ms; /* it could not be made: the next try */
-	size_t         at;            /* of the file, the next block */
+	size_t         at;            /* of the file, the next block … */
+	size_t         end;           /* … and of its half */
 	unsigned char *block;         /* the one that is being composed … */
 	size_t         n;             /* … so far; 0: none */
 	uint32_t       rows;
@@ -37,6 +38,7 @@ struct journal *journal_new(const struct queue *q, uint64_t last)
 	j->q = q;
 	j->fd = -1;
 	j->last = last;
+	j->end = JOURNAL_HALF;
 	return j;
 }
 
@@ -55,9 +57,10 @@ uint64_t journal_last(const struct journal *j)
 	return j->last;
 }
 
-void journal_anew(struct journal *j)
+void journal_turn(struct journal *j)
 {
-	j->at = 0;
+	j->at = j->end % JOURNAL_BYTES;
+	j->end = j->at + JOURNAL_HALF;
 }
 
 void journal_drop(struct journal *j)
@@ -189,7 +192,7 @@ static enum err want_file(struct journal *j)
 enum err journal_sync(struct journal *j)
 {
 	size_t end = journal_aligned(j->n);
-	enum err e = end <= JOURNAL_BYTES - j->at ? want_file(j) : ERR_FULL;
+	enum err e = end <= j->end - j->at ? want_file(j) : ERR_FULL;
 
 	if (e == OK) {
 		j->last++;
@@ -199,7 +202,7 @@ enum err journal_sync(struct journal *j)
 			e = err_of_errno(errno);
 	}
 	if (j->fd >= 0)
-		j->at = e == OK ? j->at + end : JOURNAL_BYTES;
+		j->at = e == OK ? j->at + end : j->end;
 	journal_drop(j);
 	return e == OK || e == ERR_IO ? e : ERR_FULL;
 }

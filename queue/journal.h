@@ -17,10 +17,12 @@
  *   rows       the same octets as in the store: message rows, each followed by its
  *              body rows
  *
- * and begins at a multiple of JOURNAL_ALIGN.  The store's own number "journal" is
- * the last block it has; a commit that holds the rows raises it.  So at a start
- * the blocks from the front on count whose numbers follow each other and are
- * higher, up to the first that is not whole: that one was never answered.
+ * and begins at a multiple of JOURNAL_ALIGN.  The file has two halves: while the
+ * store takes what stands in one, the other is written.  The store's own number
+ * "journal" is the last block it has; a commit that holds the rows raises it.  So
+ * at a start those blocks of a half count, from its front on, whose numbers follow
+ * each other, up to the first that is not whole, which was never answered; and of
+ * them those with a higher number than the store's are taken in.
  *
  * The committer's; journal_take_in is main's, before anybody else reads the store.
  */
@@ -29,7 +31,8 @@
 
 #include "queue/internal.h"
 
-#define JOURNAL_BYTES ((size_t)4 << 20)
+#define JOURNAL_HALF  ((size_t)4 << 20)
+#define JOURNAL_BYTES (2 * JOURNAL_HALF)
 #define JOURNAL_BLOCK ((size_t)1 << 20)      /* of a block, at most */
 #define JOURNAL_ALIGN ((size_t)4096)
 
@@ -44,12 +47,13 @@ bool     journal_add(struct journal *, const struct queue_put *);
 void     journal_drop(struct journal *);              /* what is being composed */
 
 /* The block is written and synced.  ERR_FULL: it has no place before
- * journal_anew, or the file cannot be made: nothing happened.  ERR_IO: the disk
+ * journal_turn, or the file cannot be made: nothing happened.  ERR_IO: the disk
  * is in doubt. */
 enum err journal_sync(struct journal *);
 
-uint64_t journal_last(const struct journal *);        /* the number of the last block; the store's, once it is committed … */
-void     journal_anew(struct journal *);              /* … and from here on they are written over */
+uint64_t journal_last(const struct journal *);        /* the number of the last block: the store's, once it is committed */
+/* From here on the other half is written over: the store has all that stood there. */
+void     journal_turn(struct journal *);
 
 /* What the store does not have yet goes into it, in one transaction.  *taken:
  * how many messages.  ERR_FULL: the map has no room for them; ERR_IO: the

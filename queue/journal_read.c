@@ -23,6 +23,7 @@ struct block { uint64_t number; uint32_t rows; str text; size_t bytes; };
 struct reading {
 	struct queue    *q;
 	struct store_txn t;
+	uint64_t         last;        /* block that was met */
 	bool             known;       /* the message whose rows come has been left out */
 	size_t           taken;
 };
@@ -106,24 +107,35 @@ static void take_block(struct reading *r, const struct block *b)
 		take_row(r, name, str_head(rest, n));
 }
 
+/* Of one half: its blocks that the store does not have. */
+static void take_half(struct reading *r, str half)
+{
+	uint64_t store = queue_random(r->q), before = 0;
+	struct block b;
+
+	for (; block_at(half, store, &b) && (before == 0 || b.number == before + 1); half = str_skip(half, b.bytes)) {
+		if (b.number > r->q->journal_said)
+			take_block(r, &b);
+		r->last = b.number > r->last ? b.number : r->last;
+		before = b.number;
+	}
+}
+
 static enum err take_all(struct reading *r, str all)
 {
-	uint64_t store = queue_random(r->q), last = r->q->journal_said;
-	struct block b;
 	enum err e;
 
-	if (!block_at(all, store, &b) || b.number <= last)
-		return OK;
 	store_begin(r->q->store, &r->t);
-	do {
-		take_block(r, &b);
-		last = b.number;
-		all = str_skip(all, b.bytes);
-	} while (block_at(all, store, &b) && b.number == last + 1);
-	meta_put(&r->t, "journal", last);
+	take_half(r, str_head(all, JOURNAL_HALF));
+	take_half(r, str_skip(all, JOURNAL_HALF));
+	if (r->last <= r->q->journal_said) {
+		store_end(&r->t);
+		return r->t.err;
+	}
+	meta_put(&r->t, "journal", r->last);
 	e = store_commit(&r->t);
 	if (e == OK)
-		r->q->journal_said = last;
+		r->q->journal_said = r->last;
 	return e;
 }
 

@@ -18,8 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "queue/internal.h"
-#include "queue/journal.h"
+#include "queue/commit.h"
 #include "queue/salvage.h"
 #include "smtpd/base/clock.h"
 #include "smtpd/base/crypt.h"
@@ -353,7 +352,12 @@ enum err queue_start(struct queue *q, struct desk *disk)
 	sigfillset(&all);                       /* signals are main's … */
 	fell_unblock(&all);                     /* … but a fault of this thread's own */
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	q->started = pthread_create(&q->committer, NULL, committer_run, q) == 0;
+	q->writer = writer_new(q);
+	q->started = q->writer != NULL && pthread_create(&q->committer, NULL, committer_run, q) == 0;
+	if (!q->started && q->writer != NULL) {
+		writer_end(q->writer);
+		writer_free(q->writer);
+	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return q->started ? OK : ERR_MEMORY;
 }
@@ -420,6 +424,11 @@ uint64_t map_limit(const struct queue *q)
 bool map_has_room(const struct queue *q, uint64_t bytes)
 {
 	return atomic_load_explicit(&q->used, memory_order_relaxed) + bytes <= map_limit(q);
+}
+
+bool map_has_room_for_sure(const struct queue *q)
+{
+	return atomic_load_explicit(&q->used, memory_order_relaxed) <= atomic_load_explicit(&q->size, memory_order_relaxed) / 100 * 95;
 }
 
 enum err queue_room(const struct queue *q, uint64_t bytes)

@@ -7,7 +7,8 @@
  *   building   in memory (and, when large, an unnamed file), owned by the loop
  *              that reads it; a crash forgets it, and the client, never having
  *              heard 250, sends it again
- *   stored     committed to disk; 250 was sent after this and not before
+ *   stored     safe on the disk: in the store or, for some milliseconds when much
+ *              comes at once, in its journal; 250 was sent after this and not before
  *   gone       its last recipient was settled and its rows were deleted
  *
  * A stored message's recipients are each in one of these states, committed:
@@ -26,8 +27,9 @@
  * What each step guarantees
  *
  *   submit → done(OK)    message row, body rows (or the body's file, its own
- *                        and its directory's fsync done) are one transaction,
- *                        synced: it survives loss of power
+ *                        and its directory's fsync done) are in one transaction
+ *                        of the store or one block of the journal, synced: it
+ *                        survives loss of power
  *   submit → done(else)  nothing of it will ever be delivered
  *   lease                memory only.  After a crash what was leased is due at
  *                        once; everything else keeps its time
@@ -49,7 +51,7 @@
  * hears nothing.
  *
  * Threads: puts belong to their loop until submitted; fates and leases to the
- * timetable and whom it lends them; the committer alone writes; reading for
+ * timetable and whom it lends them; the committer and its writer alone write; reading for
  * delivery happens on the disk desk (queue_load, queue_read).
  */
 #ifndef QUEUE_QUEUE_H
@@ -78,7 +80,7 @@ struct queue_conf {
 /* Opens or makes the store; one server a directory (a lock file says who).
  * Main thread, before any other.  NULL with a sentence. */
 struct queue *queue_open(const struct queue_conf *, struct arena *, str *why);
-enum err      queue_start(struct queue *, struct desk *disk);   /* starts the committer */
+enum err      queue_start(struct queue *, struct desk *disk);   /* starts the committer and its writer */
 void          queue_stop(struct queue *);                       /* everything committed, the committer ended */
 void          queue_close(struct queue *);
 /* The last server on this store ended without queue_stop. */

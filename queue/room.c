@@ -80,8 +80,9 @@ static void say_room(const struct queue *q, bool full, const char *what)
 	          KV_C("why", full ? "new mail gets 452 until there is room" : "new mail is taken again"));
 }
 
-/* Between two looks `used` only grows, by what puts took. */
-void room_look(struct room *r, struct queue *q, struct ledger *l)
+/* Between two looks `used` only grows, by what puts take; those that gather are
+ * `ahead`. */
+void room_look(struct room *r, struct queue *q, uint64_t ahead)
 {
 	uint64_t now = clock_ms();
 	struct store_figures f;
@@ -96,8 +97,8 @@ void room_look(struct room *r, struct queue *q, struct ledger *l)
 	r->guessed = f.used <= map_limit(q) && f.used <= f.size / 2;
 	if (!r->guessed)                /* free pages count as free, but counting them costs */
 		store_figures(q->store, true, &f);
-	atomic_store(&q->used, f.used);
-	l->hurry = f.used > f.size / 2;
+	atomic_store(&q->used, f.used + ahead);
+	r->hurry = f.used > f.size / 2;
 	if (r->map_full == map_has_room(q, QUEUE_ROWS_MAX))  /* smaller ones may still find some */
 		say_room(q, r->map_full = !r->map_full, "map");
 	room = disk_room(q);

@@ -419,6 +419,8 @@ static void bring_numbers(struct work *w)
 		meta_put(&w->t, "random", w->finds.random);
 	if (w->finds.reserved != 0)
 		meta_put(&w->t, "reserved", w->finds.reserved);
+	if (w->finds.journal != 0)
+		meta_put(&w->t, "journal", w->finds.journal);
 	meta_put(&w->t, "running", 1);  /* the last life has not ended well */
 	w->err = w->t.err;
 }

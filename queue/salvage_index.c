@@ -106,8 +106,8 @@ static bool describe(struct gather *g, const struct record_name *name, str row, 
 	return ok && name->kind >= RECORD_MESSAGE && name->kind <= RECORD_NOTE && out->id != 0;
 }
 
-/* Any good copy will do, wherever it lies: the one never changes, the other only
- * rises. */
+/* Any good copy will do, wherever it lies: the one never changes, the others only
+ * rise. */
 static void number_found(struct finds *f, str row)
 {
 	uint64_t v;
@@ -120,6 +120,8 @@ static void number_found(struct finds *f, str row)
 		f->random_sealed = true;
 	} else if (str_is(name, "reserved") && v > f->reserved) {
 		f->reserved = v;
+	} else if (str_is(name, "journal") && v > f->journal) {
+		f->journal = v;
 	}
 }
 
