@@ -135,7 +135,7 @@ static enum err write_all(int fd, const unsigned char *p, size_t n, size_t at)
 }
 
 /* All of it has its place on the disk from here on. */
-static enum err fill(int fd, const char *folder)
+static enum err fill(int fd)
 {
 	unsigned char *zeros = calloc(1, JOURNAL_BLOCK);
 	enum err e = zeros != NULL ? OK : ERR_MEMORY;
@@ -143,48 +143,53 @@ static enum err fill(int fd, const char *folder)
 	for (size_t at = 0; e == OK && at < JOURNAL_BYTES; at += JOURNAL_BLOCK)
 		e = write_all(fd, zeros, JOURNAL_BLOCK, at);
 	free(zeros);
-	if (e == OK && fsync(fd) != 0)
-		e = err_of_errno(errno);
+	return e == OK && fsync(fd) != 0 ? err_of_errno(errno) : e;
+}
+
+/* The life that made it may have ended before its name was safe. */
+static enum err make_ready(int fd, const char *folder)
+{
+	struct stat st;
+	enum err e = fstat(fd, &st) == 0 ? OK : err_of_errno(errno);
+
+	if (e == OK && st.st_size != (off_t)JOURNAL_BYTES)
+		e = fill(fd);
 	return e == OK ? sync_folder(folder) : e;
 }
 
 static enum err open_file(struct journal *j)
 {
 	int fd = open(j->q->journal_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	struct stat st;
 	enum err e;
 
-	if (fd < 0 || fstat(fd, &st) != 0)
-		e = err_of_errno(errno);
-	else
-		e = st.st_size == (off_t)JOURNAL_BYTES ? OK : fill(fd, j->q->folder);
+	if (fd < 0)
+		return err_of_errno(errno);
+	e = make_ready(fd, j->q->folder);
 	if (e == OK) {
 		j->fd = fd;
 		return OK;
 	}
-	if (fd >= 0)
-		close(fd);
-	if (fd >= 0 && e != ERR_IO)
-		unlink(j->q->journal_path);  /* half of it is of no use, and takes room */
+	close(fd);
+	unlink(j->q->journal_path);          /* half of it is of no use, and takes room */
 	return e;
 }
 
 /* Without it each batch is a commit of the store: slower, as safe. */
-static enum err want_file(struct journal *j)
+static bool has_file(struct journal *j)
 {
 	enum err e;
 
 	if (j->fd >= 0)
-		return OK;
+		return true;
 	if (clock_ms() < j->not_before_ms)
-		return ERR_FULL;
+		return false;
 	e = open_file(j);
-	if (e == OK || e == ERR_IO)
-		return e;
+	if (e == OK)
+		return true;
 	j->not_before_ms = clock_ms() + AGAIN_MS;
 	log_event(NULL, LOG_WARN, "queue.journal", KV_C("file", j->q->journal_path), KV_C("why", err_text(e)),
 	          KV_C("next", "mail is taken all the same, more slowly when much comes at once; it is tried again in a minute"));
-	return ERR_FULL;
+	return false;
 }
 
 /* A block that failed may lie there whole: it has had its number, which the next
@@ -192,7 +197,7 @@ static enum err want_file(struct journal *j)
 enum err journal_sync(struct journal *j)
 {
 	size_t end = journal_aligned(j->n);
-	enum err e = end <= j->end - j->at ? want_file(j) : ERR_FULL;
+	enum err e = end <= j->end - j->at && has_file(j) ? OK : ERR_FULL;
 
 	if (e == OK) {
 		j->last++;
