@@ -253,19 +253,29 @@ static void turn(struct committer *c, struct baton *batch)
 	writer_give(c->writer, &c->work);
 }
 
+static void comes_too_late(struct baton *b)
+{
+	struct queue_fates *f = SUPER(b, struct queue_fates, baton);
+
+	if (b->first) {
+		f->result = ERR_FULL;
+		f->gone = false;
+	} else if (put_of(b)->err == OK) {
+		put_of(b)->err = ERR_CLOSED;
+	}
+	mbox_send(b->home, b);
+}
+
 /* Fates that cannot be written at the end either: their recipients are due
  * again in the next life.  What the journal has, the next life takes from it. */
 static void let_go(struct baton *list)
 {
 	for (struct baton *b = list, *next; b != NULL; b = next) {
 		next = b->next;
-		if (is_answered(b)) {
+		if (is_answered(b))
 			answered_ends(b);
-			continue;
-		}
-		SUPER(b, struct queue_fates, baton)->result = ERR_FULL;
-		SUPER(b, struct queue_fates, baton)->gone = false;
-		mbox_send(b->home, b);
+		else
+			comes_too_late(b);
 	}
 }
 
