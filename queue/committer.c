@@ -21,8 +21,9 @@
 
 #define BATCH_ITEMS  256
 #define BATCH_BYTES  ((size_t)4 << 20)
-#define JOURNAL_FROM 3              /* puts that come at once, before the journal is quicker … */
-#define GATHER_MS    20             /* … and how long what it has gathers for the store */
+#define JOURNAL_FROM 6              /* puts that come at once, before the journal is worth its while … */
+#define GATHER_MS    20             /* … and how long what it has gathers for the store … */
+#define QUIET_MS     2              /* … or until nothing has come for so long: who looks then finds it there */
 #define AGAIN_MS     1000           /* when what failed is tried again, and room is looked for */
 
 struct committer {
@@ -34,7 +35,8 @@ struct committer {
 	struct pile    gathered;
 	size_t         answered;            /* puts among it that the journal has … */
 	uint64_t       ahead, ahead_given;  /* … and octets of the map that all of them take; and what the writer has */
-	uint64_t       due_ms;              /* when it goes to the writer */
+	uint64_t       due_ms;              /* when it goes to the writer … */
+	uint64_t       quiet_ms;            /* … or when nothing has come until then */
 	uint64_t       wake_ms;             /* when the writer wants to be asked, though nothing came */
 	struct room    room;
 };
@@ -163,6 +165,12 @@ static void came(struct committer *c, struct baton *batch)
 	else if (safe && first)
 		due = clock_ms() + GATHER_MS;
 	c->due_ms = first || due < c->due_ms ? due : c->due_ms;
+	c->quiet_ms = clock_ms() + QUIET_MS;
+}
+
+static uint64_t goes_at(const struct committer *c)
+{
+	return c->due_ms < c->quiet_ms ? c->due_ms : c->quiet_ms;
 }
 
 /* ---- the writer -------------------------------------------------------------------------------- */
@@ -206,7 +214,7 @@ static void came_back(struct committer *c)
 	pile_add(&c->gathered, left);
 	pile_add(&c->gathered, later);
 	if (left != NULL && later == NULL)
-		c->due_ms = clock_ms() + AGAIN_MS;
+		c->due_ms = c->quiet_ms = clock_ms() + AGAIN_MS;
 }
 
 /* ---- the thread ----------------------------------------------------------------------------------- */
@@ -235,7 +243,7 @@ static uint64_t wake_at(const struct committer *c)
 	if (c->busy)
 		return look;
 	if (c->gathered.first != NULL)
-		return c->due_ms;
+		return goes_at(c);
 	return look < c->wake_ms ? look : c->wake_ms;
 }
 
@@ -247,7 +255,7 @@ static void turn(struct committer *c, struct baton *batch)
 	if (batch != NULL)
 		came(c, batch);
 	now = clock_ms();
-	if (c->busy || now < (c->gathered.first != NULL ? c->due_ms : c->wake_ms))
+	if (c->busy || now < (c->gathered.first != NULL ? goes_at(c) : c->wake_ms))
 		return;
 	hand_over(c);
 	writer_give(c->writer, &c->work);
