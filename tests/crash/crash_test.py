@@ -105,6 +105,7 @@ class Crashing:
         self.at = self.server.address("mx")[1]
         self.senders = [Sender(i, self.book, lambda: self.at) for i in range(SENDERS)]
         self.bob = Reader({"bob": server.maildir("bob@here.test").parent}, self.random.choice(HABITS[1:]))
+        self.from_journal = 0                   # lives that began with what only the queue's journal had
         self.first_message()
 
     def first_message(self):
@@ -130,6 +131,7 @@ class Crashing:
         self.server.process.wait()
         self.server.reader.join(PATIENCE)
         self.server.process.stderr.close()
+        self.from_journal += len(self.server.find("queue.journal"))
         self.server.events.clear()              # a thousand lives talk much
         self.server.start()
         self.at = self.server.address("mx")[1]
@@ -190,6 +192,6 @@ def test_killed_under_load():
         crashing.bob.close()
         book = crashing.book
         print(f"{KILLS} kills: {book.count('acknowledged')} acknowledged, {book.count('refused')} refused, "
-              f"{book.count('unheard')} unheard; bob's were {crashing.bob.habit}", flush=True)
+              f"{book.count('unheard')} unheard; {crashing.from_journal} lives began with the journal; bob's were {crashing.bob.habit}", flush=True)
         assert book.count("acknowledged") > 10 * KILLS
         assert book.count("refused") > 0

@@ -15,6 +15,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -29,6 +30,7 @@ LONG = os.environ.get("POSTERN_LONG") == "1"
 CUTS = int(os.environ.get("POSTERN_CUTS", 600 if LONG else 12))
 SEED = int(os.environ.get("POSTERN_SEED", random.SystemRandom().randrange(1 << 32)))
 SHIM = pathlib.Path(os.environ.get("POSTERN_BUILD", HERE.parents[1] / "build")) / "tests" / "crash" / "journal_shim.so"
+CROWD, TURNS = 40, 10                                   # so many at once, so often at most
 SIZES = (300, 5_000, 40_000, 300_000, 900)              # a row, some rows, many, a file
 
 
@@ -38,27 +40,45 @@ def body(token, size):
 
 
 def send_some(server):
-    """id -> (mailboxes, digest): one message after the other, and some at once."""
+    """id -> (token, mailboxes, digest): one message after the other, and many at once."""
     sent = {}
 
-    def one(c, n, mailboxes):
+    def begin(c, n, mailboxes):
         token = f"token-{n}"
         text = body(token, SIZES[n % len(SIZES)])
-        c.send_mail("a@far.test", [f"{m}@here.test" for m in mailboxes],
-                    f"From: a@far.test\r\nSubject: {token}\r\n\r\n".encode() + text)
-        sent[re.search(r"Queued as (\S+)", c.reply).group(1)] = (token, mailboxes, hashlib.sha256(text).hexdigest())
+        c.ask("MAIL FROM:<a@far.test>", 250)
+        for m in mailboxes:
+            c.ask(f"RCPT TO:<{m}@here.test>", 250)
+        c.ask("DATA", 354)
+        c.send(f"From: a@far.test\r\nSubject: {token}\r\n\r\n".encode() + text)
+        return token, mailboxes, hashlib.sha256(text).hexdigest()
+
+    def end(c, about):
+        c.hear(250)
+        sent[re.search(r"Queued as (\S+)", c.reply).group(1)] = about
 
     with server.client() as c:
         c.ask("EHLO client.test", 250)
         for n in range(6):
-            one(c, n, ["alice"] if n % 2 else ["alice", "bob"])
-    clients = [server.client() for _ in range(6)]
-    for n, c in enumerate(clients, 6):                  # one syncfs for all of them
+            about = begin(c, n, ["alice"] if n % 2 else ["alice", "bob"])
+            c.send(b".\r\n")
+            end(c, about)
+    clients = [server.client() for _ in range(CROWD)]
+    for c in clients:
         c.ask("EHLO client.test", 250)
-        one(c, n, ["bob"])
+    for turn in range(1, 1 + TURNS):                    # until they were answered by the journal
+        abouts = [begin(c, turn * CROWD + n, ["bob"]) for n, c in enumerate(clients)]
+        server.signal(signal.SIGSTOP)
+        for c in clients:
+            c.send(b".\r\n")
+        server.signal(signal.SIGCONT)                   # it finds all of them
+        for c, about in zip(clients, abouts):
+            end(c, about)
+        if (server.dir / "state" / "queue" / "journal").exists():
+            break
     for c in clients:
         c.close()
-    server.mail("bob@here.test", 9)
+    server.mail("bob@here.test", 3 + turn * CROWD)
     server.mail("alice@here.test", 6)
     return sent
 
@@ -155,6 +175,14 @@ def places(records):
 def test_power_lost(recorded, which):
     cut = places(recorded[2])[which]
     judge(recorded, cut, random.Random(f"{SEED}/{which}") if which % 2 else None)
+
+
+def test_many_at_once_were_answered_by_the_journal(recorded):
+    """The queue's own: it is made when it is first wanted, and each block is synced."""
+    _, server, records, _ = recorded
+    inode = next((r[2] for r in records if r[0] == disks.OPEN and r[4].decode().endswith("/state/queue/journal")), None)
+    assert inode is not None, "they never came at once"
+    assert sum(r[0] == disks.SYNC and r[2] == inode for r in records) >= 2
 
 
 def test_the_journal_tells_something(recorded):

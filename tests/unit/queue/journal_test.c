@@ -193,20 +193,21 @@ static void lying_heads(void **state)
 		struct written w;
 		char *dir = home_with_blocks(life, 2, &w);
 		unsigned char head[JOURNAL_HEAD];
+		str about = { (char *)head + RECORD_HEAD, JOURNAL_HEAD - RECORD_HEAD };
 		struct record_name name;
 		int fd = open_in(dir, "journal");
-		uint64_t about[2];
+		uint64_t says[2];
 		size_t n;
 
 		assert_int_equal(pread(fd, head, sizeof(head), (off_t)w.v[1].at), sizeof(head));
 		assert_true(record_recognise((str){ (char *)head, sizeof(head) }, &name, &n));
-		memcpy(about, head + RECORD_HEAD, sizeof(about));
-		about[0] += lies[i].store;
-		about[1] += (uint64_t)lies[i].bytes;
-		memcpy(head + RECORD_HEAD, about, sizeof(about));
+		memcpy(says, about.p, sizeof(says));
+		says[0] += lies[i].store;
+		says[1] += (uint64_t)lies[i].bytes;
+		memcpy(head + RECORD_HEAD, says, sizeof(says));
 		name.number += (uint32_t)lies[i].rows;
 		name.kind = lies[i].kind;
-		record_head(head, name, (str){ (char *)about, sizeof(about) });
+		record_head(head, name, about);
 		assert_int_equal(pwrite(fd, head, sizeof(head), (off_t)w.v[1].at), sizeof(head));
 		close(fd);
 		only_first(life, w.v[1].from);
