@@ -13,7 +13,6 @@
 
 #define PURGE_IDLE_MS  60000        /* how often records of finished messages are looked at, when nothing happens … */
 #define PURGE_AGAIN_MS 100          /* … and when there was something to remove */
-#define ID_AHEAD       ((uint64_t)60 * 1000000)
 
 /* ---- writing one thing --------------------------------------------------------------- */
 

@@ -31,8 +31,8 @@ static inline struct queue_put *put_of(struct baton *b)
 
 /* ---- answers.c ------------------------------------------------------------------------- */
 
-/* The put's session may be answered now; what is returned stands for it until the
- * store has it.  NULL: no memory, nothing happened. */
+/* The put's session is answered now; what is returned, its stand-in, stands for it
+ * until the store has it. */
 struct baton *answer_early(struct baton *put);
 bool          is_answered(const struct baton *);
 void          answered_ends(struct baton *);                     /* what stood for one is freed */

@@ -126,8 +126,6 @@ static bool is_safe(struct committer *c, struct baton *batch)
 
 /* ---- gathering ------------------------------------------------------------------------------- */
 
-/* When there is no memory for what stands for an answered put, it is answered by
- * the store. */
 static void gather(struct committer *c, struct baton *batch, bool safe)
 {
 	for (struct baton *b = batch, *next; b != NULL; b = next) {
@@ -207,10 +205,12 @@ static void came_back(struct committer *c)
 	if (c->work.broken)
 		give_up(c, left);
 	c->stuck = has_answered(left);
-	c->ahead += c->stuck ? c->ahead_given : 0;
 	c->ahead_given = 0;
 	for (struct baton *b = left; b != NULL; b = b->next)
-		c->answered += is_answered(b);
+		if (is_answered(b)) {
+			c->answered++;
+			c->ahead += room_of(put_of(b));
+		}
 	pile_add(&c->gathered, left);
 	pile_add(&c->gathered, later);
 	if (left != NULL && later == NULL)
@@ -287,20 +287,26 @@ static void let_go(struct baton *list)
 	}
 }
 
-/* What the writer has comes home with its end; one more list is written here. */
-static void at_the_end(struct committer *c)
+static void take_all(struct committer *c)
 {
 	struct baton *late;
 
-	writer_end(c->writer);
-	for (int i = 0; i < 2; i++) {
+	do {
 		late = take(c, 0);
 		if (late != NULL)
 			came(c, late);
-		if (c->gathered.first == NULL || i > 0)
-			break;
+	} while (late != NULL || c->busy);
+}
+
+/* What the writer has comes home with its end; one more list is written here. */
+static void at_the_end(struct committer *c)
+{
+	writer_end(c->writer);
+	take_all(c);
+	if (c->gathered.first != NULL) {
 		hand_over(c);
 		writer_do(c->writer, &c->work);
+		take_all(c);
 	}
 	let_go(pile_take(&c->gathered));
 	writer_free(c->writer);

@@ -61,6 +61,8 @@ bool     map_has_room(const struct queue *, uint64_t bytes);
 /* With all that was let in so far a twentieth of the map is free. */
 bool     map_has_room_for_sure(const struct queue *);
 
+/* So far ahead of the highest one ids are reserved: a minute, in microseconds. */
+#define ID_AHEAD ((uint64_t)60 * 1000000)
 /* Ids that are drawn from here on are higher. */
 void queue_raise_id(struct queue *, uint64_t id);
 
@@ -129,6 +131,8 @@ struct queue_put {
 	uint64_t            id;
 	queue_done         *done;
 	void               *arg;
+	struct queue_put   *stand_in;       /* what stands for it once it is answered before the store has it; made here,
+	                                     * so that nothing fails between a journal's block and its answers */
 };
 
 /* Numbers the store keeps about itself. */

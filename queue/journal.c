@@ -13,6 +13,7 @@
 #include "queue/journal.h"
 #include "queue/journal_inside.h"
 #include "smtpd/base/clock.h"
+#include "smtpd/base/crypt.h"
 #include "smtpd/base/log.h"
 
 #define AGAIN_MS 60000                /* when it could not be made: the next try */
@@ -21,6 +22,7 @@ struct journal {
 	const struct queue *q;
 	int            fd;            /* -1: not yet wanted */
 	uint64_t       last;
+	uint64_t       round;
 	uint64_t       not_before_ms; /* it could not be made: the next try */
 	size_t         at;            /* of the file, the next block … */
 	size_t         end;           /* … and of its half */
@@ -39,6 +41,7 @@ struct journal *journal_new(const struct queue *q, uint64_t last)
 	j->fd = -1;
 	j->last = last;
 	j->end = JOURNAL_HALF;
+	random_bytes(&j->round, sizeof(j->round));
 	return j;
 }
 
@@ -61,6 +64,7 @@ void journal_turn(struct journal *j)
 {
 	j->at = j->end % JOURNAL_BYTES;
 	j->end = j->at + JOURNAL_HALF;
+	random_bytes(&j->round, sizeof(j->round));
 }
 
 void journal_drop(struct journal *j)
@@ -107,7 +111,7 @@ bool journal_add(struct journal *j, const struct queue_put *p)
 
 static void seal(struct journal *j)
 {
-	const uint64_t about[2] = { htole64(queue_random(j->q)), htole64(j->n - JOURNAL_HEAD) };
+	const uint64_t about[3] = { htole64(queue_random(j->q)), htole64(j->n - JOURNAL_HEAD), htole64(j->round) };
 	size_t end = journal_aligned(j->n);
 
 	memcpy(j->block + RECORD_HEAD, about, sizeof(about));
@@ -192,22 +196,35 @@ static bool has_file(struct journal *j)
 	return false;
 }
 
-/* A block that failed may lie there whole: it has had its number, which the next
- * commit says, and no other comes behind it. */
+static enum err put_down(struct journal *j, size_t n)
+{
+	enum err e = write_all(j->fd, j->block, n, j->at);
+
+	return e == OK && fdatasync(j->fd) != 0 ? err_of_errno(errno) : e;
+}
+
+/* A block that failed may lie there whole, and whoever is refused now must not be
+ * in it: zeros in the place of its head take it back. */
+static enum err take_back(struct journal *j, enum err e)
+{
+	memset(j->block, 0, JOURNAL_ALIGN);
+	return put_down(j, JOURNAL_ALIGN) == OK ? e : ERR_IO;
+}
+
+/* A number that failed is used up, so nothing may come behind it in this round. */
 enum err journal_sync(struct journal *j)
 {
-	size_t end = journal_aligned(j->n);
-	enum err e = end <= j->end - j->at && has_file(j) ? OK : ERR_FULL;
+	size_t n = journal_aligned(j->n);
+	enum err e = n <= j->end - j->at && has_file(j) ? OK : ERR_FULL;
 
 	if (e == OK) {
 		j->last++;
 		seal(j);
-		e = write_all(j->fd, j->block, end, j->at);
-		if (e == OK && fdatasync(j->fd) != 0)
-			e = err_of_errno(errno);
+		e = put_down(j, n);
+		if (e != OK && e != ERR_IO)
+			e = take_back(j, ERR_FULL);
+		j->at = e == OK ? j->at + n : j->end;
 	}
-	if (j->fd >= 0)
-		j->at = e == OK ? j->at + end : j->end;
 	journal_drop(j);
-	return e == OK || e == ERR_IO ? e : ERR_FULL;
+	return e;
 }

@@ -8,7 +8,7 @@
 
 #include "queue/journal.h"
 
-#define JOURNAL_HEAD (RECORD_HEAD + 16)      /* of a block */
+#define JOURNAL_HEAD (RECORD_HEAD + 24)      /* of a block */
 
 static inline size_t journal_aligned(size_t n)
 {

@@ -184,6 +184,8 @@ static void put_ends(struct queue_put *p)
 {
 	buf_fini(&p->row);
 	buf_fini(&p->seals);
+	free(p->stand_in);
+	p->stand_in = NULL;
 	queue_entry_free(p->entry);
 	p->entry = NULL;
 	spool_drop(p->spool);
@@ -271,7 +273,8 @@ static void make_rows(struct queue_put *p)
 		buf_add(&p->seals, (str){ (const char *)head, sizeof(head) });
 		rest = str_skip(rest, piece.n);
 	}
-	p->err = p->row.failed || p->seals.failed ? ERR_MEMORY : OK;
+	p->stand_in = calloc(1, sizeof(*p->stand_in));
+	p->err = p->row.failed || p->seals.failed || p->stand_in == NULL ? ERR_MEMORY : OK;
 }
 
 static void to_committer(struct queue_put *p)

@@ -17,6 +17,7 @@
 
 #include "queue/backup.h"
 #include "queue/internal.h"
+#include "queue/journal.h"
 #include "queue/pages.h"
 #include "queue/report.h"
 #include "queue/salvage.h"
@@ -256,7 +257,7 @@ static bool holds_messages(const struct queue_conf *c, const char *path, struct 
 	q = queue_open_reading(c, a, &why);
 	if (q == NULL)
 		return true;
-	any = store_rows(q->store, TABLE_MESSAGE) > 0;
+	any = store_rows(q->store, TABLE_MESSAGE) > 0 || journal_waiting(q) > 0;
 	queue_close(q);
 	return any;
 }

@@ -421,6 +421,8 @@ static void bring_numbers(struct work *w)
 		meta_put(&w->t, "reserved", w->finds.reserved);
 	if (w->finds.journal != 0)
 		meta_put(&w->t, "journal", w->finds.journal);
+	if (w->finds.journal_perhaps > w->finds.journal)
+		meta_put(&w->t, "journal-max", w->finds.journal_perhaps);
 	meta_put(&w->t, "running", 1);  /* the last life has not ended well */
 	w->err = w->t.err;
 }

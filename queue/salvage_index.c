@@ -106,9 +106,10 @@ static bool describe(struct gather *g, const struct record_name *name, str row, 
 	return ok && name->kind >= RECORD_MESSAGE && name->kind <= RECORD_NOTE && out->id != 0;
 }
 
-/* Any good copy will do, wherever it lies: the one never changes, the others only
- * rise. */
-static void number_found(struct finds *f, str row)
+/* Any good copy will do, wherever it lies: "random" never changes, and "reserved"
+ * may be too high.  "journal" may not: what it says is in the store must be.  So an
+ * old or never committed copy of it says no more than that it may be. */
+static void number_found(struct finds *f, str row, bool current)
 {
 	uint64_t v;
 	str name;
@@ -120,8 +121,9 @@ static void number_found(struct finds *f, str row)
 		f->random_sealed = true;
 	} else if (str_is(name, "reserved") && v > f->reserved) {
 		f->reserved = v;
-	} else if (str_is(name, "journal") && v > f->journal) {
-		f->journal = v;
+	} else if (str_is(name, "journal")) {
+		f->journal = current ? v : f->journal;
+		f->journal_perhaps = v > f->journal_perhaps ? v : f->journal_perhaps;
 	}
 }
 
@@ -130,7 +132,7 @@ static void add_good(struct gather *g, const struct record_name *name, str row, 
 	struct find found = { .at = at, .n = (uint32_t)row.n, .current = current }, *f;
 
 	if (name->kind == RECORD_NUMBER)
-		number_found(g->f, row);
+		number_found(g->f, row, current);
 	else if (describe(g, name, row, &found) && (f = add(g->f)) != NULL)
 		*f = found;
 }

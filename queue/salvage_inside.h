@@ -36,7 +36,8 @@ struct finds {
 	bool   finished_whole;   /* no record of a finished message is missing … */
 	uint64_t first_finished; /* … from this id on; 0: there is none */
 	bool   sure;             /* what is current was told from what is old */
-	uint64_t random, reserved, journal;
+	uint64_t random, reserved;
+	uint64_t journal, journal_perhaps;  /* the blocks that the store has, for sure and at most */
 	bool   random_sealed;    /* its checksum holds */
 	uint64_t unreadable;     /* pages */
 };

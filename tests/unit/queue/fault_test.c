@@ -53,9 +53,8 @@ static void live_in_a_row(struct house *h, struct life *life, int n, int errnum)
 	while (!strike.reached && !strike.struck)
 		run_one(h);
 	burst_puts(h, life, behind, COUNT(behind));
-	if (strike.reached)
-		strike_go_on();
-	strike_go_on();
+	strike_go_on();                 /* the writer */
+	strike_go_on();                 /* and who makes them safe, now or by taking a block back */
 	wait_for_all(h, life);
 }
 
