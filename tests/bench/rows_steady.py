@@ -18,7 +18,7 @@ from rig import Server, load
 
 MESSAGE_ON_DISK = 12 << 10     # its file, its inode, and what the queue holds of it meanwhile
 ROOM = 3 << 30                 # the queue's store, the journal
-FULL = 6000                    # messages a second that the disk has room for at full speed
+FULL = 9000                    # messages a second that the disk has room for at full speed
 MOST = 20000                   # a second, at any speed
 
 
