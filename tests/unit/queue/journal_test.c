@@ -389,6 +389,43 @@ static void a_store_that_was_put_together_again(void **state)
 	life_free(life);
 }
 
+/* What a message says is never taken for a block, wherever it comes to lie and
+ * whatever its sender knows of the store. */
+static void a_content_that_looks_like_a_block(void **state)
+{
+	struct life *life = life_new();
+	struct written w = { .n = 0 };
+	struct house h = { 0 };
+	struct record_name name;
+	char copy[8192];
+	struct journal *j;
+	size_t n, head;
+	int fd;
+
+	(void)state;
+	burst_open(&h);
+	j = journal_new(h.q, 0);
+	write_block(&h, life, j, (size_t[]){ 3000 }, 1, &w);
+	n = w.v[0].n;
+	fd = open_in(h.dir, "journal");
+	assert_int_equal(pread(fd, copy, n, 0), n);
+	journal_turn(j);
+	journal_turn(j);                                /* a round later another lies before it … */
+	w.n = 0;
+	write_block(&h, life, j, (size_t[]){ 100 }, 1, &w);
+	journal_free(j);
+	house_close(&h);
+	assert_true(record_recognise((str){ copy, n }, &name, &head));
+	name.id = 3;                                    /* … and it has the number that comes next */
+	record_head((unsigned char *)copy, name, (str){ copy + RECORD_HEAD, JOURNAL_HEAD - RECORD_HEAD });
+	assert_int_equal(pwrite(fd, copy, n, JOURNAL_ALIGN), n);
+	close(fd);
+	life->v[0].said = ERR_ABSENT;
+	assert_int_equal(burst_judge(h.dir, life), 1);
+	home_gone(h.dir);
+	life_free(life);
+}
+
 /* Wherever the clock stands. */
 static void ids_go_on_behind_the_journal(void **state)
 {
@@ -513,6 +550,7 @@ int main(void)
 		cmocka_unit_test(another_stores_journal),
 		cmocka_unit_test(a_number_that_was_lost),
 		cmocka_unit_test(a_store_that_was_put_together_again),
+		cmocka_unit_test(a_content_that_looks_like_a_block),
 		cmocka_unit_test(ids_go_on_behind_the_journal),
 		cmocka_unit_test(a_file_too_short),
 		cmocka_unit_test(what_is_no_file_is_named),
