@@ -12,7 +12,7 @@ import goals
 import ground
 from works import WORKS, make_shared
 
-NAMES = {"w1": "box", "w2": "judge", "w3": "send", "w1-single": "box-single", "w2-single": "judge-single", "w3-single": "send-single"}
+NAMES = {"w1": "box", "w2": "judge", "w3": "send", "w1-single": "box-single", "w2-single": "judge-single", "w3-single": "send-single", "w3-again": "send-again"}
 UNITS = {"cpu_s_per_1000": "CPU s per 1,000", "p99_ms": "ms"}
 
 
