@@ -23,6 +23,7 @@
 #define BATCH_BYTES  ((size_t)4 << 20)
 #define JOURNAL_FROM 6              /* puts that come at once, before the journal is worth its while … */
 #define GATHER_MS    20             /* … and how long what it has gathers for the store … */
+#define AHEAD_MOST   550            /* messages that wait for their first try: whoever comes now waits for the store */
 #define QUIET_MS     2              /* … or until nothing has come for so long: who looks then finds it there */
 #define AGAIN_MS     1000           /* when what failed is tried again, and room is looked for */
 
@@ -110,13 +111,21 @@ static bool is_loaded(const struct committer *c)
 	return c->answered > 0 || (c->busy && c->work.answered > 0);
 }
 
+/* Who sends must not run away from delivery: it would only make a queue. */
+static bool runs_ahead(const struct committer *c)
+{
+	size_t answered = c->answered + (c->busy ? c->work.answered : 0);
+
+	return atomic_load(&c->q->out) + answered >= AHEAD_MOST;
+}
+
 /* Whether the sessions of its plain puts may hear that they are safe.  What is
  * answered must find room in the store, whatever part of it is kept free. */
 static bool is_safe(struct committer *c, struct baton *batch)
 {
 	enum err e;
 
-	if (c->stuck || (!is_loaded(c) && count_plain(batch) < JOURNAL_FROM) || !map_has_room_for_sure(c->q))
+	if (c->stuck || (!is_loaded(c) && count_plain(batch) < JOURNAL_FROM) || runs_ahead(c) || !map_has_room_for_sure(c->q))
 		return false;
 	e = note_down(c->q->journal, batch);
 	if (e == ERR_IO)

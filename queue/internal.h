@@ -40,7 +40,8 @@ struct queue {
 	_Atomic uint64_t  next_id;
 	_Atomic int       room;             /* enum err: may new mail come in? */
 	_Atomic uint64_t  messages, commits, puts, fates, batch_longest, used, size;
-	_Atomic uint64_t  kept;             /* bytes that entries hold which went out as news */
+	_Atomic uint64_t  kept;             /* bytes that entries hold which went out as news … */
+	_Atomic size_t    out;              /* … and how many they are: until they have been tried, mostly */
 };
 
 /* An entry as it is allocated: its news baton lies with it. */

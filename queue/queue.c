@@ -482,6 +482,7 @@ void entry_count(struct queue_entry *e, struct queue *q)
 	s->queue = q;
 	s->counted = entry_weight(e);
 	atomic_fetch_add(&q->kept, s->counted);
+	atomic_fetch_add(&q->out, 1);
 }
 
 static void uncount(struct stored_entry *s, size_t n)
@@ -513,6 +514,8 @@ void queue_entry_free(struct queue_entry *e)
 		return;
 	queue_entry_forget_content(e);
 	uncount(s, s->counted);
+	if (s->queue != NULL)
+		atomic_fetch_sub(&s->queue->out, 1);
 	arena_fini(&e->arena);
 	free(s);
 }
