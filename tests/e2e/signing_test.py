@@ -257,7 +257,8 @@ def test_a_restart_between_takes_nothing_away():
         s.hop.answer = FINE
         message = s.sent()
         assert [s.judge(message, i) for i in (0, 1)] == [True, True]
-        assert len(signatures(message)) == 2 and len(s.find("message.signed-anew", since=since, id=number)) >= 2
+        assert len(signatures(message)) == 2
+        s.until(lambda: len(s.find("message.signed-anew", since=since, id=number)) >= 2, "two lines that it was signed anew")
 
 
 # ---- no key is out --------------------------------------------------------------------------
