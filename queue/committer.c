@@ -23,7 +23,8 @@
 #define BATCH_BYTES  ((size_t)4 << 20)
 #define JOURNAL_FROM 6              /* puts that come at once, before the journal is worth its while … */
 #define GATHER_MS    20             /* … and how long what it has gathers for the store … */
-#define AHEAD_MOST   550            /* messages that wait for their first try: whoever comes now waits for the store */
+#define AHEAD_MOST   500            /* messages that wait for their first try: whoever comes now waits … */
+#define AHEAD_MS     20             /* … so long at most */
 #define QUIET_MS     2              /* … or until nothing has come for so long: who looks then finds it there */
 #define AGAIN_MS     1000           /* when what failed is tried again, and room is looked for */
 
@@ -33,6 +34,8 @@ struct committer {
 	struct work    work;
 	bool           busy;                /* the writer has it */
 	bool           stuck;               /* what came back found no room: it stays in the journal, which takes no more */
+	struct pile    waiting;             /* puts that came while delivery was behind … */
+	uint64_t       waiting_ms;          /* … and wait until then */
 	struct pile    gathered;
 	size_t         answered;            /* puts among it that the journal has … */
 	uint64_t       ahead, ahead_given;  /* … and octets of the map that all of them take; and what the writer has */
@@ -72,6 +75,45 @@ static _Noreturn void give_up(struct committer *c, struct baton *failed)
 	_exit(75);
 }
 
+/* ---- not too far ahead ------------------------------------------------------------------------ */
+
+/* Who sends must not run away from delivery: it would only make a queue. */
+static bool runs_ahead(const struct committer *c)
+{
+	size_t answered = c->answered + (c->busy ? c->work.answered : 0);
+
+	return atomic_load(&c->q->out) + answered >= AHEAD_MOST;
+}
+
+static struct baton *without_puts(struct committer *c, struct baton *batch)
+{
+	struct pile fates;
+
+	pile_clear(&fates);
+	for (struct baton *b = batch, *next; b != NULL; b = next) {
+		next = b->next;
+		if (!b->first && c->waiting.first == NULL)
+			c->waiting_ms = clock_ms() + AHEAD_MS;
+		pile_add_one(b->first ? &fates : &c->waiting, b);
+	}
+	return fates.first;
+}
+
+/* What may come in now, of what came and what has waited. */
+static struct baton *let_in(struct committer *c, struct baton *batch)
+{
+	struct pile in;
+
+	if (runs_ahead(c))
+		batch = without_puts(c, batch);
+	if (runs_ahead(c) && clock_ms() < c->waiting_ms)
+		return batch;
+	pile_clear(&in);
+	pile_add(&in, pile_take(&c->waiting));
+	pile_add(&in, batch);
+	return in.first;
+}
+
 /* ---- the journal ---------------------------------------------------------------------------- */
 
 /* Alone; a put that settles something else waits for the store. */
@@ -109,14 +151,6 @@ static size_t count_plain(struct baton *batch)
 static bool is_loaded(const struct committer *c)
 {
 	return c->answered > 0 || (c->busy && c->work.answered > 0);
-}
-
-/* Who sends must not run away from delivery: it would only make a queue. */
-static bool runs_ahead(const struct committer *c)
-{
-	size_t answered = c->answered + (c->busy ? c->work.answered : 0);
-
-	return atomic_load(&c->q->out) + answered >= AHEAD_MOST;
 }
 
 /* Whether the sessions of its plain puts may hear that they are safe.  What is
@@ -249,10 +283,12 @@ static uint64_t wake_at(const struct committer *c)
 	bool must_look = atomic_load(&c->q->room) != OK || !map_has_room(c->q, QUEUE_ROWS_MAX);
 	uint64_t look = must_look ? clock_ms() + AGAIN_MS : UINT64_MAX;
 
+	if (c->waiting.first != NULL)
+		look = c->waiting_ms;
 	if (c->busy)
 		return look;
 	if (c->gathered.first != NULL)
-		return goes_at(c);
+		return look < goes_at(c) ? look : goes_at(c);
 	return look < c->wake_ms ? look : c->wake_ms;
 }
 
@@ -261,6 +297,7 @@ static void turn(struct committer *c, struct baton *batch)
 	uint64_t now;
 
 	room_look(&c->room, c->q, c->ahead + c->ahead_given);
+	batch = let_in(c, batch);
 	if (batch != NULL)
 		came(c, batch);
 	now = clock_ms();
@@ -298,8 +335,10 @@ static void let_go(struct baton *list)
 
 static void take_all(struct committer *c)
 {
-	struct baton *late;
+	struct baton *late = pile_take(&c->waiting);
 
+	if (late != NULL)
+		came(c, late);
 	do {
 		late = take(c, 0);
 		if (late != NULL)
@@ -328,6 +367,7 @@ void *committer_run(void *queue)
 	pthread_setname_np(pthread_self(), "committer");
 	stat_thread();
 	mbox_gather();
+	pile_clear(&c.waiting);
 	pile_clear(&c.gathered);
 	c.writer = c.q->writer;
 	c.work.baton.home = c.q->inbox;
