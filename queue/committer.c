@@ -99,12 +99,23 @@ static struct baton *without_puts(struct committer *c, struct baton *batch)
 	return fates.first;
 }
 
-/* What may come in now, of what came and what has waited. */
+static size_t count_puts_of(const struct baton *list)
+{
+	size_t n = 0;
+
+	for (; list != NULL; list = list->next)
+		n += !list->first;
+	return n;
+}
+
+/* What may come in now, of what came and what has waited.  Some connections that
+ * send one message after the other wait for each commit anyway. */
 static struct baton *let_in(struct committer *c, struct baton *batch)
 {
+	bool crowd = c->waiting.first != NULL || count_puts_of(c->gathered.first) + count_puts_of(batch) >= JOURNAL_FROM;
 	struct pile in;
 
-	if (runs_ahead(c))
+	if (crowd && runs_ahead(c))
 		batch = without_puts(c, batch);
 	if (runs_ahead(c) && clock_ms() < c->waiting_ms)
 		return batch;
