@@ -125,6 +125,7 @@ def test_a_file_that_is_not_ours_is_left_alone_and_that_is_said_once():
         s.start()
         before = (folder / "accounts").read_text()
         assert all(plain(s, f"{n}@here.test", "x") for n in "abc")
+        s.until(lambda: len(s.find("login.passed")) == 3, "a line for each login")
         assert len(s.find("accounts.unwritable")) == 1 and (folder / "accounts").read_text() == before
 
 

@@ -151,6 +151,7 @@ def test_a_hop_without_dsn_is_told_of_success_alone():
         assert rcpt["Diagnostic-Code"] == "smtp; 250 2.0.0 taken as peer-1"
         assert whole["In-Reply-To"] == whole["References"] == "<one@here.test>" and whole["Subject"] == "Relayed: hello"
         assert "handed on" in text and back.get_content_type() == "text/rfc822-headers" and b"the body" not in whole.as_bytes()
+        s.wait("letter.sent")
         assert len(s.find("letter.sent")) == 1
 
 

@@ -378,7 +378,8 @@ def test_quotas():
         s.start()
         assert b"waited here beyond" in b" ".join(s.mail(f"{NAME}@here.test")[0].split())
         assert [field(m, "Subject") for m in s.mail("alice@here.test", 2)] == ["number 0", "number 1"]
-        assert len(s.find("drop.removed")) == 2 and s.dropped() == []
+        s.until(lambda: len(s.find("drop.removed")) == 2, "two lines that one was removed")
+        assert s.dropped() == []
 
 
 def test_there_is_no_directory():
