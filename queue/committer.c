@@ -23,9 +23,9 @@
 #define BATCH_BYTES  ((size_t)4 << 20)
 #define JOURNAL_FROM 6              /* puts that come at once, before the journal is worth its while … */
 #define GATHER_MS    20             /* … and how long what it has gathers for the store … */
+#define QUIET_MS     2              /* … or until nothing has come for so long: who looks then finds it there */
 #define AHEAD_MOST   500            /* messages that wait for their first try: whoever comes now waits … */
 #define AHEAD_MS     20             /* … so long at most */
-#define QUIET_MS     2              /* … or until nothing has come for so long: who looks then finds it there */
 #define AGAIN_MS     1000           /* when what failed is tried again, and room is looked for */
 
 struct committer {
