@@ -204,7 +204,8 @@ static bool journal_is_in(struct queue *q, struct arena *a, str *why)
 	enum err e = journal_take_in(q, &taken);
 
 	if (e == OK && taken > 0)
-		log_event(NULL, LOG_NOTICE, "queue.journal", KV_C("file", q->journal_path), KV_N("taken", taken));
+		log_event(NULL, LOG_NOTICE, "queue.journal", KV_C("file", q->journal_path), KV_N("taken", taken),
+		          KV_C("why", "the last run ended before the queue had these messages: now it has them"));
 	if (e == ERR_FULL)
 		*why = arena_printf(a, "%s holds messages that find no room in the queue: make queue { size } larger, or room on the disk",
 		                    q->journal_path);
