@@ -42,7 +42,8 @@ UNIT_HELP_SRC := $(filter-out %_test.c,$(wildcard tests/unit/*.c))
 FUZZ_SRC      := $(wildcard tests/fuzz/*_fuzz.c)
 FUZZ_OF_setup := web_page
 SHIM_SRC      := $(wildcard tests/crash/*_shim.c)
-TOOL_SRC      := $(wildcard tests/bench/*.c)
+TOOL_PARTS    := tests/bench/load_texts.c
+TOOL_SRC      := $(filter-out $(TOOL_PARTS),$(wildcard tests/bench/*.c))
 
 # A unit test in tests/unit/ROOM/ links ROOM and what lies below it.
 BELOW_base    := base
@@ -148,6 +149,7 @@ $(B)/tests/crash/%.so: tests/crash/%.c | $(B)/packages.stamp
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(BASEFLAGS) -O1 -fPIC -shared -o $@ $< -ldl
 
+$(B)/tests/bench/load: $(TOOL_PARTS:%.c=$(B)/obj/%.o)
 $(B)/tests/bench/%: $(B)/obj/tests/bench/%.o $(B)/libbase.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(LDFLAGS_plain) -o $@ $^ $(LIBS)

@@ -21,7 +21,6 @@
  * final dot.  Talks to loopback alone.
  */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <getopt.h>
 #include <netinet/tcp.h>
@@ -37,15 +36,14 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "tests/bench/load_texts.h"
 
 #define MOST_LOST 1000             /* connections; then it gives up */
 
 enum state { GREETING, EHLO, STARTTLS, HANDSHAKE, SECOND_EHLO, AUTH, READY, ENVELOPE, BODY, QUIT };
-
-struct text { char *p; size_t n; };
 
 struct client {
 	int         fd;
@@ -76,8 +74,8 @@ static struct {
 static int           epoll;
 static SSL_CTX      *tls;
 static struct client *clients;
-static struct text   envelope, parts[3], auth, *texts;
-static size_t        ntexts;
+static struct text   envelope, parts[3], auth;
+static struct texts  texts;
 static long          begun, accepted, refused, lost, churned, shaken, resumed;
 static uint32_t     *times_us;
 static uint64_t      start_us, until_us, begin_until_us;
@@ -88,15 +86,6 @@ static uint64_t now_us(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-}
-
-static void *must_have(void *p)
-{
-	if (p == NULL) {
-		fprintf(stderr, "load: out of memory\n");
-		exit(1);
-	}
-	return p;
 }
 
 /* ---- a connection ----------------------------------------------------------------- */
@@ -348,7 +337,7 @@ static void answered(struct client *c, int code)
 		if (c->part < 3)
 			say(c, parts[c->part++], ENVELOPE, 1);
 		else
-			say(c, texts[(size_t)begun % ntexts], BODY, 1);
+			say(c, texts.v[(size_t)begun % texts.n], BODY, 1);
 		break;
 	case BODY:
 		times_us[accepted++] = (uint32_t)(now_us() - c->began_us);
@@ -420,75 +409,7 @@ static void happened(struct client *c, uint32_t events)
 		pull(c);
 }
 
-/* ---- texts ------------------------------------------------------------------------------ */
-
-static void text_add(struct text t)
-{
-	texts = must_have(realloc(texts, (ntexts + 1) * sizeof(*texts)));
-	texts[ntexts++] = t;
-}
-
-/* RFC 5321 4.5.2; lines end in CRLF. */
-static struct text as_data(const char *p, size_t n)
-{
-	struct text t = { must_have(malloc(2 * n + 8)), 0 };
-
-	for (size_t i = 0; i < n; i++) {
-		if (p[i] == '.' && (i == 0 || p[i - 1] == '\n'))
-			t.p[t.n++] = '.';
-		if (p[i] == '\n' && (i == 0 || p[i - 1] != '\r'))
-			t.p[t.n++] = '\r';
-		t.p[t.n++] = p[i];
-	}
-	memcpy(t.p + t.n, ".\r\n", 3);
-	t.n += 3;
-	return t;
-}
-
-static void read_texts(const char *folder)
-{
-	DIR *d = opendir(folder);
-	struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL) {
-		char path[4096];
-		struct stat st;
-		FILE *f;
-		char *p;
-
-		snprintf(path, sizeof(path), "%s/%s", folder, e->d_name);
-		if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (f = fopen(path, "r")) == NULL)
-			continue;
-		p = must_have(malloc((size_t)st.st_size + 1));
-		text_add(as_data(p, fread(p, 1, (size_t)st.st_size, f)));
-		free(p);
-		fclose(f);
-	}
-	if (d != NULL)
-		closedir(d);
-	if (ntexts == 0) {
-		fprintf(stderr, "load: %s holds no message\n", folder);
-		exit(1);
-	}
-}
-
-static void make_text(void)
-{
-	size_t room = (size_t)o.size + 1024;
-	char *p = must_have(malloc(room));
-	size_t n = (size_t)snprintf(p, room, "From: Load <%s>\r\nTo: <%s>\r\nSubject: load\r\n"
-	                            "Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nMessage-ID: <1@load.test>\r\n\r\n", o.from, o.to);
-
-	while (n < (size_t)o.size) {
-		size_t line = (size_t)o.size - n < 76 ? (size_t)o.size - n : 76;
-
-		memset(p + n, 'x', line);
-		memcpy(p + n + line, "\r\n", 2);
-		n += line + 2;
-	}
-	text_add(as_data(p, n));
-	free(p);
-}
+/* ---- commands --------------------------------------------------------------------------- */
 
 static void make_commands(void)
 {
@@ -643,10 +564,7 @@ int main(int argc, char **argv)
 	}
 	clients = must_have(calloc((size_t)(o.idle > 0 ? o.idle : o.connections), sizeof(*clients)));
 	times_us = must_have(calloc((size_t)o.messages + 1, sizeof(*times_us)));
-	if (o.texts != NULL)
-		read_texts(o.texts);
-	else
-		make_text();
+	texts = o.texts != NULL ? texts_read(o.texts) : texts_make((size_t)o.size, o.from, o.to);
 	make_commands();
 	start_us = now_us();
 	until_us = start_us + (uint64_t)o.seconds * 1000000;
